@@ -1,0 +1,56 @@
+"""What every entry point shares: exit codes, signals and one-line errors."""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from seq2seq_asr.errors import AsrError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """Raised in the main thread on SIGTERM, so that ``finally`` blocks run before the process ends."""
+
+
+class Interrupted(BaseException):
+    """SIGINT, after work was saved; unlike ``KeyboardInterrupt``, libraries let it pass."""
+
+
+def _raise_terminated(signum: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def run_entry_point(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run ``main(argv)`` and exit: 0 ok, 1 failed, 2 usage, 130 interrupted, 143 terminated.
+
+    Args:
+        main: Takes the arguments after the program's name and returns an exit code.
+    """
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    sys.exit(exit_code_of(main, sys.argv[1:]))
+
+
+def exit_code_of(main: Callable[[list[str]], int], argv: list[str]) -> int:
+    """The exit code of ``main(argv)``, with the error, if any, told in one line on stderr."""
+    try:
+        return main(argv)
+    except AsrError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except (KeyboardInterrupt, Interrupted):
+        say("interrupted")
+        return INTERRUPTED
+    except Terminated:
+        say("terminated")
+        return TERMINATED
+
+
+def say(message: str) -> None:
+    """Print one line of progress or error on stderr; stdout is kept for results."""
+    print(message, file=sys.stderr, flush=True)

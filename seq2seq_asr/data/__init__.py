@@ -1,0 +1,1 @@
+"""Audio, manifests, tokenizer, augmentation and batches."""

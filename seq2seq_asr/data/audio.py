@@ -1,0 +1,217 @@
+"""Reading audio and precomputed features: whatever leaves this file is mono, finite, complete and at one rate."""
+
+import math
+import os
+import re
+import stat
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from seq2seq_asr.errors import AudioError
+
+TOLERANCE = 0.025
+"""Seconds by which a file may be shorter than asked for: rounded durations and the padding of lossy codecs."""
+_LONGEST_HEADER = 1 << 36
+"""More samples than this in a header mean that the writer did not know the length."""
+_WAV_DATA_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_WAV_LENGTH_UNKNOWN = 0x7FFF0000
+
+
+def read_audio(
+    path: Path, *, rate: int = 16000, offset: float = 0.0, duration: float | None = None
+) -> Float32[np.ndarray, " N"]:
+    """Read a recording, or a part of it, as mono samples at one rate.
+
+    Channels are averaged. Everything that could quietly spoil training is an error here.
+
+    Args:
+        path: A regular file that libsndfile reads: wav, flac, ogg (Vorbis, Opus), mp3, NIST sphere …
+        rate: Sampling rate of the result in Hz.
+        offset: Where the part begins, in seconds.
+        duration: Length of the part in seconds; None reads to the end.
+
+    Returns:
+        Samples, full scale is [-1, 1].
+
+    Raises:
+        AudioError: The file is missing, not a regular file, not audio, cut short, empty, silent or not finite.
+    """
+    _require_regular_file(path)
+    samples, from_rate = _decode(path, offset, duration)
+    mono = samples.mean(axis=1, dtype=np.float32)
+    _check_signal(mono, path)
+    return resample(mono, from_rate, rate)
+
+
+def audio_duration(path: Path) -> float:
+    """Length of a recording in seconds, as its header tells it.
+
+    Raises:
+        AudioError: The file is missing, not audio, empty, or its header does not tell the length.
+    """
+    _require_regular_file(path)
+    with _open(path) as file:
+        if not 0 < file.frames < _LONGEST_HEADER:
+            raise AudioError(f"{path}: empty, or its header does not tell its length")
+        return file.frames / file.samplerate
+
+
+def read_features(path: Path, *, dim: int | None = None) -> Float32[np.ndarray, "T F"]:
+    """Read precomputed features from a ``.npy`` file.
+
+    Args:
+        path: Array of frames × bins of a floating-point type.
+        dim: Number of bins that the model wants; None takes any.
+
+    Raises:
+        AudioError: The file is missing, is no such array, is empty, holds NaN or Inf, or has another number of bins.
+    """
+    _require_regular_file(path)
+    try:
+        features = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError) as error:
+        raise AudioError(f"{path}: not a .npy array: {_one_line(error)}") from error
+    if not isinstance(features, np.ndarray) or features.ndim != 2 or features.dtype.kind != "f":
+        raise AudioError(f"{path}: expected floating-point frames × bins, found {_describe(features)}")
+    if features.size == 0:
+        raise AudioError(f"{path}: no frames")
+    if dim is not None and features.shape[1] != dim:
+        raise AudioError(f"{path}: expected {dim} bins a frame, found {features.shape[1]}")
+    if not np.isfinite(features).all():
+        raise AudioError(f"{path}: features hold NaN or infinite values")
+    return features.astype(np.float32, copy=False)
+
+
+def check_length(samples: np.ndarray, minimum: int, path: Path) -> None:
+    """Refuse an utterance shorter than one encoder frame.
+
+    Args:
+        samples: Samples or feature frames, time first.
+        minimum: Smallest length the encoder makes a frame of, in the same unit.
+        path: File to name in the error.
+    """
+    if len(samples) < minimum:
+        raise AudioError(f"{path}: too short: {len(samples)} samples or frames, the encoder needs at least {minimum}")
+
+
+def resample(samples: Float32[np.ndarray, " N"], from_rate: int, to_rate: int) -> Float32[np.ndarray, " M"]:
+    """Change the sampling rate by band-limited interpolation in the frequency domain.
+
+    Exact for any ratio: the signal is padded to a multiple of the reduced `from_rate`, so that both spectra have whole
+    lengths. The top twentieth of the kept band is tapered, which keeps the ringing of the filter short, and the padding
+    keeps it from wrapping around. About 0.2 to 1 ms a second of audio.
+
+    Args:
+        samples: Mono samples.
+        from_rate: Rate of `samples` in Hz; only its ratio to `to_rate` matters.
+        to_rate: Rate of the result in Hz.
+
+    Returns:
+        ``ceil(N * to_rate / from_rate)`` samples.
+    """
+    if from_rate == to_rate or samples.size == 0:
+        return samples
+    divisor = math.gcd(from_rate, to_rate)
+    down, up = from_rate // divisor, to_rate // divisor
+    blocks = _next_smooth(-(-(len(samples) + 2048) // down))
+    spectrum = np.fft.rfft(samples, blocks * down)[: min(blocks * down, blocks * up) // 2 + 1]
+    taper = len(spectrum) // 20 + 1
+    spectrum[-taper:] *= np.cos(np.linspace(0, np.pi / 2, taper)) ** 2
+    result = np.fft.irfft(spectrum, blocks * up)[: -(-len(samples) * up // down)]
+    return (result * (up / down)).astype(np.float32)
+
+
+def _next_smooth(n: int) -> int:
+    """The smallest ``2^a 3^b 5^c`` not below `n`: lengths that are quick to transform."""
+    best = 1 << max(n - 1, 1).bit_length()
+    fives = 1
+    while fives < best:
+        odd = fives
+        while odd < best:
+            best = min(best, odd << (-(-n // odd) - 1).bit_length())
+            odd *= 3
+        fives *= 5
+    return best
+
+
+def _require_regular_file(path: Path) -> None:
+    """Stop at a missing path, a folder, a FIFO or a device: opening some of those would wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{path}: cannot be read: {_one_line(error)}") from error
+    if not stat.S_ISREG(mode):
+        raise AudioError(f"{path}: not a regular file")
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+        raise AudioError(f"{path}: cannot be read as audio: {_one_line(error)}") from error
+
+
+def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[np.ndarray, "N C"], int]:
+    """Samples of all channels from `offset` on, at the file's own rate, and that rate."""
+    with _open(path) as file:
+        rate, total = file.samplerate, file.frames
+        start = round(offset * rate)
+        if duration is None:
+            _check_header(file, path)
+            wanted = total - start
+        else:
+            wanted = round(duration * rate)
+        if wanted <= 0:
+            raise AudioError(f"{path}: no audio: {total / rate:.3f} s long, asked for it from {offset:.3f} s on")
+        samples = _read(file, path, start, min(wanted, max(total - start, 0)))
+    if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
+        raise AudioError(
+            f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {offset:.3f} s on, "
+            f"found {len(samples)} ({len(samples) / rate:.3f} s)"
+        )
+    return samples, rate
+
+
+def _read(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Float32[np.ndarray, "N C"]:
+    if count == 0:
+        return np.zeros((0, file.channels), np.float32)
+    try:
+        if start:
+            file.seek(start)
+        return file.read(count, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, ValueError, MemoryError) as error:
+        raise AudioError(f"{path}: damaged or cut short: {_one_line(error)}") from error
+
+
+def _check_header(file: soundfile.SoundFile, path: Path) -> None:
+    """Compare the length a header promises with the file; libsndfile quietly shortens a wav to what is there."""
+    if file.frames >= _LONGEST_HEADER:
+        raise AudioError(f"{path}: its header does not tell its length: write the file again or give a duration")
+    cut = _WAV_DATA_CUT.search(file.extra_info)
+    if cut and int(cut[2]) < int(cut[1]) < _WAV_LENGTH_UNKNOWN:
+        raise AudioError(f"{path}: cut short: expected {cut[1]} bytes of samples, found {cut[2]}")
+
+
+def _check_signal(samples: Float32[np.ndarray, " N"], path: Path) -> None:
+    if samples.size == 0:
+        raise AudioError(f"{path}: no samples")
+    low, high = samples.min(), samples.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise AudioError(f"{path}: samples hold NaN or infinite values")
+    if low == high:
+        raise AudioError(f"{path}: silent: all {samples.size} samples are {low:g}")
+
+
+def _describe(features: object) -> str:
+    if isinstance(features, np.ndarray):
+        return f"{features.dtype} of shape {features.shape}"
+    return type(features).__name__
+
+
+def _one_line(error: BaseException) -> str:
+    """The reason alone: the system's words for an `OSError`, whose text would name the path again."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,90 @@
+"""What the corpora share: finding their folder, measuring recordings and writing one manifest a split."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2seq_asr.console import say
+from seq2seq_asr.data.audio import audio_duration
+from seq2seq_asr.data.manifest import write_manifest
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import ManifestError, UsageError
+
+_READERS = 8
+"""Threads that read headers: the wait is for the disk."""
+_REPORT_EVERY = 20_000
+
+Prepare = Callable[[Path, Path], dict[str, Path]]
+"""``prepare(raw, out)``: manifests written in `out`, by split."""
+
+
+class Entry(NamedTuple):
+    """An utterance whose recording is yet to be measured; a whole file."""
+
+    id: str
+    text: str
+    audio: Path
+    speaker: str
+    lang: str
+
+
+def find_root(raw: Path, names: Sequence[str], *wanted: str) -> Path:
+    """The folder that holds a corpus: `raw` itself, or the folder in it that the corpus's archive unpacks to.
+
+    Args:
+        raw: Folder given by the user.
+        names: Names of the archive's top folder.
+        wanted: Files or folders below the root, any one of which tells the corpus.
+
+    Raises:
+        UsageError: `raw` is not a folder.
+        ManifestError: Nothing that is wanted is in any of them.
+    """
+    if not raw.is_dir():
+        raise UsageError(f"raw: no such folder: {raw}")
+    for root in [raw, *(raw / name for name in names)]:
+        if any((root / name).exists() for name in wanted):
+            return root
+    places = " or in ".join(["there", *names])
+    raise ManifestError(f"{raw}: expected {' or '.join(wanted)} {places}")
+
+
+def write_splits(out: Path, splits: Mapping[str, Iterable[Entry]]) -> dict[str, Path]:
+    """Measure every recording and write ``<split>.jsonl`` for every split that has any.
+
+    Raises:
+        AudioError: A recording is missing or damaged.
+        ManifestError: There is no utterance in any split, or one split has an id twice.
+    """
+    # All is measured before anything is written: an error leaves no manifest of half the corpus.
+    measured = {split: _measure(split, list(entries)) for split, entries in splits.items()}
+    manifests = {split: out / f"{split}.jsonl" for split, utterances in measured.items() if utterances}
+    if not manifests:
+        raise ManifestError(f"{out}: no utterances found for {', '.join(splits)}")
+    for split, manifest in manifests.items():
+        write_manifest(manifest, measured[split])
+    return manifests
+
+
+def _measure(split: str, entries: list[Entry]) -> list[Utterance]:
+    _require_distinct(split, entries)
+    utterances = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        for entry, duration in zip(entries, pool.map(_duration, entries), strict=True):
+            utterances.append(Utterance(**entry._asdict(), duration=duration))
+            if len(utterances) % _REPORT_EVERY == 0:
+                say(f"{split}: {len(utterances)} of {len(entries)} recordings read")
+    return utterances
+
+
+def _duration(entry: Entry) -> float:
+    return audio_duration(entry.audio)
+
+
+def _require_distinct(split: str, entries: list[Entry]) -> None:
+    seen: dict[str, Path] = {}
+    for entry in entries:
+        if entry.id in seen:
+            raise ManifestError(f"{split}: {entry.audio} and {seen[entry.id]} have the same id {entry.id!r}")
+        seen[entry.id] = entry.audio

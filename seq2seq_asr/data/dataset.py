@@ -1,0 +1,137 @@
+"""Utterances to tensors: read, perturb, encode, pad."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from seq2seq_asr.data.audio import check_length, read_audio, read_features
+from seq2seq_asr.data.augment import SpeedPerturbConfig, draw_factor, speed_perturb, speed_perturb_features
+from seq2seq_asr.data.batching import Item
+from seq2seq_asr.data.manifest import Utterance
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.vocabulary import BLANK
+
+
+FULL_SCALE = 32767.0
+"""Audio is kept as 16-bit integers."""
+
+
+class Example(NamedTuple):
+    """One utterance, ready to be padded into a batch."""
+
+    id: str
+    text: str
+    inputs: Tensor
+    tokens: Tensor
+    counted: bool
+
+
+class Batch(NamedTuple):
+    """Padded utterances; ``inputs`` are waveforms ``(B, N)`` or precomputed features ``(B, T, F)``."""
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    inputs: Tensor
+    lengths: Tensor
+    tokens: Tensor
+    token_lengths: Tensor
+    counted: Tensor
+
+
+class InputReader:
+    """Reads waveforms or feature arrays, keeping what fits in memory so that later epochs touch no disk.
+
+    Args:
+        rate: Samples a second the model wants.
+        feature_size: Expected bins of precomputed features, unchecked when None.
+        memory_mb: Mebibytes of decoded audio (16 bit) or features to keep.
+        smallest: Fewest samples or frames that the model can use.
+    """
+
+    def __init__(
+        self, rate: int, feature_size: int | None = None, memory_mb: float = 0, smallest: int = 1
+    ) -> None:
+        self.rate, self.feature_size, self.smallest = rate, feature_size, smallest
+        self.room = int(memory_mb * 2**20)
+        self.kept: dict[tuple[Path, float], np.ndarray] = {}
+
+    def __call__(self, utterance: Utterance) -> np.ndarray:
+        """Float32 samples ``(N,)`` in [-1, 1] or features ``(T, F)``.
+
+        Raises:
+            AudioError: The file is missing, damaged, silent or too short.
+        """
+        key = (utterance.audio or utterance.features, utterance.offset)
+        array = self.kept.get(key)
+        if array is None:
+            array = self._features(utterance) if utterance.audio is None else self._samples(utterance)
+            check_length(array, self.smallest, key[0])
+            self._keep(key, array)
+        return array if utterance.audio is None else array.astype(np.float32) / FULL_SCALE
+
+    def _features(self, utterance: Utterance) -> np.ndarray:
+        return read_features(utterance.features, dim=self.feature_size)
+
+    def _samples(self, utterance: Utterance) -> np.ndarray:
+        samples = read_audio(
+            utterance.audio, rate=self.rate, offset=utterance.offset, duration=utterance.duration
+        )
+        return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16)
+
+    def _keep(self, key: tuple[Path, float], array: np.ndarray) -> None:
+        if array.nbytes <= self.room:
+            self.room -= array.nbytes
+            self.kept[key] = array
+
+
+class SpeechDataset(Dataset):
+    """Examples by plan item; each draws its randomness from (seed, epoch, utterance id) alone."""
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: Tokenizer,
+        reader: InputReader,
+        *,
+        speed: SpeedPerturbConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.utterances, self.reader, self.speed, self.seed = utterances, reader, speed, seed
+        self.texts = [tokenizer.normalise(utterance.text) for utterance in utterances]
+        self.tokens = [torch.tensor(tokenizer.encode(utterance.text), dtype=torch.long) for utterance in utterances]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, item: Item) -> Example:
+        utterance = self.utterances[item.index]
+        inputs = self.reader(utterance)
+        if self.speed is not None:
+            perturb = speed_perturb_features if utterance.audio is None else speed_perturb
+            inputs = perturb(inputs, draw_factor(self.speed, self._random(item)))
+        return Example(utterance.id, self.texts[item.index], torch.from_numpy(inputs), self.tokens[item.index], item.counted)
+
+    def _random(self, item: Item) -> np.random.Generator:
+        name = zlib.crc32(self.utterances[item.index].id.encode())
+        return np.random.default_rng([self.seed, item.epoch, name])
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pad examples into a batch; targets are padded with the blank."""
+    ids, texts, inputs, tokens, counted = zip(*examples, strict=True)
+    return Batch(
+        ids=ids,
+        texts=texts,
+        inputs=pad_sequence(list(inputs), batch_first=True),
+        lengths=torch.tensor([len(one) for one in inputs]),
+        tokens=pad_sequence(list(tokens), batch_first=True, padding_value=BLANK),
+        token_lengths=torch.tensor([len(one) for one in tokens]),
+        counted=torch.tensor(counted, dtype=torch.float32),
+    )

@@ -1,0 +1,131 @@
+"""Kaldi data folders: ``wav.scp`` of plain files, ``text``; ``utt2spk``, ``segments`` and ``utt2dur`` where they are."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from seq2seq_asr.data.audio import audio_duration
+from seq2seq_asr.data.lines import fault, read_pairs
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import ManifestError
+
+_Table = dict[str, tuple[int, str]]
+
+
+def read_kaldi(folder: Path) -> list[Utterance]:
+    """Read a Kaldi data folder; commands are never run.
+
+    Args:
+        folder: Holds ``wav.scp`` (paths relative to `folder`, or absolute) and ``text``. With ``segments``,
+            ``wav.scp`` names recordings and an end of -1 means the recording's end. Without, lengths come from
+            ``utt2dur`` or else from the headers of the files.
+
+    Returns:
+        The utterances in the order of ``text``, with absolute paths.
+
+    Raises:
+        ManifestError: ``file:line: why``; a pipe in ``wav.scp`` is such an error.
+        AudioError: A length is needed from a file that cannot be read.
+    """
+    recordings = _recordings(folder / "wav.scp")
+    texts = read_pairs(folder / "text")
+    speakers = _optional_table(folder / "utt2spk")
+    spans = _spans(folder, recordings)
+    _require_same_ids(folder, texts, spans)
+    utterances = [
+        Utterance(
+            id=name,
+            text=text,
+            duration=spans[name].duration,
+            audio=spans[name].audio,
+            offset=spans[name].offset,
+            speaker=speakers[name][1] if name in speakers else None,
+        )
+        for name, (_, text) in texts.items()
+    ]
+    if not utterances:
+        raise ManifestError(f"{folder / 'text'}:1: empty")
+    return utterances
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A part of a recording, and the line that tells of it."""
+
+    audio: Path
+    offset: float
+    duration: float
+    source: Path
+    line: int
+
+
+def _optional_table(path: Path) -> _Table:
+    return read_pairs(path) if path.exists() else {}
+
+
+def _recordings(path: Path) -> dict[str, tuple[int, Path]]:
+    folder = os.path.abspath(path.parent)
+    recordings = {}
+    for name, (line, location) in read_pairs(path).items():
+        if "|" in location:
+            raise fault(path, line, "a pipe: commands are not run, write the audio to files first")
+        recordings[name] = line, Path(os.path.join(folder, location))
+    return recordings
+
+
+def _spans(folder: Path, recordings: dict[str, tuple[int, Path]]) -> dict[str, _Span]:
+    segments = folder / "segments"
+    if segments.exists():
+        return {
+            name: _segment(segments, line, columns, recordings)
+            for name, (line, columns) in read_pairs(segments).items()
+        }
+    durations = _optional_table(folder / "utt2dur")
+    spans = {}
+    for name, (line, audio) in recordings.items():
+        known = durations.get(name)
+        duration = _seconds(folder / "utt2dur", *known) if known else audio_duration(audio)
+        spans[name] = _Span(audio, 0.0, duration, folder / "wav.scp", line)
+    return spans
+
+
+def _segment(path: Path, line: int, columns: str, recordings: dict[str, tuple[int, Path]]) -> _Span:
+    recording, *times = columns.split()
+    if recording not in recordings:
+        raise fault(path, line, f"recording {recording!r} is not in wav.scp")
+    if len(times) not in (2, 3):  # Kaldi allows a channel as fifth column; the channels are averaged here.
+        raise fault(path, line, "expected <utterance> <recording> <start> <end>")
+    audio = recordings[recording][1]
+    start, end = (_number(path, line, time) for time in times[:2])
+    if end == -1:
+        end = audio_duration(audio)
+    if not 0 <= start < end:
+        raise fault(path, line, f"expected 0 <= start < end, found {times[0]} and {times[1]}")
+    return _Span(audio, start, end - start, path, line)
+
+
+def _number(path: Path, line: int, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise fault(path, line, f"expected a number of seconds, found {text!r}")
+    return number
+
+
+def _seconds(path: Path, line: int, text: str) -> float:
+    number = _number(path, line, text)
+    if number <= 0:
+        raise fault(path, line, f"expected more than 0 seconds, found {text!r}")
+    return number
+
+
+def _require_same_ids(folder: Path, texts: _Table, spans: dict[str, _Span]) -> None:
+    for name, (line, _) in texts.items():
+        if name not in spans:
+            raise fault(folder / "text", line, f"utterance {name!r} has no audio in wav.scp or segments")
+    for name, span in spans.items():
+        if name not in texts:
+            raise fault(span.source, span.line, f"utterance {name!r} has no line in text")

@@ -1,0 +1,141 @@
+"""Manifests to loaders: which utterances, read how, in which batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from seq2seq_asr.console import say
+from seq2seq_asr.data.augment import SpeedPerturbConfig
+from seq2seq_asr.data.batching import BatchingConfig, Item, PlannedBatches, plan_in_order, shard
+from seq2seq_asr.data.corpora.spoken import SpokenConfig
+from seq2seq_asr.data.dataset import InputReader, SpeechDataset, collate
+from seq2seq_asr.data.manifest import Utterance, read_utterances
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.errors import ManifestError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectConfig:
+    """Strings of one speaker's words, with pauses of 50 to 300 ms, made once and kept in the cache folder."""
+
+    train: int = 0
+    """Strings to make of each training manifest; 0 takes its words as they are."""
+    dev: int = 0
+    """Strings to make of each dev manifest."""
+    test: int = 0
+    """Strings to make of each test manifest."""
+    min_words: int = 2
+    """Fewest words in a string."""
+    max_words: int = 6
+    """Most words in a string."""
+    trim: float = 0.5
+    """Chance that a word loses the quiet before and after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Corpora and how they are fed."""
+
+    train: tuple[Path, ...] = ()
+    """Training manifests or Kaldi folders; none takes the embedded spoken-command corpus."""
+    dev: tuple[Path, ...] = ()
+    """Manifests to choose checkpoints by."""
+    test: tuple[Path, ...] = ()
+    """Manifests that `decode` scores by default; none takes dev."""
+    spoken: SpokenConfig = field(default_factory=SpokenConfig)
+    """The embedded corpus, when no training manifest is given."""
+    connect: ConnectConfig = field(default_factory=ConnectConfig)
+    """Joins the words of the manifests to strings, for corpora of single words."""
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    """Size and order of batches."""
+    speed: SpeedPerturbConfig = field(default_factory=SpeedPerturbConfig)
+    """Speed perturbation of training utterances."""
+    workers: int = 0
+    """Processes that read audio; 0 reads in the training process, best where the corpus fits in memory."""
+    memory_mb: float = 1024.0
+    """Mebibytes of decoded audio or features kept in memory by each reading process."""
+    min_seconds: float = 0.1
+    """Training utterances shorter than this are left out, and counted."""
+    max_seconds: float = 30.0
+    """Training utterances longer than this are left out, and counted."""
+
+    def __post_init__(self) -> None:
+        if bool(self.train) != bool(self.dev):
+            raise UsageError("data.train and data.dev: give both, or neither for the embedded corpus")
+        if self.workers < 0:
+            raise UsageError("data.workers: must be 0 or more")
+
+
+def read_split(manifests: Sequence[Path]) -> list[Utterance]:
+    """All utterances of several manifests; ids must differ across them."""
+    utterances = [utterance for path in manifests for utterance in read_utterances(path)]
+    seen: set[str] = set()
+    for utterance in utterances:
+        if utterance.id in seen:
+            raise ManifestError(f"{manifests[-1]}: id {utterance.id!r} is also in another manifest of this split")
+        seen.add(utterance.id)
+    return utterances
+
+
+def within_limits(utterances: Sequence[Utterance], config: DataConfig) -> list[Utterance]:
+    """Utterances of acceptable duration; says how many were left out."""
+    kept = [one for one in utterances if config.min_seconds <= one.duration <= config.max_seconds]
+    if len(kept) < len(utterances):
+        say(
+            f"left out {len(utterances) - len(kept)} of {len(utterances)} training utterances outside "
+            f"{config.min_seconds:g} to {config.max_seconds:g} s"
+        )
+    if not kept:
+        raise ManifestError("no training utterance lies within data.min_seconds and data.max_seconds")
+    return kept
+
+
+def training_loader(
+    utterances: Sequence[Utterance],
+    tokenizer: Tokenizer,
+    config: DataConfig,
+    reader: InputReader,
+    *,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader:
+    """Batches for training; ``loader.batch_sampler`` is the `PlannedBatches` to seek on resume."""
+    durations = np.array([utterance.duration for utterance in utterances])
+    speed = config.speed if config.speed.probability > 0 else None
+    return _loader(
+        SpeechDataset(utterances, tokenizer, reader, speed=speed, seed=seed),
+        PlannedBatches(durations, config.batching, seed=seed, rank=rank, world=world),
+        config.workers,
+    )
+
+
+def evaluation_loader(
+    utterances: Sequence[Utterance],
+    tokenizer: Tokenizer,
+    config: DataConfig,
+    reader: InputReader,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader:
+    """Every utterance once, longest first, without augmentation."""
+    durations = np.array([utterance.duration for utterance in utterances])
+    plan = plan_in_order(durations, config.batching)
+    batches: list[list[Item]] = [shard(batch, rank, world, epoch=0) for batch in plan]
+    return _loader(SpeechDataset(utterances, tokenizer, reader), batches, config.workers)
+
+
+def _loader(dataset: SpeechDataset, batches: object, workers: int) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=False,
+    )
+

@@ -1,0 +1,52 @@
+"""From settings to manifests: the corpus on disk, the embedded one, or strings joined from single words."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from seq2seq_asr.data.corpora.connected import ConnectedConfig, make_connected
+from seq2seq_asr.data.corpora.spoken import cache_folder, make_spoken
+from seq2seq_asr.data.loading import DataConfig
+
+Progress = Callable[[str, int, int], None]
+"""Told what is made, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Manifests of a corpus."""
+
+    train: tuple[Path, ...]
+    dev: tuple[Path, ...]
+    test: tuple[Path, ...]
+
+    def named(self, name: str) -> tuple[Path, ...]:
+        """The manifests of ``train``, ``dev`` or ``test``."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}[name]
+
+
+def resolve_splits(config: DataConfig, progress: Progress = lambda *_: None) -> Splits:
+    """The manifests to use, made first where they are synthetic; what was made before is found again."""
+    if not config.train:
+        made = make_spoken(config.spoken, progress=lambda done, total: progress("spoken corpus", done, total))
+        return Splits((made["train"],), (made["dev"],), (made["test"],))
+    counts = (config.connect.train, config.connect.dev, config.connect.test)
+    train, dev, test = (
+        tuple(_connected(path, count, config, progress) for path in paths)
+        for paths, count in zip((config.train, config.dev, config.test), counts, strict=True)
+    )
+    return Splits(train, dev, test or dev)
+
+
+def _connected(source: Path, count: int, config: DataConfig, progress: Progress) -> Path:
+    """A manifest of ``count`` strings made of the words of ``source``; with a count of 0, ``source`` itself."""
+    if count == 0:
+        return source
+    connect = config.connect
+    settings = ConnectedConfig(
+        source=source, count=count, min_words=connect.min_words, max_words=connect.max_words, trim=connect.trim
+    )
+    name = hashlib.sha256(f"{source.resolve()} {settings}".encode()).hexdigest()[:12]
+    folder = cache_folder() / "connected" / f"{source.parent.name}-{source.stem}-{name}"
+    return make_connected(settings, folder, lambda done, total: progress(folder.name, done, total))

@@ -1,0 +1,26 @@
+"""An utterance of a corpus, as every reader and writer of manifests knows it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Utterance:
+    """One utterance of a corpus; exactly one of `audio` and `features` is given."""
+
+    id: str
+    """Unique within its manifest."""
+    text: str
+    """Transcript as written in the corpus; the tokenizer normalises it."""
+    duration: float
+    """Length in seconds."""
+    audio: Path | None = None
+    """Recording that holds the utterance."""
+    features: Path | None = None
+    """Precomputed features (.npy, frames × bins) instead of a recording."""
+    offset: float = 0.0
+    """Where the utterance begins in its recording, in seconds."""
+    speaker: str | None = None
+    """Name of the speaker, if known."""
+    lang: str | None = None
+    """Language code, if known."""

@@ -1,0 +1,65 @@
+"""Train a recogniser: ``python -m seq2seq_asr.fit [--config configs/NAME.yaml] [--flags]``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2seq_asr.command_line import parse
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.console import run_entry_point, say
+from seq2seq_asr.errors import UsageError
+
+if TYPE_CHECKING:
+    from seq2seq_asr.training.run_folder import RunFolder
+
+PROGRAM = "python -m seq2seq_asr.fit"
+
+
+def main(argv: list[str]) -> int:
+    """Parse, train, and say where the result stands."""
+    from seq2seq_asr.progress import ProgressLine
+
+    config = parse_fit(argv)
+    started = time.monotonic()
+    with ProgressLine() as progress:
+        run = fit(config, progress)
+    if is_main_process():
+        minutes = (time.monotonic() - started) / 60
+        print(f"{run.path}: trained in {minutes:.1f} min")
+        print(f"next: python -m seq2seq_asr.decode --run {run.path} --beam 8")
+    return 0
+
+
+def parse_fit(argv: list[str]) -> FitConfig:
+    """The configuration that flags and file give; a resumed run starts from its own file."""
+    description = (FitConfig.__doc__ or "").strip()
+    config = parse(FitConfig, argv, prog=PROGRAM, description=description)
+    own = config.checkpoints / config.name / "config.yaml"
+    if not config.resume or any(flag.split("=")[0] == "--config" for flag in argv):
+        return config
+    if not own.is_file():
+        raise UsageError(f"--resume: no run to resume, {own} does not exist")
+    return parse(FitConfig, ["--config", str(own), *argv], prog=PROGRAM, description=description)
+
+
+def fit(config: FitConfig, progress: ProgressLine | None = None) -> RunFolder:
+    """Train as configured and return the run's folder."""
+    # Lightning takes seconds to import: only once it is sure that there is something to train.
+    from seq2seq_asr.preparation import prepare_session
+    from seq2seq_asr.training.session import train
+
+    session = prepare_session(config, progress)
+    train(session, resume=config.resume)
+    return session.run
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0 (or the only process)."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+if __name__ == "__main__":
+    run_entry_point(main)

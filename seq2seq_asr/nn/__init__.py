@@ -1,0 +1,1 @@
+"""Features, encoder, attention, decoder, CTC and the model: plain PyTorch, meant to be read."""

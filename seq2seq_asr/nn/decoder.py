@@ -1,0 +1,146 @@
+"""Attention decoder: stacked GRU with input feeding, one token a step, state passed as a value."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.attention import AttentionConfig, Memory, build_attention
+from seq2seq_asr.vocabulary import SOS
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The speller: GRU layers over the last token and the attended context."""
+
+    units: int = 256
+    """Hidden units of every layer."""
+    layers: int = 1
+    """Number of stacked GRU layers; the top one asks the attention."""
+    embedding: int = 128
+    """Size of the token embedding."""
+    dropout: float = 0.1
+    """Dropout on embeddings, between layers and before the output."""
+
+    def __post_init__(self) -> None:
+        if min(self.units, self.layers, self.embedding) < 1:
+            raise UsageError("decoder.units, decoder.layers and decoder.embedding: must be 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise UsageError("decoder.dropout: must lie in [0, 1)")
+
+
+class DecoderState(NamedTuple):
+    """Everything a hypothesis owns between two steps."""
+
+    hidden: Float[Tensor, "B L D"]
+    context: Float[Tensor, "B E"]
+    alignment: Float[Tensor, "B S"]
+
+    def select(self, parents: Int[Tensor, " B2"]) -> Self:
+        """The states of these parents, in this order; a parent may repeat."""
+        return type(self)(*(part[parents] for part in self))
+
+
+class Decoder(nn.Module):
+    """Tokens and encoded frames to scores of the next token.
+
+    Input feeding: each step reads the embedding of the last token beside the last context (Chorowski et al.
+    2015, equation 2; Luong et al. 2015, section 3.3), then attends with its new top state.
+    """
+
+    def __init__(self, config: DecoderConfig, attention: AttentionConfig, encoder_size: int, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self.embedding = nn.Embedding(vocabulary, config.embedding)
+        sizes = [config.embedding + encoder_size] + [config.units] * (config.layers - 1)
+        self.cells = nn.ModuleList(nn.GRUCell(size, config.units) for size in sizes)
+        self.attention = build_attention(attention, encoder_size, config.units)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.units + encoder_size, vocabulary)
+
+    def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
+        """Encoded utterances with what is computed once for all steps."""
+        return self.attention.memory(encoded, lengths)
+
+    def start(self, memory: Memory) -> DecoderState:
+        """The state before the first token."""
+        batch, _, size = memory.encoded.shape
+        return DecoderState(
+            hidden=memory.encoded.new_zeros(batch, self.config.layers, self.config.units),
+            context=memory.encoded.new_zeros(batch, size),
+            alignment=self.attention.start(memory),
+        )
+
+    def step(
+        self, token: Int[Tensor, " B"], state: DecoderState, memory: Memory
+    ) -> tuple[Float[Tensor, "B V"], DecoderState]:
+        """Advance every hypothesis by one token.
+
+        Pure: the past lives in ``state`` alone, so a search may reorder it freely.
+
+        Args:
+            token: Last emitted token; the start token at first.
+            state: Recurrent state, context and alignment after the last step.
+            memory: Encoded utterances with their keys projected once.
+
+        Returns:
+            Unnormalised scores of the next token, and the state after ``token``.
+        """
+        state = self.advance(self.dropout(self.embedding(token)), state, memory)
+        return self.scores(state.hidden[:, -1], state.context), state
+
+    def advance(self, embedded: Float[Tensor, "B M"], state: DecoderState, memory: Memory) -> DecoderState:
+        """The state after one embedded token."""
+        below = torch.cat([embedded, state.context], dim=-1)
+        hidden = []
+        for cell, previous in zip(self.cells, state.hidden.unbind(dim=1), strict=True):
+            hidden.append(cell(below, previous))
+            below = self.dropout(hidden[-1])
+        context, alignment = self.attention(hidden[-1], memory, state.alignment)
+        return DecoderState(torch.stack(hidden, dim=1), context, alignment)
+
+    def scores(self, hidden: Float[Tensor, "*B D"], context: Float[Tensor, "*B E"]) -> Float[Tensor, "*B V"]:
+        """Unnormalised token scores of top states and contexts."""
+        return self.output(self.dropout(torch.cat([hidden, context], dim=-1)))
+
+    def forward(
+        self, inputs: Int[Tensor, "B U"], memory: Memory, sampling: float = 0.0
+    ) -> tuple[Float[Tensor, "B U V"], Float[Tensor, "B U S"]]:
+        """Teacher forcing: ``step`` unrolled over given inputs.
+
+        Args:
+            inputs: Token read at each step, the start token first.
+            memory: Encoded utterances.
+            sampling: Probability of reading the model's own last best token in place of the given one
+                (scheduled sampling, Bengio et al. 2015).
+
+        Returns:
+            Token scores and alignments of every step.
+        """
+        if sampling > 0:
+            return self._unroll_sampling(inputs, memory, sampling)
+        state, states = self.start(memory), []
+        for embedded in self.dropout(self.embedding(inputs)).unbind(dim=1):
+            state = self.advance(embedded, state, memory)
+            states.append(state)
+        hidden = torch.stack([state.hidden[:, -1] for state in states], dim=1)
+        context = torch.stack([state.context for state in states], dim=1)
+        return self.scores(hidden, context), torch.stack([state.alignment for state in states], dim=1)
+
+    def _unroll_sampling(
+        self, inputs: Int[Tensor, "B U"], memory: Memory, sampling: float
+    ) -> tuple[Float[Tensor, "B U V"], Float[Tensor, "B U S"]]:
+        own = torch.rand(inputs.shape, device=inputs.device) < sampling
+        state, token = self.start(memory), inputs.new_full(inputs.shape[:1], SOS)
+        logits, alignments = [], []
+        for given, use_own in zip(inputs.unbind(dim=1), own.unbind(dim=1), strict=True):
+            token = torch.where(use_own & (given != SOS), token, given)
+            scores, state = self.step(token, state, memory)
+            token = scores.detach().argmax(dim=-1)
+            logits.append(scores)
+            alignments.append(state.alignment)
+        return torch.stack(logits, dim=1), torch.stack(alignments, dim=1)

@@ -1,0 +1,100 @@
+"""From waveforms, or arrays computed elsewhere, to the normalised frames the encoder reads."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.deltas import add_deltas
+from seq2seq_asr.nn.fbank import FRAME_SHIFT, Fbank
+from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.nn.normalise import Normalisation, Normalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesConfig:
+    """What the encoder sees of an utterance."""
+
+    kind: Literal["fbank", "precomputed"] = "fbank"
+    """fbank: log-mel filterbank of waveforms; precomputed: arrays read from disk as they are."""
+    rate: int = 16000
+    """Samples per second of the waveforms (Hz)."""
+    bins: int = 80
+    """Mel bins of fbank; for precomputed, the dimension of the arrays."""
+    deltas: Literal[0, 1, 2] = 0
+    """Order of the time derivatives put beside the features: 0 none, 1 deltas, 2 and their deltas."""
+    normalisation: Normalisation = "utterance"
+    """Zero mean and unit variance per utterance, over the training data (global), or not at all (none)."""
+
+    def __post_init__(self) -> None:
+        if self.rate < 1000:
+            raise UsageError(f"rate must be at least 1000 Hz, got {self.rate}")
+        if self.bins < 1:
+            raise UsageError(f"bins must be at least 1, got {self.bins}")
+
+
+class Features(nn.Module):
+    """Filterbank (unless precomputed), deltas and normalisation; nothing in it is learnt by gradient."""
+
+    frame_shift = FRAME_SHIFT
+    """Seconds from one frame to the next; precomputed arrays are taken to have the same."""
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.size = config.bins * (1 + config.deltas)
+        """Features of one frame (F)."""
+        self.fbank = Fbank(bins=config.bins, rate=config.rate) if config.kind == "fbank" else None
+        self.normalise = Normalise(config.normalisation, self.size)
+
+    def frame_count(self, samples: int) -> int:
+        """The number of frames of so many samples; 0 if they do not fill one. Precomputed: `samples` are frames."""
+        return samples if self.fbank is None else self.fbank.frame_count(samples)
+
+    @property
+    def smallest_input(self) -> int:
+        """Fewest samples (or precomputed frames) that give a frame."""
+        return 1 if self.fbank is None else self.fbank.frame_length
+
+    @torch.no_grad()
+    def forward(
+        self, inputs: Float[Tensor, "B N"] | Float[Tensor, "B T G"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B T2 F"], Int[Tensor, " B"]]:
+        """Compute the features of a padded batch, each utterance as if it were alone.
+
+        Args:
+            inputs: Waveforms in [-1, 1], or arrays of `config.bins` values a frame; the padding may hold anything.
+            lengths: Samples, or frames, of each utterance.
+
+        Returns:
+            Features in float32, zero past each utterance's length, and their lengths in frames. An utterance shorter
+            than one frame has length 0; the caller decides what to say about it.
+
+        Raises:
+            UsageError: If the inputs do not fit `config.kind` and `config.bins`.
+        """
+        features, lengths = self._unnormalised(inputs, lengths)
+        return self.normalise(features, lengths), lengths
+
+    def fit_global(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take the statistics of global normalisation from batches of (inputs, lengths) as given to `forward`."""
+        self.normalise.fit_global(self._unnormalised(inputs, lengths) for inputs, lengths in batches)
+
+    @torch.no_grad()
+    def _unnormalised(
+        self, inputs: Float[Tensor, "B N"] | Float[Tensor, "B T G"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B T2 F"], Int[Tensor, " B"]]:
+        if self.fbank is not None:
+            if inputs.dim() != 2:
+                raise UsageError(f"kind fbank reads waveforms (B, N), got an array of shape {tuple(inputs.shape)}")
+            features, lengths = self.fbank(inputs, lengths)
+        else:
+            if inputs.dim() != 3 or inputs.shape[2] != self.config.bins:
+                raise UsageError(f"bins is {self.config.bins}, but the arrays have shape {tuple(inputs.shape)}")
+            padding = ~valid_mask(lengths, inputs.shape[1])
+            features = inputs.float().masked_fill(padding[:, :, None], 0.0)
+        return add_deltas(features, lengths, self.config.deltas), lengths

@@ -1,0 +1,52 @@
+"""Training losses, one number an utterance, so that nothing depends on batch mates."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.vocabulary import BLANK, EOS, SOS
+
+
+def shift_targets(
+    tokens: Int[Tensor, "B U"], lengths: Int[Tensor, " B"]
+) -> tuple[Int[Tensor, "B U1"], Int[Tensor, "B U1"]]:
+    """What the decoder reads and what it should say: ``<s> a b`` and ``a b </s>``. The only shift in the package."""
+    inputs = F.pad(tokens, (1, 0), value=SOS)
+    outputs = F.pad(tokens, (0, 1), value=BLANK).scatter(1, lengths.unsqueeze(1), EOS)
+    return inputs, outputs
+
+
+def cross_entropy(
+    logits: Float[Tensor, "B U V"], targets: Int[Tensor, "B U"], lengths: Int[Tensor, " B"], smoothing: float
+) -> Float[Tensor, " B"]:
+    """Label-smoothed cross entropy (Szegedy et al. 2016, section 7), summed over each utterance's tokens, in nats."""
+    losses = F.cross_entropy(
+        logits.float().transpose(1, 2), targets, reduction="none", label_smoothing=smoothing
+    )
+    return (losses * valid_mask(lengths, targets.shape[1])).sum(dim=1)
+
+
+def ctc_loss(
+    log_probs: Float[Tensor, "B S V"], lengths: Int[Tensor, " B"], tokens: Int[Tensor, "B U"],
+    token_lengths: Int[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """CTC negative log-likelihood of each utterance in nats (Graves et al. 2006); 0 where no path exists."""
+    return F.ctc_loss(
+        log_probs.transpose(0, 1), tokens, lengths, token_lengths, blank=BLANK, reduction="none", zero_infinity=True
+    )
+
+
+def ctc_frames_needed(tokens: Int[Tensor, "B U"], lengths: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    """Encoded frames CTC needs: one a token and one between equal neighbours."""
+    inside = valid_mask(lengths, tokens.shape[1])[:, 1:]
+    return lengths + ((tokens[:, 1:] == tokens[:, :-1]) & inside).sum(dim=1)
+
+
+def accuracy(
+    logits: Float[Tensor, "B U V"], targets: Int[Tensor, "B U"], lengths: Int[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    """Tokens of each utterance predicted right under teacher forcing."""
+    right = (logits.argmax(dim=-1) == targets) & valid_mask(lengths, targets.shape[1])
+    return right.sum(dim=1).to(torch.float32)

@@ -1,0 +1,131 @@
+"""The whole recogniser: features, encoder, attention decoder and CTC head."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.attention import AttentionConfig, Memory
+from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
+from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
+from seq2seq_asr.nn.features import Features, FeaturesConfig
+from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_loss, shift_targets
+from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The recogniser from waveform to tokens."""
+
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    """Front end."""
+    specaugment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    """Masks on the features while training."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """Listener."""
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    """Attention."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """Speller."""
+    ctc_weight: float = 0.3
+    """Share of the CTC loss (Watanabe et al. 2017, equation 15); 0 trains the attention decoder alone."""
+    label_smoothing: float = 0.1
+    """Probability spread over the vocabulary in the decoder's targets."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ctc_weight < 1:
+            raise UsageError("model.ctc_weight: must lie in [0, 1)")
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError("model.label_smoothing: must lie in [0, 1)")
+
+
+class Encoded(NamedTuple):
+    """Hidden states of a batch and their lengths."""
+
+    states: Float[Tensor, "B S E"]
+    lengths: Int[Tensor, " B"]
+
+
+class Losses(NamedTuple):
+    """What teacher forcing says of each utterance: sums over its tokens, not means."""
+
+    total: Float[Tensor, " B"]
+    attention: Float[Tensor, " B"]
+    ctc: Float[Tensor, " B"]
+    right: Float[Tensor, " B"]
+    tokens: Int[Tensor, " B"]
+    alignments: Float[Tensor, "B U S"]
+
+
+class Seq2Seq(nn.Module):
+    """Attention encoder-decoder with a joint CTC head."""
+
+    def __init__(self, config: ModelConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.features = Features(config.features)
+        self.specaugment = SpecAugment(config.specaugment, deltas=config.features.deltas)
+        self.encoder = Encoder(config.encoder, self.features.size)
+        self.decoder = Decoder(config.decoder, config.attention, self.encoder.size, vocabulary)
+        self.ctc = nn.Linear(self.encoder.size, vocabulary) if config.ctc_weight > 0 else None
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds an encoded frame."""
+        return self.features.frame_shift * self.config.encoder.reduction
+
+    def encode(self, inputs: Float[Tensor, "B *N"], lengths: Int[Tensor, " B"]) -> Encoded:
+        """Waveforms ``(B, N)`` or precomputed features ``(B, T, F)`` to hidden states."""
+        features, lengths = self.features(inputs, lengths)
+        return Encoded(*self.encoder(self.specaugment(features, lengths), lengths))
+
+    def memory(self, encoded: Encoded) -> Memory:
+        """What the decoder attends to."""
+        return self.decoder.memory(encoded.states, encoded.lengths)
+
+    def ctc_log_probs(self, encoded: Encoded) -> Float[Tensor, "B S V"]:
+        """Natural-log CTC posteriors of every encoded frame.
+
+        Raises:
+            UsageError: The model was trained without CTC.
+        """
+        if self.ctc is None:
+            raise UsageError("this model has no CTC head: it was trained with model.ctc_weight 0")
+        return self.ctc(encoded.states).float().log_softmax(dim=-1)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "B *N"],
+        lengths: Int[Tensor, " B"],
+        tokens: Int[Tensor, "B U"],
+        token_lengths: Int[Tensor, " B"],
+        sampling: float = 0.0,
+    ) -> Losses:
+        """Teacher-forced losses of a batch.
+
+        Args:
+            inputs: Waveforms or precomputed features, zero past the lengths.
+            lengths: Samples or frames of each utterance.
+            tokens: Target tokens without start and end, padded with the blank.
+            token_lengths: Targets of each utterance.
+            sampling: Scheduled-sampling probability.
+        """
+        encoded = self.encode(inputs, lengths)
+        read, say = shift_targets(tokens, token_lengths)
+        logits, alignments = self.decoder(read, self.memory(encoded), sampling)
+        attention = cross_entropy(logits, say, token_lengths + 1, self.config.label_smoothing)
+        weight = self.config.ctc_weight
+        ctc = torch.zeros_like(attention)
+        if weight > 0:
+            ctc = ctc_loss(self.ctc_log_probs(encoded), encoded.lengths, tokens, token_lengths)
+        return Losses(
+            total=(1 - weight) * attention + weight * ctc,
+            attention=attention,
+            ctc=ctc,
+            right=accuracy(logits, say, token_lengths + 1),
+            tokens=token_lengths + 1,
+            alignments=alignments,
+        )

@@ -1,0 +1,148 @@
+"""SpecAugment: random blocks of time and frequency hidden from the model while it trains."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.masks import valid_mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecAugmentConfig:
+    """SpecAugment (Park et al. 2019); the defaults are its policy LD with p = 0.2, which spares short sentences."""
+
+    frequency_masks: int = 2
+    """Frequency masks for each utterance; 0 for features whose neighbours are unrelated, such as cepstra."""
+    frequency_width: int = 27
+    """Widest frequency mask F (bins); each width is drawn evenly from 0 to this."""
+    time_masks: int = 2
+    """Time masks for each utterance; the most of them when time_masks_per_frame is set."""
+    time_width: int = 100
+    """Widest time mask T (frames); each width is drawn evenly from 0 to this."""
+    time_ratio: float = 0.2
+    """No time mask is wider than this share p of its utterance."""
+    time_masks_per_frame: float = 0.0
+    """Above 0: an utterance gets this many time masks per frame, rounded down (adaptive, Park et al. 2020)."""
+    time_warp: int = 0
+    """Furthest that a random frame is moved in time W (frames), stretching one side; 0 turns warping off."""
+
+    def __post_init__(self) -> None:
+        for name in ("frequency_masks", "frequency_width", "time_masks", "time_width", "time_warp"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("time_ratio", "time_masks_per_frame"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+
+    @classmethod
+    def policy(cls, name: Literal["none", "LB", "LD"]) -> "SpecAugmentConfig":
+        """A policy of Park et al. (2019), table 1, for LibriSpeech: basic or double; without their time warp."""
+        masks = {"none": 0, "LB": 1, "LD": 2}[name]
+        return cls(frequency_masks=masks, time_masks=masks, time_ratio=1.0)
+
+
+class SpecAugment(nn.Module):
+    """Hide random blocks of each utterance, in training mode only.
+
+    What is hidden becomes zero, the mean of normalised features. Each utterance draws for itself, inside its own
+    length. All randomness comes from torch's default generator on the CPU, so a seed gives the same masks on any
+    device and only that generator need be saved to go on.
+
+    Args:
+        config: The settings.
+        deltas: Order of the deltas that follow the features: a frequency mask hides them with their bin.
+    """
+
+    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.streams = 1 + deltas
+
+    @torch.no_grad()
+    def forward(self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T F"]:
+        """Warp and mask in training mode; return the features as they are in evaluation mode.
+
+        Args:
+            features: Padded, normalised features.
+            lengths: Frames of each utterance.
+
+        Returns:
+            New features; frames past an utterance's length are those of `features`.
+        """
+        if not self.training:
+            return features
+        if self.config.time_warp > 0:
+            features = warp_time(features, lengths, self.config.time_warp)
+        valid = valid_mask(lengths, features.shape[1])[:, :, None]
+        hidden = self._frequency_mask(features) | self._time_mask(features, lengths)  # (B, T, F)
+        return features.masked_fill(hidden & valid, 0.0)
+
+    def _frequency_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
+        bins = features.shape[2] // self.streams
+        sizes = torch.full((len(features), 1), bins, device=features.device)
+        limits = sizes.clamp(max=self.config.frequency_width).expand(-1, self.config.frequency_masks)
+        return random_blocks(limits, sizes, bins).repeat(1, self.streams)[:, None, :]
+
+    def _time_mask(self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Bool[Tensor, "B T 1"]:
+        config, sizes = self.config, lengths[:, None]
+        limits = (sizes * config.time_ratio).long().clamp(max=config.time_width).expand(-1, config.time_masks)
+        if config.time_masks_per_frame > 0:
+            wanted = (sizes * config.time_masks_per_frame).long()
+            limits = limits * (torch.arange(config.time_masks, device=limits.device) < wanted)
+        return random_blocks(limits, sizes, features.shape[1])[:, :, None]
+
+
+def random_blocks(limits: Int[Tensor, "B M"], sizes: Int[Tensor, "B 1"], size: int) -> Bool[Tensor, "B size"]:
+    """Draw M blocks for each row and mark the positions that any of them covers.
+
+    Args:
+        limits: Widest each block may be, at most the row's size; a width is drawn evenly from 0 to this.
+        sizes: Positions of each row that blocks lie in; every start that keeps a block inside is as likely.
+        size: Length of the marked axis.
+    """
+    widths = _draw(limits)
+    starts = _draw(sizes - widths)
+    positions = torch.arange(size, device=limits.device)
+    after_start = positions >= starts[:, :, None]  # (B, M, size)
+    return (after_start & (positions < (starts + widths)[:, :, None])).any(1)
+
+
+def warp_time(features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"], furthest: int) -> Float[Tensor, "B T F"]:
+    """Move a random frame of each utterance by up to `furthest` frames and stretch both sides of it linearly.
+
+    The first and last frame stay (Park et al. 2019, section 2, with linear in place of spline interpolation).
+    An utterance without a frame more than `furthest` frames away from both ends stays as it is.
+    """
+    spare = lengths - (2 * furthest + 3)
+    pivot = furthest + 1 + _draw(spare.clamp(min=0))
+    moved = pivot + _draw(torch.full_like(lengths, 2 * furthest)) - furthest
+    last = (lengths - 1)[:, None]
+    positions = torch.arange(features.shape[1], device=features.device).expand(len(features), -1)
+    before = positions * (pivot / moved)[:, None]
+    after = last - (last - positions) * ((lengths - 1 - pivot) / (lengths - 1 - moved).clamp(min=1))[:, None]
+    source = torch.where(positions < moved[:, None], before, after)
+    source = torch.where((spare >= 0)[:, None] & (positions <= last), source, positions)
+    return _read_between_frames(features, source)
+
+
+def _read_between_frames(features: Float[Tensor, "B T F"], times: Float[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
+    """Features at fractional frame times, by linear interpolation."""
+    earlier = times.floor().long().clamp(0, features.shape[1] - 1)
+    later = (earlier + 1).clamp(max=features.shape[1] - 1)
+    share = (times - earlier)[:, :, None].to(features.dtype)
+
+    def frames(index: Int[Tensor, "B T"]) -> Tensor:
+        return features.gather(1, index[:, :, None].expand(features.shape))
+
+    return torch.lerp(frames(earlier), frames(later), share)
+
+
+def _draw(limits: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Draw whole numbers evenly from 0 to each limit, the limit included, on the CPU's default generator."""
+    # Integers rather than floats in [0, 1): their product with a limit could round up to a value out of range.
+    # 2^40 is so far above any length that the remainder is even to 1 in 10^6.
+    return torch.randint(1 << 40, limits.shape).to(limits.device) % (limits + 1)

@@ -1,0 +1,74 @@
+"""The attention decoder as a scorer."""
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq_asr.vocabulary import BLANK, SOS
+
+
+class Memory(Protocol):
+    """Encoded utterances, as the decoder wants them."""
+
+    lengths: Any
+
+    def select(self, indices: Tensor, /) -> Any:
+        """The memory whose utterance ``i`` is utterance ``indices[i]`` of this one."""
+        ...
+
+
+class Decoder(Protocol):
+    """The part of the model's decoder that a search calls; its state has ``select(parents)`` and ``alignment``."""
+
+    def start(self, memory: Any, /) -> Any:
+        """The state before the first token."""
+        ...
+
+    def step(self, tokens: Tensor, state: Any, memory: Any, /) -> tuple[Tensor, Any]:
+        """Unnormalised scores of the next token and the state after ``tokens``."""
+        ...
+
+
+class AttentionState(NamedTuple):
+    """The decoder's state, and the memory with one copy of an utterance per hypothesis."""
+
+    decoder: Any
+    memory: Any
+
+    def select(self, parents: Int[Tensor, " BK"]) -> "AttentionState":
+        """Reorder what hypotheses own; the memory belongs to the utterance, which parents never leave."""
+        return self._replace(decoder=self.decoder.select(parents))
+
+    @property
+    def peaks(self) -> Int[Tensor, " BK"]:
+        """Encoded frame with the largest attention weight in the last step."""
+        return self.decoder.alignment.argmax(-1)
+
+
+class AttentionScorer:
+    """Log probabilities of the attention decoder.
+
+    Blank and start are never emitted: they get -inf. The others are not renormalised, so that a total equals the
+    teacher-forced log probability of the same tokens.
+    """
+
+    def __init__(self, decoder: Decoder, memory: Memory) -> None:
+        self._decoder = decoder
+        self._memory = memory
+
+    def start(self, beam: int = 1) -> AttentionState:
+        """The state before the first token, ``beam`` equal rows per utterance."""
+        lengths = self._memory.lengths
+        utterances = torch.arange(lengths.shape[0], device=lengths.device)
+        memory = self._memory if beam == 1 else self._memory.select(utterances.repeat_interleave(beam))
+        return AttentionState(self._decoder.start(memory), memory)
+
+    def step(self, tokens: Int[Tensor, " BK"], state: AttentionState) -> tuple[Float[Tensor, "BK V"], AttentionState]:
+        """Advance every hypothesis by its last token; see ``Scorer.step``."""
+        logits, decoder = self._decoder.step(tokens, state.decoder, state.memory)
+        # Half precision is too coarse to sum: log probabilities are at least float32.
+        log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        never = torch.tensor([BLANK, SOS], device=logits.device)
+        return log_probs.index_fill(-1, never, float("-inf")), state._replace(decoder=decoder)

@@ -1,0 +1,136 @@
+"""CTC prefix score: how probable is it, for CTC, that the transcript starts so?
+
+Watanabe et al. 2017, "Hybrid CTC/Attention Architecture for End-to-End Speech Recognition", Algorithm 2, for all
+utterances, beams and candidates at once. Two remarks make it fast:
+
+* The score of ``g`` followed by ``c`` needs the forward variables of ``g`` only. So candidates are scored with one sum
+  over frames, and forward variables are computed for those that the search keeps.
+* The forward variables obey ``r[t] = p[t] * (r[t-1] + x[t])``, a linear recursion. With ``P[t] = p[1] * ... * p[t]``
+  its solution is ``r[t] = P[t] * sum over s <= t of x[s] / P[s-1]``: a cumulative sum instead of a loop over frames.
+
+Forward variables have a column 0 for "before the first frame", where the empty prefix has probability 1.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq_asr.vocabulary import BLANK, EOS, SOS
+
+_LOWEST = -1e4
+"""Log posteriors below this count as this, so that 1 / P stays finite; a sum of 1,000 of them is exact to 1e-9."""
+_NEVER = float("-inf")
+
+
+class CtcPrefixState(NamedTuple):
+    """Forward variables of prefixes, in natural logs and double precision."""
+
+    nonblank: Float[Tensor, "BK S1"]
+    """Alignments of the prefix to the first t frames that end in its last token."""
+    blank: Float[Tensor, "BK S1"]
+    """The same that end in blank."""
+    prefix: Float[Tensor, " BK"]
+    """Log probability that the transcript starts with the prefix."""
+    last: Int[Tensor, " BK"]
+    """Last token of the prefix."""
+    utterance: Int[Tensor, " BK"]
+    """Index of the utterance in the batch."""
+
+    def select(self, parents: Int[Tensor, " BK"]) -> "CtcPrefixState":
+        """The state whose row ``i`` is row ``parents[i]`` of this one."""
+        return CtcPrefixState(*(part[parents] for part in self))
+
+
+class CtcExtension(NamedTuple):
+    """Scored candidates, whose forward variables are computed when they are selected."""
+
+    scorer: "CtcPrefixScorer"
+    state: CtcPrefixState
+    candidates: Int[Tensor, "BK M"]
+    prefix: Float[Tensor, "BK M"]
+
+    def select(self, parents: Int[Tensor, " BK"]) -> CtcPrefixState:
+        """The state of chosen candidates; row ``i * M + j`` is prefix ``i`` followed by its candidate ``j``."""
+        state = self.state.select(parents // self.candidates.shape[1])
+        return self.scorer.grow(state, self.candidates.flatten()[parents], self.prefix.flatten()[parents])
+
+
+class CtcPrefixScorer:
+    """A ``PartialScorer`` over CTC log posteriors.
+
+    Args:
+        log_probs: Natural-log posteriors of every encoded frame, log-softmaxed, with ``BLANK`` = 0.
+        lengths: Encoded frames of each utterance; what lies behind is ignored.
+    """
+
+    def __init__(self, log_probs: Float[Tensor, "B S V"], lengths: Int[Tensor, " B"]) -> None:
+        frames = torch.arange(log_probs.shape[1], device=log_probs.device)
+        self._outside = frames >= lengths[:, None]
+        self._lengths = lengths
+        self._vocabulary = log_probs.shape[2]
+        kept = log_probs.masked_fill(self._outside[:, :, None], 0.0).clamp(min=_LOWEST)
+        # A row per utterance and token: a candidate's posteriors then lie together in memory.
+        self._by_token = kept.transpose(1, 2).flatten(0, 1).contiguous()
+
+    def start(self, beam: int = 1) -> CtcPrefixState:
+        """Forward variables of the empty prefix: nothing but blanks."""
+        utterance = torch.arange(len(self._lengths), device=self._lengths.device).repeat_interleave(beam)
+        blanks = self._emissions(utterance, torch.full_like(utterance, BLANK)).cumsum(1)
+        blank = torch.cat([blanks.new_zeros(len(utterance), 1), blanks], 1)
+        prefix = blank.new_zeros(len(utterance))
+        return CtcPrefixState(torch.full_like(blank, _NEVER), blank, prefix, torch.full_like(utterance, SOS), utterance)
+
+    def extend(
+        self, candidates: Int[Tensor, "BK M"], state: CtcPrefixState
+    ) -> tuple[Float[Tensor, "BK M"], CtcExtension]:
+        """Score every prefix followed by each of its candidates; see ``PartialScorer.extend``.
+
+        Returns:
+            The change of the prefix's log probability, 0 at most; for ``EOS`` the step from "starts so" to "is so".
+        """
+        after_any, after_blank = self._onsets(state)
+        repeats = candidates == state.last[:, None]
+        onsets = torch.where(repeats[:, :, None], after_blank[:, None], after_any[:, None])
+        prefix = (onsets + self._emissions(state.utterance[:, None], candidates)).logsumexp(2)
+        prefix = torch.where(candidates == EOS, self._complete(state)[:, None], prefix)
+        prefix = prefix.masked_fill((candidates == BLANK) | (candidates == SOS), _NEVER)
+        # Rounding must not let a longer prefix be more probable: the search's stopping rule relies on it.
+        prefix = torch.minimum(prefix, state.prefix[:, None])
+        change = torch.where(prefix == _NEVER, _NEVER, prefix - state.prefix[:, None])
+        return change, CtcExtension(self, state, candidates, prefix)
+
+    def grow(self, state: CtcPrefixState, tokens: Int[Tensor, " BK"], prefix: Float[Tensor, " BK"]) -> CtcPrefixState:
+        """Forward variables of every prefix followed by one token, whose prefix score is known already."""
+        after_any, after_blank = self._onsets(state)
+        onsets = torch.where((tokens == state.last)[:, None], after_blank, after_any)
+        nonblank = _recursion(onsets, self._emissions(state.utterance, tokens))
+        blanks = self._emissions(state.utterance, torch.full_like(tokens, BLANK))
+        blank = _recursion(nonblank[:, :-1], blanks)
+        return CtcPrefixState(nonblank, blank, prefix, tokens, state.utterance)
+
+    def _emissions(self, utterance: Tensor, tokens: Tensor) -> Tensor:
+        """Log posteriors of tokens in all frames, frames last."""
+        return self._by_token[utterance * self._vocabulary + tokens].double()
+
+    def _onsets(self, state: CtcPrefixState) -> tuple[Tensor, Tensor]:
+        """Log probability that the prefix is complete just before each frame: in any way, and with a blank last.
+
+        Only the latter counts when the next token equals the last: without a blank between them they are one.
+        """
+        outside = self._outside[state.utterance]
+        either = torch.logaddexp(state.nonblank, state.blank)
+        return either[:, :-1].masked_fill(outside, _NEVER), state.blank[:, :-1].masked_fill(outside, _NEVER)
+
+    def _complete(self, state: CtcPrefixState) -> Tensor:
+        """Log probability that the prefix is the whole transcript."""
+        ends = self._lengths[state.utterance][:, None]
+        return torch.logaddexp(state.nonblank.gather(1, ends), state.blank.gather(1, ends))[:, 0]
+
+
+def _recursion(entering: Float[Tensor, "BK S"], emission: Float[Tensor, "BK S"]) -> Float[Tensor, "BK S1"]:
+    """Solve ``r[t] = emission[t] * (r[t-1] + entering[t])`` from ``r[0] = 0``, all in logs."""
+    survival = emission.cumsum(1)
+    solution = survival + (entering - (survival - emission)).logcumsumexp(1)
+    return torch.cat([torch.full_like(emission[:, :1], _NEVER), solution], 1)

@@ -1,0 +1,136 @@
+"""How the search sees a model: scorers that walk along a prefix, and states that the search may reorder.
+
+Rows are hypotheses, utterance after utterance: row ``b * K + k`` is beam ``k`` of utterance ``b``. Two kinds of scorer:
+
+* A ``Scorer`` scores the whole vocabulary from the last token: the attention decoder, a language model.
+* A ``PartialScorer`` scores a few given candidates, because the whole vocabulary would cost too much: the CTC prefix
+  score. The candidates are the best of the weighted sum of the full scorers, and always the end of sentence.
+
+What is to come plugs in here and changes nothing in the search:
+
+* A language model is a ``Scorer``; its state is its recurrent state. Its weight is added to the attention's.
+* Coverage is a ``Scorer`` that wraps the ``AttentionScorer`` and adds what the last step newly covered to every token;
+  its state is the attention's state with the sum of its alignments.
+* Hot words are a ``PartialScorer`` whose state is a position in a trie. A scorer that can reward (return more than 0)
+  states the largest reward of one token as ``Weighted.max_gain``: the stopping rule of the beam search counts on it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq_asr.errors import UsageError
+
+
+@runtime_checkable
+class ScorerState(Protocol):
+    """All that a scorer remembers of its hypotheses, one row each; a value, never changed in place."""
+
+    def select(self, parents: Int[Tensor, " BK"]) -> Any:
+        """The state whose row ``i`` is row ``parents[i]`` of this one; parents stay within their utterance."""
+        ...
+
+
+@runtime_checkable
+class AlignedState(ScorerState, Protocol):
+    """A state that also knows where in the utterance the last step looked."""
+
+    @property
+    def peaks(self) -> Int[Tensor, " BK"]:
+        """Encoded frame with the largest attention weight in the last step."""
+        ...
+
+
+State = TypeVar("State", bound=ScorerState)
+
+
+@runtime_checkable
+class Scorer(Protocol[State]):
+    """Scores every token of the vocabulary after a prefix."""
+
+    def start(self, beam: int = 1) -> State:
+        """The state before the first token, ``beam`` equal rows per utterance."""
+        ...
+
+    def step(self, tokens: Int[Tensor, " BK"], state: State) -> tuple[Float[Tensor, "BK V"], State]:
+        """Advance every hypothesis by its last token.
+
+        Pure: the past lives in ``state`` alone, so a search may reorder it freely.
+
+        Args:
+            tokens: Last emitted tokens; the start token at first.
+            state: The state before ``tokens``.
+
+        Returns:
+            Natural-log probabilities of the next token (-inf for one never to be emitted), and the state after
+            ``tokens``.
+        """
+        ...
+
+
+@runtime_checkable
+class PartialScorer(Protocol[State]):
+    """Scores a few candidates after a prefix."""
+
+    def start(self, beam: int = 1) -> State:
+        """The state before the first token, ``beam`` equal rows per utterance."""
+        ...
+
+    def extend(self, candidates: Int[Tensor, "BK M"], state: State) -> tuple[Float[Tensor, "BK M"], ScorerState]:
+        """Score every hypothesis followed by each of its candidates.
+
+        Args:
+            candidates: Tokens to score; the end token among them asks for the end of the sentence.
+            state: The state of the prefixes.
+
+        Returns:
+            Natural-log scores that each candidate adds, and an extension whose ``select(rows)`` gives the state of the
+            extended prefixes, row ``i * M + j`` standing for prefix ``i`` followed by its candidate ``j``.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """A scorer, the name its total is reported under, and its weight in the sum.
+
+    Raises:
+        UsageError: If the weight is not above zero (leave the scorer out instead) or ``max_gain`` is below zero.
+    """
+
+    name: str
+    scorer: Scorer[Any] | PartialScorer[Any]
+    weight: float = 1.0
+    max_gain: float = 0.0
+    """The most that one token, or the end, can add to the unweighted total; 0 for log probabilities."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise UsageError(f"weight of scorer {self.name!r}: must be above 0, not {self.weight}")
+        if not 0 <= self.max_gain < float("inf"):
+            raise UsageError(f"max_gain of scorer {self.name!r}: must be at least 0, not {self.max_gain}")
+
+    @property
+    def partial(self) -> bool:
+        """Whether the scorer wants candidates."""
+        return isinstance(self.scorer, PartialScorer)
+
+
+def greatest_gain(scorers: Sequence[Weighted]) -> float:
+    """The most that one more token can add to the weighted total."""
+    return sum(weighted.weight * weighted.max_gain for weighted in scorers)
+
+
+def joint_scorers(
+    attention: Scorer[Any], ctc: PartialScorer[Any] | None = None, ctc_weight: float = 0.0
+) -> tuple[Weighted, ...]:
+    """Attention and CTC with weights that sum to 1; attention alone where there is no CTC or it weighs nothing."""
+    if ctc is None or ctc_weight == 0:
+        return (Weighted(name="attention", scorer=attention),)
+    return (
+        Weighted(name="attention", scorer=attention, weight=1 - ctc_weight),
+        Weighted(name="ctc", scorer=ctc, weight=ctc_weight),
+    )

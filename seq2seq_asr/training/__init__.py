@@ -1,0 +1,1 @@
+"""Lightning module, schedules, checkpoint files, loggers and callbacks."""

@@ -1,0 +1,114 @@
+"""Checkpoint files: written whole or not at all, read without running anything from them."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seq2seq_asr.errors import CheckpointError
+
+FORMAT = 1
+"""Version of what ``checkpoint["seq2seq_asr"]`` holds."""
+
+
+def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write beside, flush to the disk, rename: a crash leaves the old file or the new one.
+
+    Raises:
+        CheckpointError: The folder is not writable or the disk is full; the old file still stands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(dict(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written ({error})") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_leftovers(folder: Path) -> list[Path]:
+    """Remove what interrupted writes left behind, and name it."""
+    leftovers = sorted(folder.glob(".*.ckpt.*.tmp"))
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return leftovers
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of this package, tensors and plain values only (never unpickled code).
+
+    Raises:
+        CheckpointError: Missing, damaged, or not ours.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint of seq2seq_asr ({reason[:200]})") from error
+    record = checkpoint.get("seq2seq_asr") if isinstance(checkpoint, dict) else None
+    if not isinstance(record, dict) or record.get("format") != FORMAT or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of seq2seq_asr (format {FORMAT})")
+    return checkpoint
+
+
+def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Weights under the names of `Seq2Seq`."""
+    prefix = "model."
+    return {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(prefix) and isinstance(value, torch.Tensor)
+    }
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    try:
+        model.load_state_dict(model_weights(checkpoint))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: weights do not fit the model of config.yaml ({_first_lines(error)})") from error
+
+
+def load_matching(
+    model: nn.Module, checkpoint: Mapping[str, Any], skip: tuple[str, ...] = ()
+) -> tuple[int, list[str]]:
+    """Take over what agrees in name and shape, names that start with one of ``skip`` left out.
+
+    Returns:
+        How many tensors were taken, and the model's names that were not.
+    """
+    own = model.state_dict()
+    agreeing = {
+        name: value
+        for name, value in model_weights(checkpoint).items()
+        if name in own and own[name].shape == value.shape and not (skip and name.startswith(skip))
+    }
+    model.load_state_dict({**own, **agreeing})
+    return len(agreeing), sorted(own.keys() - agreeing.keys())
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:3])

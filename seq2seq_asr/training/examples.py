@@ -1,0 +1,121 @@
+"""A few validation utterances a person can look at: attention plots, transcripts, audio."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import WandbLogger
+
+from seq2seq_asr.data.batching import Item
+from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
+from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.search.attention import AttentionScorer
+from seq2seq_asr.search.greedy import greedy_search
+from seq2seq_asr.training.plots import attention_figure, save_figure
+from seq2seq_asr.vocabulary import SOS
+
+
+class Example(NamedTuple):
+    """What the model makes of one utterance on its own."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    pieces: list[str]
+    alignment: np.ndarray
+    """Attention weights, tokens × encoded frames, the end token included."""
+
+
+class LogExamples(Callback):
+    """After each validation: attention plots in the run folder and, with transcripts and audio, in W&B.
+
+    Args:
+        folder: Where the plots go; those of the validation before are replaced.
+        count: Utterances to show.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+        self.batch: Batch | None = None
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Transcribe the examples freely and show where the attention went."""
+        if not trainer.is_global_zero or self.count < 1:
+            return
+        logger = trainer.logger if isinstance(trainer.logger, WandbLogger) else None
+        if self.batch is None:
+            self.batch = first_examples(trainer.datamodule, self.count)  # type: ignore[attr-defined]
+            if logger is not None and self.batch.inputs.ndim == 2:
+                log_audio(logger, self.batch, trainer.datamodule.reader.rate)  # type: ignore[attr-defined]
+        examples = transcribe_with_attention(pl_module, self.batch)
+        paths = [plot_example(example, self.folder, pl_module.model.frame_shift) for example in examples]
+        if logger is not None:
+            log_examples(logger, examples, paths)
+
+
+def first_examples(feeding: Any, count: int) -> Batch:
+    """The first validation utterances as one batch."""
+    dataset = SpeechDataset(feeding.dev[:count], feeding.tokenizer, feeding.reader)
+    return collate([dataset[Item(index, 0)] for index in range(len(dataset))])
+
+
+@torch.no_grad()
+def transcribe_with_attention(module: Any, batch: Batch) -> list[Example]:
+    """Greedy transcripts, and the attention weights of every piece said."""
+    model, tokenizer = module.model, module.tokenizer
+    inputs, lengths = batch.inputs.to(module.device), batch.lengths.to(module.device)
+    encoded = model.encode(inputs, lengths)
+    memory = model.memory(encoded)
+    hypotheses = greedy_search(AttentionScorer(model.decoder, memory), encoded.lengths)
+    examples = []
+    for row, hypothesis in enumerate(hypotheses):
+        tokens = torch.tensor([[SOS, *hypothesis.tokens]], device=module.device)
+        _, alignments = model.decoder(tokens, memory.select(torch.tensor([row], device=module.device)))
+        frames = int(encoded.lengths[row])
+        examples.append(
+            Example(
+                id=batch.ids[row],
+                reference=batch.texts[row],
+                hypothesis=tokenizer.decode(hypothesis.tokens),
+                pieces=[*tokenizer.pieces(hypothesis.tokens), "</s>"],
+                alignment=alignments[0, :, :frames].float().cpu().numpy(),
+            )
+        )
+    return examples
+
+
+def plot_example(example: Example, folder: Path, seconds_per_frame: float) -> Path:
+    """Save one attention plot as ``attention_<id>.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in example.id)
+    path = folder / f"attention_{name}.png"
+    figure = attention_figure(example.alignment, example.pieces, seconds_per_frame, title=example.reference)
+    save_figure(figure, path)
+    return path
+
+
+def log_audio(logger: WandbLogger, batch: Batch, rate: int) -> None:
+    """Send the examples' audio to W&B once."""
+    import wandb
+
+    audio = [
+        wandb.Audio(samples[:length].numpy(), sample_rate=rate, caption=f"{id}: {text}")
+        for id, text, samples, length in zip(batch.ids, batch.texts, batch.inputs, batch.lengths, strict=True)
+    ]
+    logger.experiment.log({"examples/audio": audio})
+
+
+def log_examples(logger: WandbLogger, examples: list[Example], paths: list[Path]) -> None:
+    """Send transcripts and attention plots to W&B."""
+    import wandb
+
+    rows = [
+        [example.id, example.reference, example.hypothesis, word_errors(example.reference, example.hypothesis).rate]
+        for example in examples
+    ]
+    table = wandb.Table(columns=["id", "reference", "hypothesis", "WER"], data=rows)
+    images = [wandb.Image(str(path), caption=example.hypothesis) for example, path in zip(examples, paths, strict=True)]
+    logger.experiment.log({"examples/transcripts": table, "examples/attention": images})

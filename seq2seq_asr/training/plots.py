@@ -1,0 +1,197 @@
+"""Figures of a training run: attention over time, and learning curves.
+
+Figures are made without pyplot: no global state, no window, safe from any thread or process.
+"""
+
+import math
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Real
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager, get_font
+from matplotlib.text import Text
+
+BLUE: Final = "#1f5fa8"
+ORANGE: Final = "#d9722e"
+GREY: Final = "#5f6670"
+_LONGEST_LABEL: Final = 18
+_MOST_LABELS: Final = 80
+# DejaVu comes with matplotlib; the others are the usual fonts of Linux, macOS and Windows that have Han, kana and Hangul.
+_FONTS: Final = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "IPAGothic",
+    "Hiragino Sans",
+    "Arial Unicode MS",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+)
+
+
+def attention_figure(
+    alignment: Real[np.ndarray, "U S"], pieces: Sequence[str], seconds_per_frame: float, title: str = ""
+) -> Figure:
+    """Attention of every token over time: tokens from top to bottom, as text is read, seconds from left to right.
+
+    Characters that no font on the machine can draw are shown by their code point, such as ``\\u4f60``.
+
+    Args:
+        alignment: Attention weights of each token over the encoded frames.
+        pieces: The tokens' pieces, one a row; may be empty.
+        seconds_per_frame: Duration of one encoded frame.
+        title: Heading, such as the utterance's id.
+
+    Raises:
+        ValueError: There is not one piece for each row.
+    """
+    rows, frames = alignment.shape
+    if len(pieces) != rows:
+        raise ValueError(f"{len(pieces)} pieces for an alignment of {rows} tokens")
+    seconds = max(frames, 1) * seconds_per_frame
+    figure, (axes,) = _figure(
+        width=min(16.0, max(6.0, 3.5 + 0.8 * seconds)), height=min(14.0, max(2.6, 1.4 + 0.2 * rows))
+    )
+    _heading(axes, title)
+    axes.set_xlabel("time (s)")
+    if alignment.size == 0:
+        axes.set(xlim=(0, seconds), yticks=[])
+        axes.text(0.5, 0.5, "no tokens", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        return figure
+    weights = np.nan_to_num(alignment.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    image = axes.imshow(
+        weights,
+        aspect="auto",
+        cmap="Blues",
+        interpolation="nearest",
+        vmin=0.0,
+        vmax=max(float(weights.max()), 1e-6),
+        extent=(0.0, seconds, rows - 0.5, -0.5),
+    )
+    _label_rows(axes, pieces)
+    bar = figure.colorbar(image, ax=axes, label="attention weight", pad=0.015, fraction=0.04, aspect=30)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def learning_curves_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Losses on the left and word error rate on the right, over epochs; the best epoch is marked.
+
+    Args:
+        rows: Rows of ``metrics.csv``: ``epoch`` with any of ``train_loss``, ``val_loss`` and ``val_wer`` (a fraction),
+            as numbers or text. What is missing or blank is left out; of several values in one epoch the last counts.
+    """
+    figure, (losses, errors) = _figure(width=10.0, height=3.8, columns=2)
+    _heading(losses, "Loss")
+    _heading(errors, "Word error rate on validation (%)")
+    for key, label, colour in (("train_loss", "training", ORANGE), ("val_loss", "validation", BLUE)):
+        _curve(losses, _by_epoch(rows, key), colour, label)
+    rates = {epoch: 100 * rate for epoch, rate in _by_epoch(rows, "val_wer").items()}
+    _curve(errors, rates, BLUE, "validation")
+    if rates:
+        best = min(rates, key=lambda epoch: rates[epoch])
+        errors.plot([best], [rates[best]], "o", markersize=8, markerfacecolor="none", markeredgecolor=ORANGE, zorder=3)
+        errors.annotate(
+            f"best {rates[best]:.2f} % (epoch {best:g})",
+            (best, rates[best]),
+            xytext=(-4, 12),
+            textcoords="offset points",
+            ha="right" if best > (min(rates) + max(rates)) / 2 else "left",
+            color=ORANGE,
+        )
+        errors.set_ylim(bottom=0)
+    if losses.lines:
+        losses.legend(frameon=False)
+    for axes in (losses, errors):
+        axes.set_xlabel("epoch")
+        axes.grid(axis="y", color="#e3e5e8")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the file appears whole or not at all.
+
+    Raises:
+        OSError: The folder is missing or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=140)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Sequence[Axes] = figure.subplots(1, columns, squeeze=False)[0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GREY)
+        axes.tick_params(colors=GREY, labelcolor="black")
+    return figure, panels
+
+
+def _heading(axes: Axes, title: str) -> None:
+    _show_literally(axes.set_title("", loc="left", fontsize=11), title)
+
+
+def _label_rows(axes: Axes, pieces: Sequence[str]) -> None:
+    shown = range(0, len(pieces), math.ceil(len(pieces) / _MOST_LABELS))
+    axes.set_yticks(list(shown), labels=[""] * len(shown))
+    axes.tick_params(axis="y", length=0)
+    for row, label in zip(shown, axes.get_yticklabels(), strict=True):
+        piece = pieces[row]
+        _show_literally(label, piece if len(piece) <= _LONGEST_LABEL else piece[: _LONGEST_LABEL - 1] + "…")
+        label.set_fontsize(9)
+    # Faint lines between the rows lead the eye from a piece to its attention.
+    axes.hlines(np.arange(len(pieces) - 1) + 0.5, *axes.get_xlim(), color="#eceef1", linewidth=0.5)
+
+
+def _show_literally(text: Text, content: str) -> None:
+    """Show any content: a dollar sign starts no formula, and a character without a glyph raises no warning."""
+    text.set_parse_math(False)
+    text.set_fontfamily([name for name, _ in _glyphs()])
+    text.set_text("".join(char if _drawable(char) else ascii(char)[1:-1] for char in content))
+
+
+def _drawable(char: str) -> bool:
+    return unicodedata.category(char)[0] != "C" and any(font.get_char_index(ord(char)) for _, font in _glyphs())
+
+
+@cache
+def _glyphs() -> tuple[tuple[str, Any], ...]:
+    """The fonts of ``_FONTS`` that are installed, opened."""
+    known = {entry.name for entry in fontManager.ttflist}
+    return tuple((name, get_font(fontManager.findfont(FontProperties(name)))) for name in _FONTS if name in known)
+
+
+def _by_epoch(rows: Sequence[Mapping[str, Any]], key: str) -> dict[float, float]:
+    points: dict[float, float] = {}
+    for row in rows:
+        epoch, value = row.get("epoch"), row.get(key)
+        if epoch in (None, "") or value in (None, ""):
+            continue
+        if math.isfinite(float(value)):
+            points[float(epoch)] = float(value)
+    return dict(sorted(points.items()))
+
+
+def _curve(axes: Axes, points: Mapping[float, float], colour: str, label: str) -> None:
+    if points:
+        axes.plot(list(points), list(points.values()), "o-", color=colour, label=label, linewidth=1.8, markersize=3.5)

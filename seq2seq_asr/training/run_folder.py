@@ -1,0 +1,95 @@
+"""A run on disk: ``checkpoints/<name>/`` with its config, tokenizer, checkpoints and metrics."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seq2seq_asr.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of one run stand."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """Resolved configuration, YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def tokenizer(self) -> Path:
+        """Tokenizer and normaliser."""
+        return self.path / "tokenizer.model"
+
+    @property
+    def last(self) -> Path:
+        """Newest complete training state."""
+        return self.path / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Training state with the lowest validation WER."""
+        return self.path / "best.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def plots(self) -> Path:
+        """Learning curves and attention plots of the newest validation."""
+        return self.path / "plots"
+
+
+def create_run(checkpoints: Path, name: str) -> RunFolder:
+    """A new folder ``name``, or ``name-2``, ``name-3`` … where that exists: no run is ever overwritten.
+
+    Raises:
+        CheckpointError: The folder cannot be made.
+    """
+    number = 1
+    while True:
+        path = checkpoints / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return RunFolder(path)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be created ({error.strerror})") from error
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run at ``path``.
+
+    Raises:
+        CheckpointError: There is no folder, or no checkpoint in it.
+    """
+    run = RunFolder(path)
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such run folder")
+    for needed in (run.config, run.tokenizer):
+        if not needed.is_file():
+            raise CheckpointError(f"{path}: not a run folder, {needed.name} is missing")
+    if not run.last.is_file() and not run.best.is_file():
+        raise CheckpointError(f"{path}: no checkpoint (neither best.ckpt nor last.ckpt); train it first")
+    return run
+
+
+def newest_run(checkpoints: Path) -> RunFolder:
+    """The run whose checkpoint was written last.
+
+    Raises:
+        CheckpointError: No run below ``checkpoints`` has a checkpoint.
+    """
+    saved = [*checkpoints.glob("*/last.ckpt"), *checkpoints.glob("*/best.ckpt")]
+    if not saved:
+        raise CheckpointError(f"{checkpoints}: no run with a checkpoint yet; train one with python -m seq2seq_asr.fit")
+    return open_run(max(saved, key=lambda path: path.stat().st_mtime_ns).parent)

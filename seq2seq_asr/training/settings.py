@@ -1,0 +1,52 @@
+"""Settings of a training run that belong to no single class: devices, length, logging."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seq2seq_asr.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, where and how precisely to train."""
+
+    epochs: int = 12
+    """Passes over the training data."""
+    devices: int | Literal["auto"] = "auto"
+    """Devices a node; auto takes every GPU, or one CPU process."""
+    num_nodes: int = 1
+    """Machines; each runs the same command under torchrun or SLURM."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train; auto takes GPUs when there are any."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic: 32 bit, or bfloat16 where it is safe."""
+    validate_every: int = 1
+    """Epochs between validations; the last epoch is always validated."""
+    validation_utterances: int = 200
+    """Utterances of dev that are decoded at each validation, a fixed subset; 0 takes all."""
+    save_minutes: float = 10.0
+    """Minutes between two saves of last.ckpt within an epoch; it is saved after every epoch as well."""
+    max_skipped: int = 10
+    """Steps in a row that may be skipped for a gradient that is not finite, before training stops."""
+    deterministic: bool = False
+    """Refuse operations whose result varies from run to run (slower on a GPU)."""
+    progress: bool = True
+    """Progress bar on stderr."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.validate_every < 1 or self.num_nodes < 1 or self.devices == 0:
+            raise UsageError("trainer.epochs, validate_every, num_nodes and devices: must be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    """What is written beside metrics.csv."""
+
+    wandb: Literal["offline", "online", "off"] = "offline"
+    """Weights & Biases: offline needs no account (`wandb leet` browses it, `wandb sync` uploads it)."""
+    project: str = "seq2seq_asr"
+    """W&B project."""
+    examples: int = 4
+    """Validation utterances whose audio, transcript and attention are logged."""
+    every: int = 10
+    """Steps between two logged training losses."""

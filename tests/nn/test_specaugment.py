@@ -1,0 +1,138 @@
+import math
+
+import pytest
+import torch
+
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig, random_blocks, warp_time
+
+LENGTHS = torch.tensor([300, 120, 40, 3, 1, 0])
+
+
+def masked(config: SpecAugmentConfig, lengths: torch.Tensor, bins: int = 80, deltas: int = 0) -> torch.Tensor:
+    """Where ones become zero."""
+    features = torch.ones(len(lengths), int(lengths.max()) + 10, bins * (1 + deltas))
+    return SpecAugment(config, deltas=deltas)(features, lengths) == 0
+
+
+def runs(row: torch.Tensor) -> list[int]:
+    """Lengths of the runs of True."""
+    return [len(run) for run in "".join("x" if value else " " for value in row.tolist()).split()]
+
+
+def test_evaluation_mode_and_policy_none_change_nothing():
+    features = torch.randn(6, 310, 80)
+    assert torch.equal(SpecAugment(SpecAugmentConfig(time_warp=5)).eval()(features, LENGTHS), features)
+    assert torch.equal(SpecAugment(SpecAugmentConfig.policy("none"))(features, LENGTHS), features)
+
+
+@pytest.mark.parametrize("masks", [1, 2])
+def test_time_masks_keep_to_their_width_ratio_and_utterance(masks):
+    config = SpecAugmentConfig(frequency_masks=0, time_masks=masks, time_width=50, time_ratio=0.3)
+    for _ in range(30):
+        hidden = masked(config, LENGTHS)
+        assert (hidden == hidden[:, :, :1]).all()
+        for row, length in zip(hidden[:, :, 0], LENGTHS.tolist(), strict=True):
+            assert not row[length:].any()
+            widest = min(50, math.floor(0.3 * length + 1e-4))
+            assert len(runs(row)) <= masks and sum(runs(row)) <= masks * widest
+
+
+@pytest.mark.parametrize("masks", [1, 2])
+def test_frequency_masks_keep_to_their_width_and_never_touch_padding(masks):
+    config = SpecAugmentConfig(frequency_masks=masks, frequency_width=27, time_masks=0)
+    for _ in range(30):
+        hidden = masked(config, LENGTHS)
+        for row, length in zip(hidden, LENGTHS.tolist(), strict=True):
+            assert not row[length:].any()
+            assert length == 0 or (row[:length] == row[:1]).all()
+            assert len(runs(row[0])) <= masks and sum(runs(row[0])) <= masks * 27
+
+
+def test_frequency_masks_wider_than_the_features_stay_inside():
+    hidden = masked(SpecAugmentConfig(frequency_width=1000, time_masks=0), torch.tensor([5] * 50), bins=4)
+    assert hidden[:, :5].any() and not hidden[:, 5:].any()
+
+
+def test_deltas_are_hidden_with_their_bin():
+    hidden = masked(SpecAugmentConfig(time_masks=0), LENGTHS, bins=40, deltas=2)
+    assert torch.equal(hidden[:, :, :40], hidden[:, :, 40:80]) and torch.equal(hidden[:, :, :40], hidden[:, :, 80:])
+
+
+def test_share_hidden_is_what_the_widths_promise():
+    # One mask of width 0 … W in n places hides W / 2n of them on average.
+    lengths = torch.full((4000,), 200)
+    time = SpecAugmentConfig(frequency_masks=0, time_masks=1, time_width=100, time_ratio=1.0)
+    assert masked(time, lengths, bins=1)[:, :200].float().mean() == pytest.approx(100 / 2 / 200, rel=0.05)
+    frequency = SpecAugmentConfig(frequency_masks=1, frequency_width=27, time_masks=0)
+    assert masked(frequency, lengths[:2000])[:, 0].float().mean() == pytest.approx(27 / 2 / 80, rel=0.06)
+
+
+def test_every_width_and_every_start_is_as_likely():
+    count, widest, size = 30000, 4, 9
+    blocks = random_blocks(torch.full((count, 1), widest), torch.full((count, 1), size), size)
+    widths = blocks.sum(1)
+    expected = count / (widest + 1)
+    assert ((widths.bincount() - expected).abs() < 5 * math.sqrt(expected)).all()
+    starts = blocks[widths == 4].float().argmax(1).bincount()
+    share = int((widths == 4).sum()) / (size - widest + 1)
+    assert len(starts) == size - widest + 1 and ((starts - share).abs() < 5 * math.sqrt(share)).all()
+
+
+def test_utterances_draw_masks_of_their_own():
+    hidden = masked(SpecAugmentConfig(), torch.full((20,), 200))
+    assert len({tuple(row.flatten().tolist()) for row in hidden[:, :, ::79]}) > 15
+    assert len({tuple(row.tolist()) for row in hidden[:, 0]}) > 15
+
+
+def test_adaptive_masks_grow_in_number_with_the_utterance_up_to_a_cap():
+    config = SpecAugmentConfig(frequency_masks=0, time_masks=6, time_width=3, time_ratio=1.0, time_masks_per_frame=0.01)
+    lengths = torch.tensor([99, 100, 450, 5000])
+    most = torch.zeros(4, dtype=torch.long)
+    for _ in range(60):
+        hidden = masked(config, lengths, bins=1)[:, :, 0]
+        most = torch.maximum(most, torch.tensor([len(runs(row)) for row in hidden]))
+    assert most.tolist() == [0, 1, 4, 6]
+
+
+def test_a_seed_repeats_the_masks_whatever_the_features_hold():
+    augment = SpecAugment(SpecAugmentConfig())
+    torch.manual_seed(3)
+    first = augment(torch.ones(6, 310, 80), LENGTHS) == 0
+    torch.manual_seed(3)
+    assert torch.equal(augment(torch.full((6, 310, 80), 7.0), LENGTHS) == 0, first)
+
+
+def test_input_is_not_written_to_and_its_dtype_is_kept():
+    features = torch.ones(6, 310, 80, dtype=torch.bfloat16)
+    assert SpecAugment(SpecAugmentConfig(time_warp=5))(features, LENGTHS).dtype == torch.bfloat16
+    assert (features == 1).all()
+
+
+def test_warp_keeps_order_ends_length_and_short_utterances():
+    lengths = torch.tensor([100, 60, 23, 22, 0])
+    ramp = torch.arange(110.0).expand(5, -1)[:, :, None].contiguous()
+    for _ in range(30):
+        warped = warp_time(ramp, lengths, 10)[:, :, 0]
+        for row, length in zip(warped, lengths.tolist(), strict=True):
+            assert torch.equal(row[length:], torch.arange(length, 110.0))
+            if length < 23:
+                assert torch.equal(row, torch.arange(110.0))
+                continue
+            assert row[0] == 0 and row[length - 1] == pytest.approx(length - 1, abs=1e-3)
+            assert (row[:length].diff() > 0).all()
+            assert (row - torch.arange(110.0)).abs().max() <= 10.001
+    assert not torch.equal(warped[:3], ramp[:3, :, 0])
+
+
+def test_policies_are_those_of_the_paper():
+    basic, double = SpecAugmentConfig.policy("LB"), SpecAugmentConfig.policy("LD")
+    shape = ("frequency_width", "frequency_masks", "time_width", "time_ratio", "time_masks")
+    assert [getattr(basic, name) for name in shape] == [27, 1, 100, 1.0, 1]
+    assert [getattr(double, name) for name in shape] == [27, 2, 100, 1.0, 2]
+
+
+@pytest.mark.parametrize("field, value", [("frequency_masks", -1), ("time_ratio", 1.5), ("time_masks_per_frame", -0.1)])
+def test_impossible_settings_name_their_field(field, value):
+    with pytest.raises(UsageError, match=field):
+        SpecAugmentConfig(**{field: value})

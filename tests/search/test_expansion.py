@@ -1,0 +1,26 @@
+"""Candidates: the best tokens, in an order that equal scores cannot upset."""
+
+import pytest
+import torch
+
+from seq2seq_asr.search.expansion import best_tokens, confident_end
+from seq2seq_asr.vocabulary import EOS
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+@pytest.mark.parametrize("count", [1, 2, 7, 20])
+def test_best_tokens_are_those_of_a_stable_sort(levels, count) -> None:
+    scores = -torch.randint(levels, (50, 20)).float()
+    scores[::3, 5:9] = float("-inf")
+    wanted = scores.clone()
+    wanted[:, EOS] = 1.0
+    wanted = wanted.sort(dim=1, descending=True, stable=True).indices[:, :count].sort(1).values
+    assert best_tokens(scores, count).tolist() == wanted.tolist()
+
+
+def test_the_end_must_beat_the_best_other_token_by_the_threshold() -> None:
+    """With log probability -1 for the best other, 1.5 lets the end pass down to -1.5."""
+    log_probs = torch.tensor([[-5.0, -1.0, -5.0, end, -3.0] for end in (-0.5, -1.0, -1.4, -1.6, -9.0)])
+    assert confident_end(log_probs, 1.5).tolist() == [True, True, True, False, False]
+    assert confident_end(log_probs, 1.0).tolist() == [True, True, False, False, False]
+    assert confident_end(log_probs, None).all()
