@@ -1,7 +1,6 @@
 """Progress bars on stderr for long work that is not training."""
 
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -28,7 +27,7 @@ class ProgressLine:
         self.bars.stop()
         self.tasks.clear()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ProgressLine":
         return self
 
     def __exit__(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class Recognizer:
         self.reader = input_reader(model.features)
 
     @classmethod
-    def load(cls, run: str | Path, *, checkpoint: Literal["best", "last"] = "best", device: str = "auto") -> Self:
+    def load(cls, run: str | Path, *, checkpoint: Literal["best", "last"] = "best", device: str = "auto") -> "Recognizer":
         """The recogniser of a run folder.
 
         Args:

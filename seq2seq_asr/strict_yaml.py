@@ -72,7 +72,7 @@ def to_mapping(config: Any) -> dict[str, Any]:
 
 def to_yaml(config: Any) -> str:
     """A config as a YAML file that `load_yaml` reads back to an equal config."""
-    return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(to_mapping(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def read_overrides(path: Path, cls: type) -> Overrides:
@@ -132,6 +132,16 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes a list on one line."""
+
+    def represent_inline(self, items: list[Any]) -> yaml.Node:
+        return self.represent_sequence(f"{_TAG}seq", items, flow_style=True)
+
+
+_Dumper.add_representer(list, _Dumper.represent_inline)
+
+
 class _Reader:
     """Turns YAML nodes into typed values; knows the file only to name it in errors."""
 
@@ -139,6 +149,7 @@ class _Reader:
         self.path = path
 
     def overrides(self, node: yaml.Node, cls: type, key: str) -> Overrides:
+        self.check_tag(node, key)
         if not isinstance(node, yaml.MappingNode) or node.tag != f"{_TAG}map":
             raise self.error(node, key, f"expected a mapping of settings, got {_shown(node)}")
         fields = config_fields(cls)
@@ -154,8 +165,7 @@ class _Reader:
         return Overrides(values, self.place(node, key))
 
     def value(self, node: yaml.Node, kind: Any, key: str) -> Any:
-        if not node.tag.startswith(_TAG) or node.tag.startswith(f"{_TAG}python"):
-            raise self.error(node, key, f"tag {node.tag!r:.60} is not allowed")
+        self.check_tag(node, key)
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
             return self.optional(node, arguments, key)
@@ -200,6 +210,10 @@ class _Reader:
             raise self.error(node, key, f"expected {_NAMES.get(kind, kind)}, got {_shown(node)}{hint}")
         return value
 
+    def check_tag(self, node: yaml.Node, key: str) -> None:
+        if not node.tag.startswith(_TAG) or node.tag.startswith(f"{_TAG}python"):
+            raise self.error(node, key, f"tag {node.tag[:60]!r} is not allowed")
+
     def place(self, node: yaml.Node, key: str) -> str:
         where = f"{self.path}:{node.start_mark.line + 1}: " if self.path and node.start_mark else ""
         return f"{where}{key}: " if key else where
@@ -214,7 +228,7 @@ def _parse_scalar(node: yaml.ScalarNode, kind: type) -> Any:
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower()) if tag == "bool" else None
     if kind in (str, Path):
-        return kind(text) if tag == "str" and "\0" not in text else None
+        return kind(text) if tag == "str" and (kind is str or "\0" not in text) else None
     # Quotes make a number text; a plain 1e-3 is text to YAML 1.1, but a number here.
     if tag not in ("int", "float", "str") or node.style in ("'", '"', "|", ">"):
         return None

@@ -71,18 +71,21 @@ def read_features(path: Path, *, dim: int | None = None) -> Float32[np.ndarray, 
     """
     _require_regular_file(path)
     try:
-        features = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            features = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, OSError, EOFError, MemoryError) as error:
         raise AudioError(f"{path}: not a .npy array: {_one_line(error)}") from error
-    if not isinstance(features, np.ndarray) or features.ndim != 2 or features.dtype.kind != "f":
-        raise AudioError(f"{path}: expected floating-point frames × bins, found {_describe(features)}")
+    if features.ndim != 2 or features.dtype.kind != "f":
+        raise AudioError(f"{path}: expected floating-point frames × bins, found {features.dtype} of {features.shape}")
     if features.size == 0:
         raise AudioError(f"{path}: no frames")
     if dim is not None and features.shape[1] != dim:
         raise AudioError(f"{path}: expected {dim} bins a frame, found {features.shape[1]}")
+    with np.errstate(over="ignore"):
+        features = features.astype(np.float32, copy=False)
     if not np.isfinite(features).all():
         raise AudioError(f"{path}: features hold NaN or infinite values")
-    return features.astype(np.float32, copy=False)
+    return features
 
 
 def check_length(samples: np.ndarray, minimum: int, path: Path) -> None:
@@ -203,12 +206,6 @@ def _check_signal(samples: Float32[np.ndarray, " N"], path: Path) -> None:
         raise AudioError(f"{path}: samples hold NaN or infinite values")
     if low == high:
         raise AudioError(f"{path}: silent: all {samples.size} samples are {low:g}")
-
-
-def _describe(features: object) -> str:
-    if isinstance(features, np.ndarray):
-        return f"{features.dtype} of shape {features.shape}"
-    return type(features).__name__
 
 
 def _one_line(error: BaseException) -> str:

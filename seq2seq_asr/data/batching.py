@@ -31,7 +31,7 @@ class BatchingConfig:
 class Item(NamedTuple):
     """One utterance of a batch: where it is, in which epoch, and whether its loss counts."""
 
-    index: int
+    place: int
     epoch: int
     counted: bool = True
 
@@ -81,7 +81,7 @@ def batch_size(longest: float, config: BatchingConfig) -> int:
     return max(1, min(config.max_utterances, int(config.batch_seconds / longest)))
 
 
-def shard(batch: Sequence[int], rank: int, world: int, epoch: int) -> list[Item]:
+def shard(batch: np.ndarray, rank: int, world: int, epoch: int) -> list[Item]:
     """The part of a global batch one rank works on.
 
     A rank left without work repeats the first utterance uncounted, so that all ranks take equal steps.
@@ -110,9 +110,11 @@ class PlannedBatches:
         self.seek(0, 0)
 
     def seek(self, epoch: int, start: int) -> None:
-        """Stand before global batch ``start`` of ``epoch``."""
+        """Stand before global batch ``start`` of ``epoch``; behind the last one is before the next epoch's first."""
         self.epoch, self.start = epoch, start
         self.plan = plan_epoch(self.durations, self.config, self.seed, epoch)
+        if start >= len(self.plan):
+            self.seek(epoch + 1, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Move to the beginning of another epoch; the present one keeps its place."""
@@ -124,8 +126,8 @@ class PlannedBatches:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[list[Item]]:
-        for batch in self.plan[self.start :]:
-            yield shard(batch, self.rank, self.world, self.epoch)
+        # A list, not a generator: a later seek must not move batches that workers already fetch.
+        return iter([shard(batch, self.rank, self.world, self.epoch) for batch in self.plan[self.start :]])
 
 
 def plan_in_order(durations: np.ndarray, config: BatchingConfig) -> list[np.ndarray]:

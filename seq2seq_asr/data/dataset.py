@@ -111,15 +111,15 @@ class SpeechDataset(Dataset):
         return len(self.utterances)
 
     def __getitem__(self, item: Item) -> Example:
-        utterance = self.utterances[item.index]
+        utterance = self.utterances[item.place]
         inputs = self.reader(utterance)
         if self.speed is not None:
             perturb = speed_perturb_features if utterance.audio is None else speed_perturb
             inputs = perturb(inputs, draw_factor(self.speed, self._random(item)))
-        return Example(utterance.id, self.texts[item.index], torch.from_numpy(inputs), self.tokens[item.index], item.counted)
+        return Example(utterance.id, self.texts[item.place], torch.from_numpy(inputs), self.tokens[item.place], item.counted)
 
     def _random(self, item: Item) -> np.random.Generator:
-        name = zlib.crc32(self.utterances[item.index].id.encode())
+        name = zlib.crc32(self.utterances[item.place].id.encode())
         return np.random.default_rng([self.seed, item.epoch, name])
 
 

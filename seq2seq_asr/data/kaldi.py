@@ -1,4 +1,4 @@
-"""Kaldi data folders: ``wav.scp`` of plain files, ``text``; ``utt2spk``, ``segments`` and ``utt2dur`` where they are."""
+"""Kaldi data folders: ``wav.scp`` of plain files, ``text`` and, if there, ``utt2spk``, ``segments``, ``utt2dur``."""
 
 import math
 import os

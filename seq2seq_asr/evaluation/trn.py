@@ -43,7 +43,7 @@ def write_trn(path: Path, lines: Iterable[TrnLine]) -> None:
     Raises:
         ManifestError: An empty or repeated id.
     """
-    seen: set[tuple[str | None, str]] = set()
+    seen: set[tuple[str, str]] = set()
     rendered: list[str] = []
     for number, line in enumerate(lines, start=1):
         if not line.id:
@@ -68,7 +68,7 @@ def read_trn(path: Path) -> list[TrnLine]:
         content = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}:1: cannot be read: {error}") from error
-    seen: set[tuple[str | None, str]] = set()
+    seen: set[tuple[str, str]] = set()
     lines: list[TrnLine] = []
     for number, row in enumerate(content.split("\n"), start=1):
         if not row.strip() or row.startswith(";;"):
@@ -101,8 +101,8 @@ def _parse(row: str, where: str) -> TrnLine:
     )
 
 
-def _claim(seen: set[tuple[str | None, str]], line: TrnLine, where: str) -> None:
-    key = (line.speaker or None, line.id)
+def _claim(seen: set[tuple[str, str]], line: TrnLine, where: str) -> None:
+    key = (line.speaker or _UNKNOWN, line.id)
     if key in seen:
         raise ManifestError(f"{where}: utterance {line.id!r} is listed twice")
     seen.add(key)

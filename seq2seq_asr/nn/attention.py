@@ -1,15 +1,15 @@
 """Attention over encoded frames: additive, dot-product and location-aware, one class each."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.nn.precision import at_least_single
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Memory(NamedTuple):
     lengths: Int[Tensor, " B"]
     keys: Float[Tensor, "B S A"]
 
-    def select(self, indices: Int[Tensor, " B2"]) -> Self:
+    def select(self, indices: Int[Tensor, " B2"]) -> "Memory":
         """The utterances at these indices, in this order; an index may repeat."""
         return type(self)(*(part[indices] for part in self))
 
@@ -86,7 +86,7 @@ class Attention(nn.Module):
         """
         energies = self.energies(self.query(state), memory.keys, previous)
         padding = ~valid_mask(memory.lengths, energies.shape[1])
-        alignment = energies.float().masked_fill(padding, -torch.inf).softmax(dim=-1)
+        alignment = at_least_single(energies).masked_fill(padding, -torch.inf).softmax(dim=-1)
         context = torch.bmm(alignment.to(memory.encoded.dtype).unsqueeze(1), memory.encoded).squeeze(1)
         return context, alignment
 

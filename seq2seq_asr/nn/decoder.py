@@ -1,7 +1,7 @@
 """Attention decoder: stacked GRU with input feeding, one token a step, state passed as a value."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +39,7 @@ class DecoderState(NamedTuple):
     context: Float[Tensor, "B E"]
     alignment: Float[Tensor, "B S"]
 
-    def select(self, parents: Int[Tensor, " B2"]) -> Self:
+    def select(self, parents: Int[Tensor, " B2"]) -> "DecoderState":
         """The states of these parents, in this order; a parent may repeat."""
         return type(self)(*(part[parents] for part in self))
 

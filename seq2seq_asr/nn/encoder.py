@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.recurrent import BidirectionalLayer, Cell
 
 
@@ -69,6 +70,8 @@ class Encoder(nn.Module):
         for factor, layer, norm in zip(self.config.reductions, self.layers, self.norms, strict=True):
             states, lengths = join_frames(states, lengths, factor)
             states = self.dropout(norm(layer(states, lengths)))
+            if self.config.layer_norm:  # its bias would leak from the padding into the last group of joined frames
+                states = states * valid_mask(lengths, states.shape[1]).unsqueeze(-1)
         return states, lengths
 
     def encoded_lengths(self, lengths: Int[Tensor, " B"]) -> Int[Tensor, " B"]:

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.nn.precision import at_least_single
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
 
@@ -23,7 +24,7 @@ def cross_entropy(
 ) -> Float[Tensor, " B"]:
     """Label-smoothed cross entropy (Szegedy et al. 2016, section 7), summed over each utterance's tokens, in nats."""
     losses = F.cross_entropy(
-        logits.float().transpose(1, 2), targets, reduction="none", label_smoothing=smoothing
+        at_least_single(logits).transpose(1, 2), targets, reduction="none", label_smoothing=smoothing
     )
     return (losses * valid_mask(lengths, targets.shape[1])).sum(dim=1)
 

@@ -13,6 +13,7 @@ from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
 from seq2seq_asr.nn.features import Features, FeaturesConfig
 from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_loss, shift_targets
+from seq2seq_asr.nn.precision import at_least_single
 from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig
 
 
@@ -94,7 +95,7 @@ class Seq2Seq(nn.Module):
         """
         if self.ctc is None:
             raise UsageError("this model has no CTC head: it was trained with model.ctc_weight 0")
-        return self.ctc(encoded.states).float().log_softmax(dim=-1)
+        return at_least_single(self.ctc(encoded.states)).log_softmax(dim=-1)
 
     def forward(
         self,

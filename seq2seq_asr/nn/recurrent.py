@@ -16,6 +16,7 @@ class BidirectionalLayer(nn.Module):
 
     Both are plain left-to-right layers; the second reads each utterance reversed within its own length. That
     gives what ``nn.LSTM(bidirectional=True)`` gives on a packed sequence, six times faster on a CPU.
+    The padding of the input may hold anything finite.
 
     Args:
         cell: Recurrent cell.
@@ -42,6 +43,5 @@ def recurrence(cell: Cell, input_size: int, units: int) -> nn.LSTM | nn.GRU:
     if cell == "gru":
         return nn.GRU(input_size, units, batch_first=True)
     layer = nn.LSTM(input_size, units, batch_first=True)
-    with torch.no_grad():
-        layer.bias_hh_l0[units : 2 * units] = 1.0
+    nn.init.ones_(layer.get_parameter("bias_hh_l0")[units : 2 * units])
     return layer

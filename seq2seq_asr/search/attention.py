@@ -1,6 +1,6 @@
 """The attention decoder as a scorer."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -9,16 +9,21 @@ from torch import Tensor
 from seq2seq_asr.vocabulary import BLANK, SOS
 
 
+@runtime_checkable
 class Memory(Protocol):
     """Encoded utterances, as the decoder wants them."""
 
-    lengths: Any
+    @property
+    def lengths(self) -> Tensor:
+        """Encoded frames of each utterance."""
+        ...
 
     def select(self, indices: Tensor, /) -> Any:
         """The memory whose utterance ``i`` is utterance ``indices[i]`` of this one."""
         ...
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """The part of the model's decoder that a search calls; its state has ``select(parents)`` and ``alignment``."""
 
@@ -70,5 +75,5 @@ class AttentionScorer:
         logits, decoder = self._decoder.step(tokens, state.decoder, state.memory)
         # Half precision is too coarse to sum: log probabilities are at least float32.
         log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-        never = torch.tensor([BLANK, SOS], device=logits.device)
-        return log_probs.index_fill(-1, never, float("-inf")), state._replace(decoder=decoder)
+        log_probs[:, BLANK] = log_probs[:, SOS] = float("-inf")
+        return log_probs, state._replace(decoder=decoder)

@@ -1,9 +1,9 @@
 """Beam search over any weighted sum of scorers, for all utterances and beams at once.
 
 Every step keeps the best ``beam`` prefixes of each utterance, whole or not; those that ended leave the beam for a pool
-of their own, where they rank by ``Ranking.score``. With one beam this is greedy search. An utterance closes when no
-growing prefix can still enter the pool (``Ranking.bound``, so stopping never changes the result) or at its maximum
-length. Everything about an utterance, its maximum length too, depends on that utterance alone.
+of their own, where they rank by ``Ranking.score``. With one beam and no length bonus this is greedy search. An
+utterance closes when no growing prefix can still enter the pool (``Ranking.bound``, so stopping never changes the
+result) or at its maximum length. Everything about an utterance, its maximum length too, depends on it alone.
 """
 
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ def beam_search(
         state = _advance(search, state, step)
         if step % _CHECK_EVERY == _CHECK_EVERY - 1 and not state.open.any():
             break
-    return collect(state, [weighted.name for weighted in scorers], search.longest, search.config.ranking)
+    return collect(state, [weighted.name for weighted in scorers], search.config.ranking)
 
 
 class _Search(NamedTuple):
@@ -174,7 +174,7 @@ def _keep_best(
     gains = gains.masked_fill(gains.isnan() | too_early, _NEVER)
     scores = (active.score[:, :, None] + gains.view(-1, beam, width)).flatten(1)
     # An extension has a token more than an end of the same step; all extensions have equally many.
-    bonus = search.config.length_bonus * (~ends).view(len(scores), -1)
+    bonus = search.config.length_bonus * (~ends).view(len(scores), -1).double()
     places = best_places(scores + bonus, beam)
     parents, columns = places // width, places % width
     rows = torch.arange(len(gains), device=gains.device).view(-1, beam).gather(1, parents)

@@ -4,7 +4,7 @@ Watanabe et al. 2017, "Hybrid CTC/Attention Architecture for End-to-End Speech R
 utterances, beams and candidates at once. Two remarks make it fast:
 
 * The score of ``g`` followed by ``c`` needs the forward variables of ``g`` only. So candidates are scored with one sum
-  over frames, and forward variables are computed for those that the search keeps.
+  over frames, a matrix product, and forward variables are computed for those that the search keeps.
 * The forward variables obey ``r[t] = p[t] * (r[t-1] + x[t])``, a linear recursion. With ``P[t] = p[1] * ... * p[t]``
   its solution is ``r[t] = P[t] * sum over s <= t of x[s] / P[s-1]``: a cumulative sum instead of a loop over frames.
 
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
-_LOWEST = -1e4
-"""Log posteriors below this count as this, so that 1 / P stays finite; a sum of 1,000 of them is exact to 1e-9."""
+_LOWEST = -600.0
+"""Log posteriors below this count as this: the lowest round figure whose exponential is a normal double."""
 _NEVER = float("-inf")
 
 
@@ -66,18 +66,21 @@ class CtcPrefixScorer:
     """
 
     def __init__(self, log_probs: Float[Tensor, "B S V"], lengths: Int[Tensor, " B"]) -> None:
+        if log_probs.shape[1] == 0:  # a padding frame, so that there is something to take the largest of
+            log_probs = log_probs.new_zeros(log_probs.shape[0], 1, log_probs.shape[2])
         frames = torch.arange(log_probs.shape[1], device=log_probs.device)
         self._outside = frames >= lengths[:, None]
         self._lengths = lengths
         self._vocabulary = log_probs.shape[2]
-        kept = log_probs.masked_fill(self._outside[:, :, None], 0.0).clamp(min=_LOWEST)
+        inside = log_probs.masked_fill(self._outside[:, :, None], 0.0)
         # A row per utterance and token: a candidate's posteriors then lie together in memory.
-        self._by_token = kept.transpose(1, 2).flatten(0, 1).contiguous()
+        rows = inside.transpose(1, 2).flatten(0, 1).to(torch.float64, memory_format=torch.contiguous_format, copy=True)
+        self._by_token = rows.clamp_(min=_LOWEST).exp_()
 
     def start(self, beam: int = 1) -> CtcPrefixState:
         """Forward variables of the empty prefix: nothing but blanks."""
         utterance = torch.arange(len(self._lengths), device=self._lengths.device).repeat_interleave(beam)
-        blanks = self._emissions(utterance, torch.full_like(utterance, BLANK)).cumsum(1)
+        blanks = self._posteriors(utterance, torch.full_like(utterance, BLANK)).log().cumsum(1)
         blank = torch.cat([blanks.new_zeros(len(utterance), 1), blanks], 1)
         prefix = blank.new_zeros(len(utterance))
         return CtcPrefixState(torch.full_like(blank, _NEVER), blank, prefix, torch.full_like(utterance, SOS), utterance)
@@ -90,10 +93,11 @@ class CtcPrefixScorer:
         Returns:
             The change of the prefix's log probability, 0 at most; for ``EOS`` the step from "starts so" to "is so".
         """
-        after_any, after_blank = self._onsets(state)
-        repeats = candidates == state.last[:, None]
-        onsets = torch.where(repeats[:, :, None], after_blank[:, None], after_any[:, None])
-        prefix = (onsets + self._emissions(state.utterance[:, None], candidates)).logsumexp(2)
+        onsets = torch.stack(self._onsets(state), 2)
+        peaks = onsets.amax(1, keepdim=True).clamp(min=torch.finfo(onsets.dtype).min)  # finite where all is -inf
+        posteriors = self._posteriors(state.utterance[:, None], candidates)
+        after_any, after_blank = ((posteriors @ (onsets - peaks).exp()).log() + peaks).unbind(2)
+        prefix = torch.where(candidates == state.last[:, None], after_blank, after_any)
         prefix = torch.where(candidates == EOS, self._complete(state)[:, None], prefix)
         prefix = prefix.masked_fill((candidates == BLANK) | (candidates == SOS), _NEVER)
         # Rounding must not let a longer prefix be more probable: the search's stopping rule relies on it.
@@ -105,14 +109,15 @@ class CtcPrefixScorer:
         """Forward variables of every prefix followed by one token, whose prefix score is known already."""
         after_any, after_blank = self._onsets(state)
         onsets = torch.where((tokens == state.last)[:, None], after_blank, after_any)
-        nonblank = _recursion(onsets, self._emissions(state.utterance, tokens))
-        blanks = self._emissions(state.utterance, torch.full_like(tokens, BLANK))
+        nonblank = _recursion(onsets, self._posteriors(state.utterance, tokens).log())
+        blanks = self._posteriors(state.utterance, torch.full_like(tokens, BLANK)).log()
         blank = _recursion(nonblank[:, :-1], blanks)
         return CtcPrefixState(nonblank, blank, prefix, tokens, state.utterance)
 
-    def _emissions(self, utterance: Tensor, tokens: Tensor) -> Tensor:
-        """Log posteriors of tokens in all frames, frames last."""
-        return self._by_token[utterance * self._vocabulary + tokens].double()
+    def _posteriors(self, utterance: Tensor, tokens: Tensor) -> Tensor:
+        """Probabilities of tokens in all frames, frames last."""
+        rows = utterance * self._vocabulary + tokens
+        return self._by_token.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
     def _onsets(self, state: CtcPrefixState) -> tuple[Tensor, Tensor]:
         """Log probability that the prefix is complete just before each frame: in any way, and with a blank last.
@@ -133,4 +138,4 @@ def _recursion(entering: Float[Tensor, "BK S"], emission: Float[Tensor, "BK S"])
     """Solve ``r[t] = emission[t] * (r[t-1] + entering[t])`` from ``r[0] = 0``, all in logs."""
     survival = emission.cumsum(1)
     solution = survival + (entering - (survival - emission)).logcumsumexp(1)
-    return torch.cat([torch.full_like(emission[:, :1], _NEVER), solution], 1)
+    return torch.cat([solution.new_full((len(solution), 1), _NEVER), solution], 1)

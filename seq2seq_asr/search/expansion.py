@@ -36,7 +36,7 @@ def expand(
     """Let every scorer advance by the last tokens and score what may come next.
 
     Args:
-        scorers: With names of their own. The first is a full one: its probabilities decide whether the end is confident.
+        scorers: Each with a name of its own. The first is a full one and decides whether the end is confident.
         states: Their states before ``last``.
         last: Last tokens.
         count: Candidates a hypothesis besides the end, best by the weighted sum of the full scorers.
@@ -81,7 +81,7 @@ def best_tokens(log_probs: Float[Tensor, "BK V"], count: int) -> Int[Tensor, "BK
 
     Among equals the lowest ids are taken, which ``topk`` does not promise: it only finds the value to reach.
     """
-    values = log_probs.index_fill(1, torch.tensor([EOS], device=log_probs.device), float("inf"))
+    values = _with_end(log_probs, float("inf"))
     reach = values.topk(count, sorted=False).values.amin(1, keepdim=True)
     above, level = values > reach, values == reach
     taken = above | (level & (level.cumsum(1) <= count - above.sum(1, keepdim=True)))
@@ -95,5 +95,11 @@ def confident_end(log_probs: Float[Tensor, "BK V"], threshold: float | None) -> 
     end = log_probs[:, EOS]
     if threshold is None:
         return torch.ones_like(end, dtype=torch.bool)
-    others = log_probs.index_fill(1, torch.tensor([EOS], device=log_probs.device), _NEVER)
-    return end >= threshold * others.amax(1)
+    return end >= threshold * _with_end(log_probs, _NEVER).amax(1)
+
+
+def _with_end(log_probs: Tensor, value: float) -> Tensor:
+    """A copy in which the end has this value; ``index_fill`` would wait for its index to reach the device."""
+    copy = log_probs.clone()
+    copy[:, EOS] = value
+    return copy

@@ -30,7 +30,8 @@ class Ranking:
             total: Weighted sums of log probabilities.
             length: Numbers of tokens, without start and end.
         """
-        return (total + self.bonus * length) / self._divisor(length.to(total.dtype) + 1)
+        exact = length.to(total.dtype)  # a float times an integer tensor would be float32
+        return (total + self.bonus * exact) / self._divisor(exact + 1)
 
     def bound(
         self, total: Float[Tensor, " B"], length: int, longest: Int[Tensor, " B"], most: int, gain: float = 0.0
@@ -49,7 +50,7 @@ class Ranking:
             gain: The most that one token, or the end, adds to the total: 0 for log probabilities.
         """
         lengths = torch.arange(length, most + 2, device=total.device)[None, :]
-        scores = self.score(total[:, None] + (lengths - length + 1) * gain, lengths)
+        scores = self.score(total[:, None] + (lengths - length + 1).to(total.dtype) * gain, lengths)
         return scores.masked_fill(lengths > longest[:, None], float("-inf")).amax(1)
 
     def _divisor(self, scored: Tensor) -> Tensor:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from seq2seq_asr.search.beam_state import BeamState, best_places
 from seq2seq_asr.search.hypothesis import NOTHING, Hypothesis
@@ -12,23 +10,18 @@ from seq2seq_asr.search.ranking import Ranking
 from seq2seq_asr.search.scorer import AlignedState
 
 
-def collect(
-    state: BeamState, names: Sequence[str], longest: Int[Tensor, " B"], ranking: Ranking
-) -> list[list[Hypothesis]]:
+def collect(state: BeamState, names: Sequence[str], ranking: Ranking) -> list[list[Hypothesis]]:
     """The finished hypotheses of each utterance, then those cut at its maximum length, best first.
 
     Args:
         state: Where the search stopped.
         names: Of the scorers.
-        longest: Maximum length of each utterance.
         ranking: Scores what was cut.
     """
     places = state.finished.score.shape[1]
     cut = state.active.take(best_places(state.active.score, places))
-    cut = cut._replace(score=ranking.score(cut.score, cut.length))
-    # Only the maximum length cuts; a search that closed before is certain of what it has.
-    cut = cut._replace(score=cut.score.masked_fill(cut.length < longest[:, None], float("-inf")))
-    both = state.finished.join(cut)
+    # Where the search closed before the maximum length, the pool is full or nothing is active: no cut one is returned.
+    both = state.finished.join(cut._replace(score=ranking.score(cut.score, cut.length)))
     ended = torch.arange(2 * places) < places
     aligned = isinstance(state.scorers[0], AlignedState)
     columns = zip(*(part.tolist() for part in both), strict=True)

@@ -93,7 +93,7 @@ class PartialScorer(Protocol[State]):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Weighted:
     """A scorer, the name its total is reported under, and its weight in the sum.
 

@@ -5,6 +5,7 @@ Figures are made without pyplot: no global state, no window, safe from any threa
 
 import math
 import os
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,13 +19,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 BLUE: Final = "#1f5fa8"
 ORANGE: Final = "#d9722e"
 GREY: Final = "#5f6670"
 _LONGEST_LABEL: Final = 18
 _MOST_LABELS: Final = 80
-# DejaVu comes with matplotlib; the others are the usual fonts of Linux, macOS and Windows that have Han, kana and Hangul.
+_CHARACTERS_PER_INCH: Final = 11
+_TITLE_LINES: Final = 3
+# DejaVu comes with matplotlib; the others are usual fonts of Linux, macOS and Windows for Han, kana and Hangul.
 _FONTS: Final = (
     "DejaVu Sans",
     "Noto Sans CJK SC",
@@ -45,9 +49,9 @@ _FONTS: Final = (
 def attention_figure(
     alignment: Real[np.ndarray, "U S"], pieces: Sequence[str], seconds_per_frame: float, title: str = ""
 ) -> Figure:
-    """Attention of every token over time: tokens from top to bottom, as text is read, seconds from left to right.
+    r"""Attention of every token over time: tokens from top to bottom, as text is read, seconds from left to right.
 
-    Characters that no font on the machine can draw are shown by their code point, such as ``\\u4f60``.
+    Characters that no font on the machine can draw are shown by their code point, such as ``\u4f60``.
 
     Args:
         alignment: Attention weights of each token over the encoded frames.
@@ -65,7 +69,7 @@ def attention_figure(
     figure, (axes,) = _figure(
         width=min(16.0, max(6.0, 3.5 + 0.8 * seconds)), height=min(14.0, max(2.6, 1.4 + 0.2 * rows))
     )
-    _heading(axes, title)
+    _heading(axes, figure, title)
     axes.set_xlabel("time (s)")
     if alignment.size == 0:
         axes.set(xlim=(0, seconds), yticks=[])
@@ -83,7 +87,7 @@ def attention_figure(
     )
     _label_rows(axes, pieces)
     bar = figure.colorbar(image, ax=axes, label="attention weight", pad=0.015, fraction=0.04, aspect=30)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -95,30 +99,23 @@ def learning_curves_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             as numbers or text. What is missing or blank is left out; of several values in one epoch the last counts.
     """
     figure, (losses, errors) = _figure(width=10.0, height=3.8, columns=2)
-    _heading(losses, "Loss")
-    _heading(errors, "Word error rate on validation (%)")
     for key, label, colour in (("train_loss", "training", ORANGE), ("val_loss", "validation", BLUE)):
         _curve(losses, _by_epoch(rows, key), colour, label)
     rates = {epoch: 100 * rate for epoch, rate in _by_epoch(rows, "val_wer").items()}
     _curve(errors, rates, BLUE, "validation")
-    if rates:
-        best = min(rates, key=lambda epoch: rates[epoch])
-        errors.plot([best], [rates[best]], "o", markersize=8, markerfacecolor="none", markeredgecolor=ORANGE, zorder=3)
-        errors.annotate(
-            f"best {rates[best]:.2f} % (epoch {best:g})",
-            (best, rates[best]),
-            xytext=(-4, 12),
-            textcoords="offset points",
-            ha="right" if best > (min(rates) + max(rates)) / 2 else "left",
-            color=ORANGE,
-        )
+    best = min(rates, key=lambda epoch: rates[epoch]) if rates else None
+    if best is not None:
+        errors.plot([best], [rates[best]], "o", markersize=9, markerfacecolor="none", markeredgecolor=ORANGE, zorder=3)
         errors.set_ylim(bottom=0)
+    _heading(losses, figure, "Loss")
+    summary = "" if best is None else f", best {rates[best]:.2f} in epoch {best:g}"
+    _heading(errors, figure, f"Validation WER (%){summary}")
     if losses.lines:
         losses.legend(frameon=False)
     for axes in (losses, errors):
         axes.set_xlabel("epoch")
         axes.grid(axis="y", color="#e3e5e8")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -136,10 +133,10 @@ def save_figure(figure: Figure, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    panels: Sequence[Axes] = figure.subplots(1, columns, squeeze=False)[0]
+    panels: list[Axes] = list(figure.subplots(1, columns, squeeze=False)[0])
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
@@ -147,35 +144,39 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Sequ
     return figure, panels
 
 
-def _heading(axes: Axes, title: str) -> None:
-    _show_literally(axes.set_title("", loc="left", fontsize=11), title)
+def _heading(axes: Axes, figure: Figure, title: str) -> None:
+    columns = int(_CHARACTERS_PER_INCH * figure.get_figwidth() / len(figure.axes))
+    lines = textwrap.wrap(_literal(title), columns, max_lines=_TITLE_LINES, placeholder=" …")
+    _show_literally(axes.set_title("\n".join(lines), loc="left", fontsize=11))
 
 
 def _label_rows(axes: Axes, pieces: Sequence[str]) -> None:
     shown = range(0, len(pieces), math.ceil(len(pieces) / _MOST_LABELS))
-    axes.set_yticks(list(shown), labels=[""] * len(shown))
+    labels = [_literal(pieces[row]) for row in shown]
+    short = [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in labels]
+    axes.set_yticks(list(shown), labels=short, fontsize=9)
     axes.tick_params(axis="y", length=0)
-    for row, label in zip(shown, axes.get_yticklabels(), strict=True):
-        piece = pieces[row]
-        _show_literally(label, piece if len(piece) <= _LONGEST_LABEL else piece[: _LONGEST_LABEL - 1] + "…")
-        label.set_fontsize(9)
-    # Faint lines between the rows lead the eye from a piece to its attention.
-    axes.hlines(np.arange(len(pieces) - 1) + 0.5, *axes.get_xlim(), color="#eceef1", linewidth=0.5)
+    for label in axes.get_yticklabels():
+        _show_literally(label)
 
 
-def _show_literally(text: Text, content: str) -> None:
-    """Show any content: a dollar sign starts no formula, and a character without a glyph raises no warning."""
+def _show_literally(text: Text) -> None:
+    """A dollar sign starts no formula, and every character finds its font."""
     text.set_parse_math(False)
-    text.set_fontfamily([name for name, _ in _glyphs()])
-    text.set_text("".join(char if _drawable(char) else ascii(char)[1:-1] for char in content))
+    text.set_fontfamily([name for name, _ in _fonts()])
+
+
+def _literal(content: str) -> str:
+    """The text with each character that no font can draw written as its code point: drawing it would warn."""
+    return "".join(char if _drawable(char) else ascii(char)[1:-1] for char in content)
 
 
 def _drawable(char: str) -> bool:
-    return unicodedata.category(char)[0] != "C" and any(font.get_char_index(ord(char)) for _, font in _glyphs())
+    return unicodedata.category(char)[0] != "C" and any(font.get_char_index(ord(char)) for _, font in _fonts())
 
 
 @cache
-def _glyphs() -> tuple[tuple[str, Any], ...]:
+def _fonts() -> tuple[tuple[str, Any], ...]:
     """The fonts of ``_FONTS`` that are installed, opened."""
     known = {entry.name for entry in fontManager.ttflist}
     return tuple((name, get_font(fontManager.findfont(FontProperties(name)))) for name in _FONTS if name in known)

@@ -149,9 +149,7 @@ def test_duration_is_told_by_the_header(tmp_path):
     assert audio_duration(written(tmp_path / "a.flac", noise(1.5, 8000), 8000)) == 1.5
 
 
-@given(
-    st.integers(1, 5000), st.sampled_from([8000, 11025, 11127, 22050, 44100, 48000]), st.sampled_from([8000, 16000])
-)
+@given(st.integers(1, 5000), st.sampled_from([8000, 11025, 11127, 22050, 44100, 48000]), st.sampled_from([8000, 16000]))
 def test_resampling_gives_the_exact_length(n, from_rate, to_rate):
     assert len(resample(np.ones(n, np.float32), from_rate, to_rate)) == -(-n * to_rate // from_rate)
 

@@ -57,7 +57,9 @@ def test_probability_zero_switches_off_without_moving_other_draws():
     assert on.random() == off.random()
 
 
-@pytest.mark.parametrize("wrong", [{"factors": ()}, {"factors": (0.0,)}, {"factors": (math.nan,)}, {"probability": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"factors": ()}, {"factors": (0.0,)}, {"factors": (math.nan,)}, {"probability": 1.5}]
+)
 def test_unusable_settings_are_named(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         SpeedPerturbConfig(**wrong)

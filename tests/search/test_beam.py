@@ -30,6 +30,11 @@ def config_of(ranking, **others) -> BeamConfig:
     return BeamConfig(length_normalisation=kind, alpha=alpha, length_bonus=bonus, **others)
 
 
+def frames_needed(tokens: tuple[int, ...]) -> int:
+    """CTC needs a frame for each token, and one for a blank between two equal ones."""
+    return len(tokens) + sum(one == other for one, other in itertools.pairwise(tokens))
+
+
 def exhaustive(toy, model, posteriors, utterance, frames, config) -> list[tuple[float, tuple[int, ...]]]:
     """Every transcript that may be returned as ended, best first."""
     found = []
@@ -37,7 +42,9 @@ def exhaustive(toy, model, posteriors, utterance, frames, config) -> list[tuple[
     for tokens in itertools.chain.from_iterable(itertools.product(REAL, repeat=n) for n in range(longest + 1)):
         after = model.after(utterance, tokens)
         others = max(float(after[token]) for token in REAL)
-        if config.end_threshold is not None and float(after[EOS]) < config.end_threshold * others:
+        unsure = config.end_threshold is not None and float(after[EOS]) < config.end_threshold * others
+        stuck = posteriors is not None and all(frames_needed((*tokens, token)) > frames for token in REAL)
+        if unsure and not stuck:
             continue
         if len(tokens) < round(frames * config.min_length_ratio):
             continue
@@ -67,7 +74,7 @@ def test_a_wide_beam_finds_all_in_order(toy, ranking, limits, with_ctc) -> None:
         assert [hypothesis.score for hypothesis in ended] == pytest.approx([score for score, _ in wanted], abs=1e-9)
 
 
-@pytest.mark.parametrize("ranking", RANKINGS[::2])
+@pytest.mark.parametrize("ranking", [("none", 1.0, 0.0), ("length", 1.0, 0.0), ("gnmt", 0.7, 0.0)])
 @pytest.mark.parametrize("seed", range(8))
 def test_one_beam_is_greedy(toy, seed, ranking) -> None:
     model, lengths = toy.scorer(6, 9, seed, end=1.0), torch.tensor([9, 1, 4, 12, 2, 7])
@@ -76,6 +83,18 @@ def test_one_beam_is_greedy(toy, seed, ranking) -> None:
     for (one,), other in zip(beam, greedy, strict=True):
         assert (one.tokens, one.frames, one.ended) == (other.tokens, other.frames, other.ended)
         assert one.log_prob == pytest.approx(other.log_prob, abs=1e-12)
+
+
+def test_one_beam_with_a_bonus_is_greedy_on_raised_tokens(toy) -> None:
+    """The bonus decides during the search already, not only between finished transcripts."""
+    model, lengths = toy.scorer(20, 9, seed=1, end=2.0), torch.full((20,), 9)
+    raised = model.table + 1.5
+    raised[:, :, EOS] = model.table[:, :, EOS]
+    config = config_of(("none", 1.0, 1.5), beam=1, max_length_ratio=1.0)
+    beam = beam_search(joint_scorers(model), lengths, config)
+    greedy = greedy_search(toy.of(raised), lengths, max_length_ratio=1.0)
+    assert [one.tokens for (one,) in beam] == [one.tokens for one in greedy]
+    assert [one.score for (one,) in beam] == pytest.approx([one.log_prob for one in greedy])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -114,7 +133,7 @@ def test_batch_mates_change_nothing(toy, with_ctc) -> None:
 
 
 class Reward:
-    """A scorer that can reward: as the toy model, but up to 0.8 above zero."""
+    """A scorer that can reward: up to 3 where the toy model is sure."""
 
     def __init__(self, model) -> None:
         self.model = model
@@ -124,7 +143,7 @@ class Reward:
 
     def step(self, tokens, state):
         log_probs, state = self.model.step(tokens, state)
-        return 0.8 * log_probs.exp(), state
+        return 3.0 * log_probs.exp(), state
 
 
 @pytest.mark.parametrize("nbest", [1, 3])
@@ -138,7 +157,7 @@ def test_stopping_early_changes_nothing(toy, ranking, extra, nbest) -> None:
     scorers = joint_scorers(model, CtcPrefixScorer(posteriors, lengths) if extra == "ctc" else None, 0.3)
     if extra == "reward":
         reward = Reward(toy.scorer(40, 8, seed=7))
-        scorers = (*scorers, Weighted(name="reward", scorer=reward, weight=0.5, max_gain=0.8))
+        scorers = (*scorers, Weighted(name="reward", scorer=reward, weight=0.9, max_gain=3.0))
     assert beam_search(scorers, lengths, config) == beam_search(scorers, lengths, config, early_stop=False)
 
 
@@ -212,6 +231,17 @@ def test_nan_stays_in_its_utterance(toy) -> None:
     broken[1] = float("nan")
     found = beam_search(joint_scorers(toy.of(broken)), lengths)
     assert found == [wanted[0], [NOTHING], wanted[2]]
+
+
+def test_nan_after_one_prefix_leaves_the_others(toy) -> None:
+    model, lengths = toy.scorer(1, 8, seed=1), torch.tensor([5])
+    ((best,),) = beam_search(joint_scorers(model), lengths)
+    broken, impossible = toy.of(model.table.clone()), toy.of(model.table.clone())
+    broken.after(0, best.tokens[:1])[:] = float("nan")
+    impossible.after(0, best.tokens[:1])[:] = float("-inf")
+    found = beam_search(joint_scorers(broken), lengths)
+    assert found == beam_search(joint_scorers(impossible), lengths)
+    assert found[0][0].tokens[:1] != best.tokens[:1]
 
 
 def test_no_frames_and_no_utterances(toy) -> None:

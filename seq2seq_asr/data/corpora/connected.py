@@ -24,6 +24,7 @@ RATE = 16000
 """Samples a second of the audio written (Hz)."""
 _MANIFEST = "manifest.jsonl"
 _SETTINGS = "connected.json"
+_SIGNATURE = b'{\n "connected": '
 _VERSION = 1
 _FLOOR = 10 ** (-70 / 20)
 """Level of the noise under everything: -70 dB of full scale, so that no pause is digital silence."""
@@ -234,9 +235,11 @@ def _settings(config: ConnectedConfig) -> str:
 
 def _is_made(folder: Path, settings: str) -> bool:
     found = folder / _SETTINGS
-    if found.is_file():
-        return found.read_text(encoding="utf-8") == settings and (folder / _MANIFEST).is_file()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    content = found.read_bytes() if found.is_file() else b""
+    if content.startswith(_SIGNATURE) and (folder / _MANIFEST).is_file():
+        return content == settings.encode()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        # A folder made from other settings is deleted: be sure that it is one.
         raise UsageError(f"{folder}: holds something else; choose a folder that is empty or was made by this command")
     return False
 

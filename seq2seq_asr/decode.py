@@ -1,0 +1,19 @@
+"""Transcribe and score: ``python -m seq2seq_asr.decode --beam 8``."""
+
+from seq2seq_asr.command_line import parse
+from seq2seq_asr.console import run_entry_point
+from seq2seq_asr.decode_config import DecodeConfig
+
+PROGRAM = "python -m seq2seq_asr.decode"
+
+
+def main(argv: list[str]) -> int:
+    """Parse, decode, print: transcripts of files, or the report of a manifest."""
+    config = parse(DecodeConfig, argv, prog=PROGRAM, description=(DecodeConfig.__doc__ or "").strip())
+    from seq2seq_asr.decoding import decode
+
+    return decode(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(main)

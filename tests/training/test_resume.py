@@ -1,0 +1,84 @@
+"""A run stopped after any step and resumed ends with the weights of a run that was never stopped."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from seq2seq_asr.training.session import Session, train
+
+Build = Callable[..., Session]
+
+
+class Stop(Exception):
+    """Ends training as abruptly as a crash."""
+
+
+class Watch(Callback):
+    """Notes the utterances of every step, and stops after one of them once it is saved."""
+
+    def __init__(self, session: Session, stop_after: int | None = None) -> None:
+        self.session, self.stop_after = session, stop_after
+        self.batches: list[tuple[str, ...]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.batches.append(batch.ids)
+        if len(self.batches) == self.stop_after:
+            trainer.save_checkpoint(self.session.run.last)
+            raise Stop
+
+
+def run(session: Session, *, resume: bool = False, stop_after: int | None = None) -> Watch:
+    watch = Watch(session, stop_after)
+    train(session, resume=resume, extra_callbacks=[watch])
+    return watch
+
+
+def weights(session: Session) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in session.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_after_any_step_is_bit_exact(toy_session: Build, workers: int) -> None:
+    whole = toy_session("whole", workers=workers)
+    batches = run(whole).batches
+    expected = weights(whole)
+    steps = range(1, len(batches)) if workers == 0 else (2, len(batches) // 2, len(batches) - 1)
+    for stop in steps:
+        first = toy_session(f"stop{stop}", workers=workers)
+        with pytest.raises(Stop):
+            run(first, stop_after=stop)
+        second = toy_session(f"stop{stop}", workers=workers)
+        rest = run(second, resume=True).batches
+        assert batches[stop:] == rest, f"batches after stopping at step {stop}"
+        for name, value in weights(second).items():
+            assert torch.equal(value, expected[name]), f"{name} after stopping at step {stop}"
+
+
+def test_resume_from_the_end_of_an_epoch(toy_session: Build) -> None:
+    whole = toy_session("whole", epochs=3)
+    batches = run(whole).batches
+    short = toy_session("short", epochs=1)
+
+    class StopAtEpochEnd(Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, module: Any) -> None:
+            if trainer.current_epoch == 1:
+                raise Stop
+
+    long = toy_session("short", epochs=3)
+    with pytest.raises(Stop):
+        train(long, extra_callbacks=[StopAtEpochEnd()])
+    resumed = toy_session("short", epochs=3)
+    rest = run(resumed, resume=True).batches
+    assert rest == batches[len(batches) // 3 :]
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(resumed).items())
+    del short
+
+
+def test_a_toy_is_learnt_to_word_error_rate_zero(toy_session: Build) -> None:
+    session = toy_session("learnt", epochs=60, lr=1e-2, speed=0.0, validate_every=60)
+    trainer = train(session)
+    assert float(trainer.callback_metrics["val_wer"]) == 0.0
