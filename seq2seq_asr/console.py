@@ -1,5 +1,6 @@
 """What every entry point shares: exit codes, signals and one-line errors."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -36,12 +37,14 @@ def run_entry_point(main: Callable[[list[str]], int]) -> NoReturn:
 def exit_code_of(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """The exit code of ``main(argv)``, with the error, if any, told in one line on stderr."""
     try:
-        return main(argv)
+        code = main(argv)
+        sys.stdout.flush()  # a pipe that its reader has closed shows here, not after the exit code is set
+        return code
     except AsrError as error:
-        say(f"error: {error}")
+        say("error: " + " ".join(str(error).splitlines()))
         return error.exit_code
     except BrokenPipeError:
-        sys.stderr.close()
+        _discard_output()
         return 0
     except (KeyboardInterrupt, Interrupted):
         say("interrupted")
@@ -49,6 +52,13 @@ def exit_code_of(main: Callable[[list[str]], int], argv: list[str]) -> int:
     except Terminated:
         say("terminated")
         return TERMINATED
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere: Python flushes it at exit, and would fail on the closed pipe again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def say(message: str) -> None:

@@ -254,7 +254,7 @@ def _plain(value: Any) -> Any:
 def _config_class(kind: Any) -> type:
     """The config class of a field's type, which may be optional."""
     candidates = [kind, *typing.get_args(kind)]
-    return next(candidate for candidate in candidates if dataclasses.is_dataclass(candidate))
+    return next(candidate for candidate in candidates if isinstance(candidate, type) and dataclasses.is_dataclass(candidate))
 
 
 def _literal_text(choice: Any) -> str:

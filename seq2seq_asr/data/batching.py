@@ -1,6 +1,6 @@
 """Which utterances form which batch: a pure function of (seed, epoch), shared by all ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,12 +132,13 @@ class PlannedBatches:
 
 def plan_in_order(durations: np.ndarray, config: BatchingConfig) -> list[np.ndarray]:
     """Batches for validation and decoding: longest first, so that memory runs out at once or never."""
-    batches, batch = [], []
+    batches: list[np.ndarray] = []
+    batch: list[int] = []
     for index in np.argsort(-durations, kind="stable"):
         if batch and len(batch) >= batch_size(float(durations[batch[0]]), config):
             batches.append(np.array(batch))
             batch = []
-        batch.append(index)
+        batch.append(int(index))
     if batch:
         batches.append(np.array(batch))
     return batches

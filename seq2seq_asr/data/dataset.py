@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +13,12 @@ from torch.utils.data import Dataset
 from seq2seq_asr.data.audio import check_length, read_audio, read_features
 from seq2seq_asr.data.augment import SpeedPerturbConfig, draw_factor, speed_perturb, speed_perturb_features
 from seq2seq_asr.data.batching import Item
-from seq2seq_asr.data.manifest import Utterance
 from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.vocabulary import BLANK
 
-
-FULL_SCALE = 32767.0
-"""Audio is kept as 16-bit integers."""
+FULL_SCALE = 32768.0
+"""Audio is kept as 16-bit integers, on the scale of 16-bit files: those reach the model unchanged."""
 
 
 class Example(NamedTuple):
@@ -55,12 +53,10 @@ class InputReader:
         smallest: Fewest samples or frames that the model can use.
     """
 
-    def __init__(
-        self, rate: int, feature_size: int | None = None, memory_mb: float = 0, smallest: int = 1
-    ) -> None:
+    def __init__(self, rate: int, feature_size: int | None = None, memory_mb: float = 0, smallest: int = 1) -> None:
         self.rate, self.feature_size, self.smallest = rate, feature_size, smallest
         self.room = int(memory_mb * 2**20)
-        self.kept: dict[tuple[Path, float], np.ndarray] = {}
+        self.kept: dict[Utterance, np.ndarray] = {}
 
     def __call__(self, utterance: Utterance) -> np.ndarray:
         """Float32 samples ``(N,)`` in [-1, 1] or features ``(T, F)``.
@@ -68,27 +64,31 @@ class InputReader:
         Raises:
             AudioError: The file is missing, damaged, silent or too short.
         """
-        key = (utterance.audio or utterance.features, utterance.offset)
-        array = self.kept.get(key)
+        array = self.kept.get(utterance)
         if array is None:
-            array = self._features(utterance) if utterance.audio is None else self._samples(utterance)
-            check_length(array, self.smallest, key[0])
-            self._keep(key, array)
-        return array if utterance.audio is None else array.astype(np.float32) / FULL_SCALE
+            array = self._read(utterance)
+            self._keep(utterance, array)
+        return array if array.dtype == np.float32 else array.astype(np.float32) / FULL_SCALE
 
-    def _features(self, utterance: Utterance) -> np.ndarray:
-        return read_features(utterance.features, dim=self.feature_size)
+    def _read(self, utterance: Utterance) -> np.ndarray:
+        path = utterance.audio or utterance.features
+        assert path is not None
+        if utterance.audio is None:
+            array = read_features(path, dim=self.feature_size)
+        else:
+            array = quantise(read_audio(path, rate=self.rate, offset=utterance.offset, duration=utterance.duration))
+        check_length(array, self.smallest, path)
+        return array
 
-    def _samples(self, utterance: Utterance) -> np.ndarray:
-        samples = read_audio(
-            utterance.audio, rate=self.rate, offset=utterance.offset, duration=utterance.duration
-        )
-        return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16)
-
-    def _keep(self, key: tuple[Path, float], array: np.ndarray) -> None:
+    def _keep(self, utterance: Utterance, array: np.ndarray) -> None:
         if array.nbytes <= self.room:
             self.room -= array.nbytes
-            self.kept[key] = array
+            self.kept[utterance] = array
+
+
+def quantise(samples: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1] as 16-bit integers; what lies beyond is clipped."""
+    return np.clip(np.round(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 class SpeechDataset(Dataset):
@@ -115,8 +115,10 @@ class SpeechDataset(Dataset):
         inputs = self.reader(utterance)
         if self.speed is not None:
             perturb = speed_perturb_features if utterance.audio is None else speed_perturb
-            inputs = perturb(inputs, draw_factor(self.speed, self._random(item)))
-        return Example(utterance.id, self.texts[item.place], torch.from_numpy(inputs), self.tokens[item.place], item.counted)
+            perturbed = perturb(inputs, draw_factor(self.speed, self._random(item)))
+            inputs = perturbed if len(perturbed) >= self.reader.smallest else inputs
+        text, tokens = self.texts[item.place], self.tokens[item.place]
+        return Example(utterance.id, text, torch.from_numpy(inputs), tokens, item.counted)
 
     def _random(self, item: Item) -> np.random.Generator:
         name = zlib.crc32(self.utterances[item.place].id.encode())

@@ -70,18 +70,26 @@ class DataConfig:
 
 
 def read_split(manifests: Sequence[Path]) -> list[Utterance]:
-    """All utterances of several manifests; ids must differ across them."""
-    utterances = [utterance for path in manifests for utterance in read_utterances(path)]
-    seen: set[str] = set()
-    for utterance in utterances:
-        if utterance.id in seen:
-            raise ManifestError(f"{manifests[-1]}: id {utterance.id!r} is also in another manifest of this split")
-        seen.add(utterance.id)
-    return utterances
+    """All utterances of several manifests.
+
+    Raises:
+        ManifestError: A manifest cannot be read, or an id occurs twice across them.
+    """
+    utterances: dict[str, Utterance] = {}
+    for path in manifests:
+        for utterance in read_utterances(path):
+            if utterance.id in utterances:
+                raise ManifestError(f"{path}: id {utterance.id!r} is also in another manifest of this split")
+            utterances[utterance.id] = utterance
+    return list(utterances.values())
 
 
 def within_limits(utterances: Sequence[Utterance], config: DataConfig) -> list[Utterance]:
-    """Utterances of acceptable duration; says how many were left out."""
+    """Utterances of acceptable duration; says how many were left out.
+
+    Raises:
+        ManifestError: None is left.
+    """
     kept = [one for one in utterances if config.min_seconds <= one.duration <= config.max_seconds]
     if len(kept) < len(utterances):
         say(
@@ -138,4 +146,3 @@ def _loader(dataset: SpeechDataset, batches: object, workers: int) -> DataLoader
         persistent_workers=workers > 0,
         pin_memory=False,
     )
-

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 import sentencepiece
 
@@ -18,6 +18,8 @@ from seq2seq_asr.vocabulary import BLANK, EOS, SOS, SPECIAL_PIECES, UNK
 
 MAX_MODEL_BYTES: Final = 32 * 2**20
 _BYTE_PIECES: Final = 256
+# Above the number of characters that Unicode has assigned.
+_ALL_CHARACTERS: Final = 2**18
 _LONGEST_TEXT_BYTES: Final = 2**20
 
 
@@ -57,7 +59,7 @@ class Tokenizer:
         hash: SHA-256 (hex) of the model bytes and the normaliser's name.
     """
 
-    def __init__(self, model: bytes, normaliser: NormaliserName) -> None:
+    def __init__(self, model: bytes, normaliser: str) -> None:
         """Wrap a serialised SentencePiece model.
 
         Raises:
@@ -66,12 +68,12 @@ class Tokenizer:
         if normaliser not in get_args(NormaliserName):
             raise TokenizerError(f"unknown normaliser {normaliser!r:.40}")
         self.model = model
-        self.normaliser: NormaliserName = normaliser
+        self.normaliser: NormaliserName = cast(NormaliserName, normaliser)
         self.hash = hashlib.sha256(model + normaliser.encode()).hexdigest()
         self._processor = _load_processor(model)
 
     @classmethod
-    def from_bytes(cls, model: bytes, normaliser: NormaliserName) -> "Tokenizer":
+    def from_bytes(cls, model: bytes, normaliser: str) -> "Tokenizer":
         """The tokenizer of a checkpoint that stores `model` and `normaliser`."""
         return cls(model, normaliser)
 
@@ -160,7 +162,7 @@ class Tokenizer:
 
 def _train_model(texts: Sequence[str], config: TokenizerConfig) -> bytes:
     # A char model silently drops the rarest characters to fit; ask for all of them and let the caller count.
-    size = MAX_MODEL_BYTES if config.kind == "char" else config.vocabulary_size
+    size = _ALL_CHARACTERS if config.kind == "char" else config.vocabulary_size
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(

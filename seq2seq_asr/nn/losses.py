@@ -30,7 +30,9 @@ def cross_entropy(
 
 
 def ctc_loss(
-    log_probs: Float[Tensor, "B S V"], lengths: Int[Tensor, " B"], tokens: Int[Tensor, "B U"],
+    log_probs: Float[Tensor, "B S V"],
+    lengths: Int[Tensor, " B"],
+    tokens: Int[Tensor, "B U"],
     token_lengths: Int[Tensor, " B"],
 ) -> Float[Tensor, " B"]:
     """CTC negative log-likelihood of each utterance in nats (Graves et al. 2006); 0 where no path exists."""

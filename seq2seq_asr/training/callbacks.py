@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import Interrupted, Terminated, say
 from seq2seq_asr.training.checkpoint import FORMAT
+from seq2seq_asr.training.plots import learning_curves_figure, save_figure
 from seq2seq_asr.training.run_folder import RunFolder
 
 
@@ -110,15 +111,20 @@ class StopOnSignal(Callback):
 
 
 class MetricsFile(Callback):
-    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do."""
+    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do, and draws the learning curves.
+
+    Args:
+        path: The file.
+        plots: Folder for ``learning_curves.png``.
+    """
 
     COLUMNS = (
         "epoch", "step", "train_loss", "val_loss", "val_accuracy", "val_wer", "val_cer",
         "lr", "gradient_norm", "skipped_steps", "data_wait", "seconds",
     )  # fmt: skip
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, plots: Path) -> None:
+        self.path, self.plots = path, plots
         self.started = self.waiting_since = time.monotonic()
         self.waited = 0.0
 
@@ -155,6 +161,7 @@ class MetricsFile(Callback):
         }
         if trainer.is_global_zero:
             append_row(self.path, self.COLUMNS, row)
+            plot_learning_curves(self.path, self.plots)
 
 
 def append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, str]) -> None:
@@ -165,3 +172,11 @@ def append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, str]) -> 
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def plot_learning_curves(metrics: Path, folder: Path) -> None:
+    """Draw ``learning_curves.png`` from the metrics file."""
+    with metrics.open(newline="", encoding="utf-8") as file:
+        figure = learning_curves_figure(list(csv.DictReader(file)))
+    folder.mkdir(exist_ok=True)
+    save_figure(figure, folder / "learning_curves.png")

@@ -1,8 +1,7 @@
 """Checkpoint files: written whole or not at all, read without running anything from them."""
 
+import contextlib
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,10 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot be written ({error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -61,11 +62,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes lead torch's reader into errors of nearly every kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged, or not a checkpoint of seq2seq_asr ({reason[:200]})") from error
     record = checkpoint.get("seq2seq_asr") if isinstance(checkpoint, dict) else None
-    if not isinstance(record, dict) or record.get("format") != FORMAT or "state_dict" not in checkpoint:
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(weights, dict):
         raise CheckpointError(f"{path}: not a checkpoint of seq2seq_asr (format {FORMAT})")
     return checkpoint
 
@@ -92,9 +94,7 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: Path) ->
         raise CheckpointError(f"{path}: weights do not fit the model of config.yaml ({_first_lines(error)})") from error
 
 
-def load_matching(
-    model: nn.Module, checkpoint: Mapping[str, Any], skip: tuple[str, ...] = ()
-) -> tuple[int, list[str]]:
+def load_matching(model: nn.Module, checkpoint: Mapping[str, Any], skip: tuple[str, ...] = ()) -> tuple[int, list[str]]:
     """Take over what agrees in name and shape, names that start with one of ``skip`` left out.
 
     Returns:

@@ -117,5 +117,8 @@ def log_examples(logger: WandbLogger, examples: list[Example], paths: list[Path]
         for example in examples
     ]
     table = wandb.Table(columns=["id", "reference", "hypothesis", "WER"], data=rows)
-    images = [wandb.Image(str(path), caption=example.hypothesis) for example, path in zip(examples, paths, strict=True)]
-    logger.experiment.log({"examples/transcripts": table, "examples/attention": images})
+    images = {
+        f"attention/{example.id}": wandb.Image(str(path), caption=example.hypothesis)
+        for example, path in zip(examples, paths, strict=True)
+    }
+    logger.experiment.log({"examples/transcripts": table, **images})

@@ -1,5 +1,7 @@
 """A run on disk: ``checkpoints/<name>/`` with its config, tokenizer, checkpoints and metrics."""
 
+import contextlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +56,17 @@ def create_run(checkpoints: Path, name: str) -> RunFolder:
     Raises:
         CheckpointError: The folder cannot be made.
     """
-    number = 1
-    while True:
-        path = checkpoints / (name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir(parents=True)
-            return RunFolder(path)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise CheckpointError(f"{path}: cannot be created ({error.strerror})") from error
+    path = checkpoints / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                break
+            path = checkpoints / f"{name}-{number}"
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be created ({error.strerror})") from error
+    return RunFolder(path)
 
 
 def open_run(path: Path) -> RunFolder:

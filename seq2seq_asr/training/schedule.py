@@ -36,7 +36,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.clip_norm <= 0:
             raise UsageError("optimizer.lr and optimizer.clip_norm: must be above 0")
-        if not 0 <= self.warmup < 1 or not 0 <= self.hold < 1 or self.warmup + self.hold >= 1:
+        held = self.hold if self.schedule == "hold-decay" else 0.0
+        if min(self.warmup, self.hold) < 0 or self.warmup + held >= 1:
             raise UsageError("optimizer.warmup and optimizer.hold: shares of all steps, together below 1")
         if not 0 <= self.sampling <= 1 or not 0 <= self.sampling_start < 1:
             raise UsageError("optimizer.sampling: must lie in [0, 1], sampling_start in [0, 1)")

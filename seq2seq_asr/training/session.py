@@ -84,13 +84,13 @@ def build_trainer(session: Session, extra_callbacks: Sequence[Callback] = ()) ->
     callbacks = [
         *extra_callbacks,
         LogExamples(session.run.plots, session.logging.examples),
-        MetricsFile(session.run.metrics),
+        MetricsFile(session.run.metrics, session.run.plots),
         saving,
         StopOnSignal(saving.save_last),
     ]
     return pl.Trainer(
         accelerator=config.accelerator,
-        devices=1 if config.devices == "auto" and config.accelerator == "cpu" else config.devices,
+        devices=config.devices or (1 if config.accelerator == "cpu" else "auto"),
         num_nodes=config.num_nodes,
         precision=config.precision,
         max_epochs=config.epochs,

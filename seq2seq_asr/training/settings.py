@@ -12,8 +12,8 @@ class TrainerConfig:
 
     epochs: int = 12
     """Passes over the training data."""
-    devices: int | Literal["auto"] = "auto"
-    """Devices a node; auto takes every GPU, or one CPU process."""
+    devices: int = 0
+    """Devices a node; 0 takes every GPU, or one CPU process."""
     num_nodes: int = 1
     """Machines; each runs the same command under torchrun or SLURM."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -34,8 +34,10 @@ class TrainerConfig:
     """Progress bar on stderr."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.validate_every < 1 or self.num_nodes < 1 or self.devices == 0:
-            raise UsageError("trainer.epochs, validate_every, num_nodes and devices: must be 1 or more")
+        if self.epochs < 1 or self.validate_every < 1 or self.num_nodes < 1:
+            raise UsageError("trainer.epochs, validate_every and num_nodes: must be 1 or more")
+        if self.devices < 0:
+            raise UsageError("trainer.devices: must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

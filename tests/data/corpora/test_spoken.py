@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_a_complete_corpus_is_used_again(made, folder, monkeypatch) -> None:
 
 
 def test_each_setting_has_its_own_folder() -> None:
-    changes = [{}, {"seed": 1}, {"train": 9}, {"language": "de"}, {"snr_min": 9.0}]
+    changes: list[dict[str, Any]] = [{}, {"seed": 1}, {"train": 9}, {"language": "de"}, {"snr_min": 9.0}]
     assert len({spoken._name(replace(TINY, **change)) for change in changes}) == len(changes)
 
 
