@@ -1,29 +1,32 @@
 """A trained recogniser as one object: ``Recognizer.load(run).transcribe(audio)``."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from seq2seq_asr.config import FitConfig
-from seq2seq_asr.data.audio import audio_duration, check_length
 from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
+from seq2seq_asr.data.sources import Source, read_source, source_id, source_seconds
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import AsrError, CheckpointError
-from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.errors import AsrError, AudioError, CheckpointError, UsageError
+from seq2seq_asr.nn.model import Encoded, ModelConfig, Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.hypothesis import Hypothesis
-from seq2seq_asr.search.scorer import Weighted
+from seq2seq_asr.search.scorer import Weighted, joint_scorers
 from seq2seq_asr.strict_yaml import from_mapping
 from seq2seq_asr.training.checkpoint import load_weights, read_checkpoint
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, open_run
+
+DECODING_BATCHES = BatchingConfig(batch_seconds=100.0, max_utterances=1000)
+"""Nothing is kept for a backward pass: only the seconds limit a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class Transcript:
     """What was said, how sure the model is, and when each piece was said."""
 
     id: str
-    """Id of the utterance, or the audio file's path."""
+    """Id of the utterance, the audio file's path, or the place of samples in the list."""
     text: str
     """Transcript; empty when nothing was recognised."""
     score: float
@@ -76,27 +79,25 @@ class Recognizer:
 
         Raises:
             CheckpointError: The folder or checkpoint is missing, damaged or not ours.
+            TokenizerError: The tokenizer is damaged or not ours.
+            UsageError: There is no such device.
         """
+        chosen = find_device(device)
         folder = open_run(Path(run))
         path = checkpoint_path(folder, checkpoint)
         contents = read_checkpoint(path)
-        config = from_mapping(FitConfig, contents["seq2seq_asr"]["config"])
         tokenizer = Tokenizer.load(folder.tokenizer)
-        if tokenizer.hash != contents["seq2seq_asr"]["tokenizer"]:
+        if tokenizer.hash != contents["seq2seq_asr"].get("tokenizer"):
             raise CheckpointError(f"{folder.tokenizer}: not the tokenizer {path.name} was trained with")
-        model = Seq2Seq(config.model, len(tokenizer))
+        model = Seq2Seq(model_config(contents, path), len(tokenizer))
         load_weights(model, contents, path)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model, tokenizer, device)
+        return cls(model, tokenizer, chosen)
 
-    def transcribe(
-        self, audio: Sequence[str | Path | np.ndarray | Utterance], search: BeamConfig | None = None
-    ) -> list[Transcript]:
+    def transcribe(self, audio: Sequence[Source], search: BeamConfig | None = None) -> list[Transcript]:
         """Transcribe files, samples or utterances.
 
         Args:
-            audio: Audio files of any format and rate that soundfile reads, float32 samples ``(N,)`` at the model's
+            audio: Audio files of any format and rate that soundfile reads, samples ``(N,)`` in [-1, 1] at the model's
                 rate, or manifest utterances.
             search: How to search; default `BeamConfig`.
 
@@ -104,8 +105,11 @@ class Recognizer:
             One transcript each, in the order given; the same whatever else is in the list.
 
         Raises:
-            AudioError: A file cannot be read, is silent or too short.
+            AudioError: A file cannot be read, is silent, too short, or too long for the memory.
+            UsageError: Not a list.
         """
+        if isinstance(audio, str | Path | np.ndarray | Utterance):
+            raise UsageError(f"transcribe takes a list, such as [{type(audio).__name__}], even for a single one")
         found: dict[int, Transcript] = {}
         for places, results in self.stream(audio, search or BeamConfig()):
             for place, result in zip(places, results, strict=True):
@@ -115,59 +119,62 @@ class Recognizer:
         return [found[place] for place in range(len(audio))]
 
     def stream(
-        self,
-        audio: Sequence[str | Path | np.ndarray | Utterance],
-        search: BeamConfig,
-        batching: BatchingConfig | None = None,
+        self, audio: Sequence[Source], search: BeamConfig, batching: BatchingConfig = DECODING_BATCHES
     ) -> Iterator[tuple[list[int], list[Transcript | AsrError]]]:
         """Transcribe batch by batch, longest first; what cannot be read comes back as its error.
 
         Yields:
             Places in ``audio`` and, for each, the transcript or the error.
         """
-        sources = [self._source(one) for one in audio]
-        plan = plan_in_order(np.array([self._seconds(source) for source in sources]), batching or BatchingConfig())
-        for batch in plan:
-            places = [int(index) for index in batch]
-            inputs = [self._read(sources[place]) for place in places]
-            readable = [place for place, one in zip(places, inputs, strict=True) if isinstance(one, np.ndarray)]
-            ids = [getattr(sources[place], "id", str(place)) for place in readable]
-            arrays = [one for one in inputs if isinstance(one, np.ndarray)]
-            transcripts = iter(self._decode(ids, arrays, search) if arrays else [])
-            yield places, [one if isinstance(one, AsrError) else next(transcripts) for one in inputs]
+        seconds: dict[int, float] = {}
+        for place, source in enumerate(audio):
+            try:
+                seconds[place] = source_seconds(source, self.reader)
+            except AsrError as error:
+                yield [place], [error]
+        known = np.array(list(seconds), dtype=np.int64)
+        for batch in plan_in_order(np.array([*seconds.values()]), batching):
+            places = known[batch].tolist()
+            inputs = [self._read(audio[place]) for place in places]
+            ids = [source_id(audio[place], place) for place in places]
+            readable = [(id, one) for id, one in zip(ids, inputs, strict=True) if isinstance(one, np.ndarray)]
+            results = iter(self._decode_within_memory(readable, search))
+            yield places, [one if isinstance(one, AsrError) else next(results) for one in inputs]
 
-    def _source(self, one: str | Path | np.ndarray | Utterance) -> np.ndarray | Utterance | AsrError:
-        if isinstance(one, np.ndarray | Utterance):
-            return one
+    def _read(self, source: Source) -> np.ndarray | AsrError:
         try:
-            return utterance_of_file(Path(one))
+            return read_source(source, self.reader)
         except AsrError as error:
             return error
 
-    def _seconds(self, source: np.ndarray | Utterance | AsrError) -> float:
-        if isinstance(source, Utterance):
-            return source.duration
-        return len(source) / self.reader.rate if isinstance(source, np.ndarray) else 0.0
-
-    def _read(self, source: np.ndarray | Utterance | AsrError) -> np.ndarray | AsrError:
+    def _decode_within_memory(
+        self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig
+    ) -> list[Transcript | AsrError]:
+        """Decode together, or in halves where the memory does not hold all; one that it cannot hold is an error."""
+        if not inputs:
+            return []
         try:
-            if isinstance(source, AsrError):
-                return source
-            if isinstance(source, Utterance):
-                return self.reader(source)
-            check_length(source, self.reader.smallest, Path("samples"))
-            return source.astype(np.float32)
-        except AsrError as error:
-            return error
+            return [*self._decode(inputs, search)]
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler: its traceback would keep the tensors.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(inputs) == 1:
+            return [AudioError(f"{inputs[0][0]}: too long for the memory of the {self.device.type}")]
+        half = len(inputs) // 2
+        return [part for inputs in (inputs[:half], inputs[half:]) for part in self._decode_within_memory(inputs, search)]
 
     @torch.inference_mode()
-    def _decode(self, ids: Sequence[str], inputs: Sequence[np.ndarray], search: BeamConfig) -> list[Transcript]:
-        tensors = [torch.from_numpy(one) for one in inputs]
+    def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:
+        tensors = [torch.from_numpy(one) for _, one in inputs]
         padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self.device)
-        lengths = torch.tensor([len(one) for one in inputs], device=self.device)
-        encoded = self.model.encode(padded, lengths)
-        found = beam_search(scorers_of(self.model, encoded, search), encoded.lengths, search)
-        return [self._transcript(id, hypotheses) for id, hypotheses in zip(ids, found, strict=True)]
+        lengths = torch.tensor([len(one) for one in tensors], device=self.device)
+        with full_precision():
+            encoded = self.model.encode(padded, lengths)
+            found = beam_search(scorers_of(self.model, encoded, search), encoded.lengths, search)
+        return [self._transcript(id, nbest) for (id, _), nbest in zip(inputs, found, strict=True)]
 
     def _transcript(self, id: str, hypotheses: Sequence[Hypothesis]) -> Transcript:
         nbest = tuple(self._single(id, hypothesis) for hypothesis in hypotheses)
@@ -186,20 +193,63 @@ class Recognizer:
         )
 
 
-def utterance_of_file(path: Path) -> Utterance:
-    """A whole audio file as an utterance named by its path."""
-    return Utterance(id=str(path), text="", duration=audio_duration(path), audio=path)
-
-
-def scorers_of(model: Seq2Seq, encoded: Encoded, search: BeamConfig) -> list[Weighted]:
-    """The attention decoder and, when it has weight, the CTC prefix score."""
+def scorers_of(model: Seq2Seq, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
+    """The attention decoder and, when it has weight and the model a CTC head, the CTC prefix score."""
     attention = AttentionScorer(model.decoder, model.memory(encoded))
     if search.ctc_weight == 0 or model.ctc is None:
-        return [Weighted("attention", attention, 1.0)]
-    ctc = CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths)
-    return [Weighted("attention", attention, 1 - search.ctc_weight), Weighted("ctc", ctc, search.ctc_weight)]
+        return joint_scorers(attention)
+    return joint_scorers(attention, CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths), search.ctc_weight)
 
 
 def checkpoint_path(run: RunFolder, name: Literal["best", "last"]) -> Path:
     """The named checkpoint; the last one where there is no best."""
     return run.best if name == "best" and run.best.is_file() else run.last
+
+
+def model_config(contents: dict[str, Any], path: Path) -> ModelConfig:
+    """The model's configuration as a checkpoint records it: it must fit the weights, whatever config.yaml says now.
+
+    Raises:
+        CheckpointError: It is missing, or from a version that knew other settings.
+    """
+    config = contents["seq2seq_asr"].get("config")
+    try:
+        return from_mapping(ModelConfig, config["model"])
+    except (UsageError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its model cannot be built ({type(error).__name__}: {error})") from error
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is a GPU when there is one.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device: {name!r} is none that torch knows") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device: {name} was asked for, but torch sees no GPU")
+    return device
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """cuDNN without the 10-bit fractions of TF32, which would let a score depend on the batch."""
+    layers = (torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
+    before = [layer.fp32_precision for layer in layers]
+    try:
+        for layer in layers:
+            layer.fp32_precision = "ieee"
+        yield
+    finally:
+        for layer, precision in zip(layers, before, strict=True):
+            layer.fp32_precision = precision
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; on the CPU torch says so in the text only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

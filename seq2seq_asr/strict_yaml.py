@@ -26,6 +26,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _FLOAT: Final = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _INFINITY: Final = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_LINE_BREAK: Final = re.compile("[\x85\u2028\u2029]")
 _NAMES: Final = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path"}
 
 
@@ -91,7 +92,8 @@ def read_overrides(path: Path, cls: type) -> Overrides:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{path}:{line}: {error.problem or error.context or 'not YAML'}") from error
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UsageError(f"{path}:{line}: {problem or 'not YAML'}") from error
     # PyYAML lets a few plain Python errors escape on garbage, such as an escape beyond Unicode.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path}: not YAML ({_one_line(error)})") from error
@@ -133,13 +135,17 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a list on one line."""
+    """Writes a list on one line, and escapes Unicode line breaks, which PyYAML would write and read back as others."""
 
     def represent_inline(self, items: list[Any]) -> yaml.Node:
         return self.represent_sequence(f"{_TAG}seq", items, flow_style=True)
 
+    def represent_text(self, text: str) -> yaml.Node:
+        return self.represent_scalar(f"{_TAG}str", text, style='"' if _LINE_BREAK.search(text) else None)
+
 
 _Dumper.add_representer(list, _Dumper.represent_inline)
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 class _Reader:
@@ -254,7 +260,9 @@ def _plain(value: Any) -> Any:
 def _config_class(kind: Any) -> type:
     """The config class of a field's type, which may be optional."""
     candidates = [kind, *typing.get_args(kind)]
-    return next(candidate for candidate in candidates if isinstance(candidate, type) and dataclasses.is_dataclass(candidate))
+    return next(
+        candidate for candidate in candidates if isinstance(candidate, type) and dataclasses.is_dataclass(candidate)
+    )
 
 
 def _literal_text(choice: Any) -> str:

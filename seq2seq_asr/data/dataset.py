@@ -53,7 +53,7 @@ class InputReader:
         smallest: Fewest samples or frames that the model can use.
     """
 
-    def __init__(self, rate: int, feature_size: int | None = None, memory_mb: float = 0, smallest: int = 1) -> None:
+    def __init__(self, rate: int, feature_size: int | None = None, memory_mb: float = 0.0, smallest: int = 1) -> None:
         self.rate, self.feature_size, self.smallest = rate, feature_size, smallest
         self.room = int(memory_mb * 2**20)
         self.kept: dict[Utterance, np.ndarray] = {}

@@ -2,6 +2,7 @@ import io
 import pickle
 import random
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import sentencepiece
@@ -22,7 +23,7 @@ TEXTS = [
     "打开 灯",
 ]
 LETTERS = "".join(sorted(set("".join(TEXTS))))
-KINDS = ("unigram", "bpe", "char")
+KINDS: tuple[Literal["unigram", "bpe", "char"], ...] = ("unigram", "bpe", "char")
 TOKENIZERS = {
     (kind, fallback): Tokenizer.train(TEXTS, TokenizerConfig(kind=kind, byte_fallback=fallback))
     for kind in KINDS

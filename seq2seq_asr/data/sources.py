@@ -1,0 +1,80 @@
+"""What a user may hand over to be transcribed: audio files, samples or utterances, read or told why not."""
+
+from pathlib import Path
+
+import numpy as np
+
+from seq2seq_asr.data.audio import audio_duration, check_length, read_audio
+from seq2seq_asr.data.dataset import FULL_SCALE, InputReader, quantise
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import AudioError
+
+Source = str | Path | np.ndarray | Utterance
+"""A whole audio file, samples ``(N,)`` at the model's rate (or feature frames ``(T, F)``), or a manifest's utterance."""
+
+
+def source_id(source: Source, place: int) -> str:
+    """The utterance's id, the file's path, or for samples their place in the list."""
+    if isinstance(source, Utterance):
+        return source.id
+    # A path may hold bytes that are not UTF-8; an id is always text that can be written.
+    return str(place) if isinstance(source, np.ndarray) else str(source).encode(errors="backslashreplace").decode()
+
+
+def source_seconds(source: Source, reader: InputReader) -> float:
+    """Length in seconds, for planning batches; of features only relative to each other.
+
+    Raises:
+        AudioError: The file is missing, not audio or does not tell its length, or there are no samples.
+    """
+    if isinstance(source, Utterance):
+        return source.duration
+    if isinstance(source, np.ndarray):
+        check_length(source, reader.smallest, Path("samples"))
+        return len(source) / (100.0 if reads_features(reader) else reader.rate)
+    return audio_duration(Path(source))
+
+
+def read_source(source: Source, reader: InputReader) -> np.ndarray:
+    """Float32 samples ``(N,)`` in [-1, 1], or features ``(T, F)`` for a model that reads those.
+
+    Raises:
+        AudioError: It cannot be read, is damaged, silent or too short, or is not what the model reads.
+    """
+    if isinstance(source, np.ndarray):
+        return _checked(source, reader)
+    wants = "precomputed features" if reads_features(reader) else "audio"
+    gets = "precomputed features" if isinstance(source, Utterance) and source.audio is None else "audio"
+    if wants != gets:
+        raise AudioError(f"{source_id(source, 0)}: this model reads {wants}, not {gets}")
+    if isinstance(source, Utterance):
+        return reader(source)
+    # Without a duration, so that a file shorter than its header promises is noticed.
+    samples = read_audio(Path(source), rate=reader.rate)
+    check_length(samples, reader.smallest, Path(source))
+    return _as_stored(samples)
+
+
+def reads_features(reader: InputReader) -> bool:
+    """Whether the model reads precomputed features instead of audio."""
+    return reader.feature_size is not None
+
+
+def _checked(array: np.ndarray, reader: InputReader) -> np.ndarray:
+    """Samples or features given as an array, as if they had come from a file."""
+    shape = (len(array), reader.feature_size) if reads_features(reader) else (len(array),)
+    if array.dtype.kind != "f" or array.shape != shape:
+        wanted = f"(frames, {reader.feature_size})" if reads_features(reader) else "(samples,), full scale [-1, 1]"
+        raise AudioError(f"samples: expected floating-point {wanted}, found {array.dtype} of {array.shape}")
+    if not np.isfinite(array).all():
+        raise AudioError("samples: hold NaN or infinite values")
+    if reads_features(reader):
+        return array.astype(np.float32)
+    if array.min() == array.max():
+        raise AudioError(f"samples: silent: all {len(array)} samples are {array[0]:g}")
+    return _as_stored(array.astype(np.float32))
+
+
+def _as_stored(samples: np.ndarray) -> np.ndarray:
+    """Samples on the grid of 16 bits, as the model was trained on: alike from a file, a manifest or memory."""
+    return quantise(samples).astype(np.float32) / FULL_SCALE

@@ -1,0 +1,172 @@
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.attention import AttentionConfig, Memory
+from seq2seq_asr.nn.decoder import Decoder, DecoderConfig, DecoderState
+from seq2seq_asr.vocabulary import SOS
+
+LENGTHS = torch.tensor([6, 3, 1])
+TOKENS = torch.tensor([[SOS, 4, 5, 4], [SOS, 6, 6, 3], [SOS, 5, 0, 0]])
+every_shape = pytest.mark.parametrize("layers", [1, 3])
+every_kind = pytest.mark.parametrize("kind", ["location", "additive", "dot"])
+
+
+def build(layers: int = 2, kind: Literal["location", "additive", "dot"] = "location", dropout: float = 0.1) -> Decoder:
+    config = DecoderConfig(units=6, layers=layers, embedding=4, dropout=dropout)
+    return Decoder(config, AttentionConfig(kind=kind, size=5, filters=2, width=3), 4, 7).double().eval()
+
+
+def remember(decoder: Decoder, garbage: float = 0.0) -> Memory:
+    encoded = torch.randn(3, 6, 4, dtype=torch.float64)
+    for row, length in zip(encoded, LENGTHS.tolist(), strict=True):
+        row[length:] = garbage
+    return decoder.memory(encoded, LENGTHS)
+
+
+def equal_states(states: DecoderState, expected: DecoderState) -> None:
+    for part, one in zip(states, expected, strict=True):
+        torch.testing.assert_close(part, one)
+
+
+@every_shape
+@every_kind
+def test_unrolled_steps_equal_teacher_forcing(layers, kind):
+    decoder = build(layers, kind)
+    memory = remember(decoder)
+    logits, alignments = decoder(TOKENS, memory)
+    state = decoder.start(memory)
+    for u in range(TOKENS.shape[1]):
+        before = [part.clone() for part in state]
+        scores, after = decoder.step(TOKENS[:, u], state, memory)
+        assert all(torch.equal(part, one) for part, one in zip(state, before, strict=True)), "a step changed its input"
+        torch.testing.assert_close(scores, logits[:, u])
+        torch.testing.assert_close(after.alignment, alignments[:, u])
+        state = after
+
+
+def gated(cell: torch.nn.GRUCell, below: Tensor, previous: Tensor) -> Tensor:
+    """A gated recurrent unit (Cho et al. 2014), reset applied behind the recurrent product as cuDNN does."""
+    reset_in, update_in, new_in = (cell.weight_ih @ below + cell.bias_ih).chunk(3)
+    reset_back, update_back, new_back = (cell.weight_hh @ previous + cell.bias_hh).chunk(3)
+    reset = 1 / (1 + torch.exp(-(reset_in + reset_back)))
+    update = 1 / (1 + torch.exp(-(update_in + update_back)))
+    return (1 - update) * torch.tanh(new_in + reset * new_back) + update * previous
+
+
+@every_shape
+def test_decoder_equals_the_written_out_equations(layers):
+    decoder = build(layers)
+    memory = remember(decoder)
+    logits, alignments = decoder(TOKENS, memory)
+    for b in range(len(TOKENS)):
+        mine = memory.select(torch.tensor([b]))
+        hidden = [torch.zeros(6, dtype=torch.float64)] * layers
+        context, alignment = torch.zeros(4, dtype=torch.float64), decoder.attention.start(mine)
+        for u, token in enumerate(TOKENS[b].tolist()):
+            below = torch.cat([decoder.embedding.weight[token], context])
+            for layer, cell in enumerate(decoder.cells):
+                hidden[layer] = below = gated(cell, below, hidden[layer])
+            contexts, alignment = decoder.attention(below[None], mine, alignment)
+            context = contexts[0]
+            expected = decoder.output.weight @ torch.cat([below, context]) + decoder.output.bias
+            torch.testing.assert_close(logits[b, u], expected)
+            torch.testing.assert_close(alignments[b, u], alignment[0])
+
+
+@every_kind
+def test_logits_are_the_same_alone_and_beside_others_whatever_the_padding(kind):
+    decoder = build(kind=kind)
+    memory = remember(decoder, garbage=1e3)
+    logits, alignments = decoder(TOKENS, memory)
+    for b, length in enumerate(LENGTHS.tolist()):
+        one = slice(b, b + 1)
+        alone = decoder.memory(memory.encoded[one, :length], LENGTHS[one])
+        expected, weights = decoder(TOKENS[one, :3], alone)
+        torch.testing.assert_close(logits[one, :3], expected)
+        torch.testing.assert_close(alignments[one, :3, :length], weights)
+        assert (alignments[b, :, length:] == 0).all()
+
+
+@every_shape
+def test_select_reorders_all_that_the_next_step_depends_on(layers):
+    decoder = build(layers)
+    memory = remember(decoder)
+    _, state = decoder.step(TOKENS[:, 0], decoder.start(memory), memory)
+    _, state = decoder.step(TOKENS[:, 1], state, memory)
+    parents = torch.tensor([2, 0, 0, 1])
+    scores, after = decoder.step(TOKENS[:, 2], state, memory)
+    chosen, followed = decoder.step(TOKENS[parents, 2], state.select(parents), memory.select(parents))
+    torch.testing.assert_close(chosen, scores[parents])
+    assert isinstance(state.select(parents), DecoderState)
+    equal_states(followed, after.select(parents))
+
+
+@pytest.mark.parametrize("sampling", [0.0, 0.5, 1.0])
+def test_scheduled_sampling_reads_own_tokens_as_often_as_asked(sampling):
+    decoder = build()
+    with torch.no_grad():
+        decoder.output.weight *= 10
+    rows = 200
+    given = torch.randint(4, 7, (rows, 6))
+    given[:, 0] = SOS
+    encoded = torch.randn(rows, 3, 4, dtype=torch.float64)
+    memory = decoder.memory(encoded, torch.full((rows,), 3))
+    logits, alignments = decoder(given, memory, sampling)
+
+    state, own_reads, differing = decoder.start(memory), 0, 0
+    token = given[:, 0]
+    for u in range(given.shape[1]):
+        ways = [decoder.step(read, state, memory) for read in (given[:, u], token)]
+        fits = torch.stack([torch.isclose(scores, logits[:, u]).all(1) for scores, _ in ways])
+        assert fits.any(0).all(), "a token was read that is neither given nor the model's own"
+        differs = given[:, u] != token
+        own_reads += int((fits[1] & differs).sum())
+        differing += int(differs.sum())
+        read = torch.where(fits[0], given[:, u], token)
+        scores, state = decoder.step(read, state, memory)
+        torch.testing.assert_close(state.alignment, alignments[:, u])
+        token = scores.argmax(1)
+    assert differing > rows
+    assert abs(own_reads / differing - sampling) < (0.1 if 0 < sampling < 1 else 1e-9)
+
+
+@every_kind
+def test_gradients_are_those_of_finite_differences_and_reach_every_parameter(kind):
+    decoder = Decoder(
+        DecoderConfig(units=2, layers=2, embedding=2, dropout=0.0),
+        AttentionConfig(kind=kind, size=2, filters=1, width=3),
+        encoder_size=2,
+        vocabulary=5,
+    ).double()
+    tokens, lengths = torch.tensor([[SOS, 4, 3], [SOS, 1, 0]]), torch.tensor([3, 2])
+    names = [name for name, _ in decoder.named_parameters()]
+
+    def unroll(encoded: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        own = dict(zip(names, weights, strict=True))
+        memory = Memory(encoded, lengths, encoded @ own["attention.key.weight"].T)
+        return torch.func.functional_call(decoder, own, (tokens, memory))
+
+    encoded = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unroll, (encoded, *decoder.parameters()))
+    logits, _ = unroll(encoded, *decoder.parameters())
+    logits.log_softmax(2)[:, :, 4].sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None and (parameter.grad != 0).any(), name
+
+
+def test_dropout_works_while_training_alone():
+    decoder = build(dropout=0.5)
+    memory = remember(decoder)
+    assert torch.equal(decoder(TOKENS, memory)[0], decoder(TOKENS, memory)[0])
+    decoder.train()
+    assert not torch.equal(decoder(TOKENS, memory)[0], decoder(TOKENS, memory)[0])
+
+
+@pytest.mark.parametrize("settings", [{"units": 0}, {"layers": 0}, {"embedding": 0}, {"dropout": 1.0}])
+def test_impossible_settings_are_named(settings):
+    with pytest.raises(UsageError, match=f"decoder.{next(iter(settings))}"):
+        DecoderConfig(**settings)

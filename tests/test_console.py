@@ -1,0 +1,103 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seq2seq_asr.console import INTERRUPTED, TERMINATED, Interrupted, Terminated, exit_code_of, run_entry_point, say
+from seq2seq_asr.errors import (
+    AsrError,
+    AudioError,
+    CheckpointError,
+    ManifestError,
+    TokenizerError,
+    TrainingError,
+    UsageError,
+)
+
+FAILURES = (AsrError, AudioError, CheckpointError, ManifestError, TokenizerError, TrainingError)
+
+
+def failing(error: BaseException):
+    def main(argv: list[str]) -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        *((kind("file x: why"), 1, "error: file x: why\n") for kind in FAILURES),
+        (UsageError("flag --x: why"), 2, "error: flag --x: why\n"),
+        (AudioError("a\nb.wav: why\r\nmore"), 1, "error: a b.wav: why more\n"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted\n"),
+        (Interrupted(), INTERRUPTED, "interrupted\n"),
+        (Terminated(), TERMINATED, "terminated\n"),
+    ],
+)
+def test_an_error_is_one_line_on_stderr_and_an_exit_code(error, code, told, capsys):
+    assert exit_code_of(failing(error), []) == code
+    assert capsys.readouterr() == ("", told)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_the_code_of_main_is_the_exit_code_and_main_gets_the_arguments(code, capsys):
+    seen = []
+
+    def main(argv: list[str]) -> int:
+        seen.extend(argv)
+        return code
+
+    assert exit_code_of(main, ["--a", "b"]) == code and seen == ["--a", "b"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback_and_an_exit_stays_one():
+    with pytest.raises(ZeroDivisionError):
+        exit_code_of(failing(ZeroDivisionError()), [])
+    with pytest.raises(SystemExit, match="2"):
+        exit_code_of(failing(SystemExit(2)), [])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_the_program_after_its_cleaning_up(number, code, monkeypatch, capsys):
+    cleaned = []
+
+    def main(argv: list[str]) -> int:
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleaned.append(argv)
+        return 0
+
+    monkeypatch.setattr(sys, "argv", ["program", "a", "b"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            run_entry_point(main)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == code and cleaned == [["a", "b"]]
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("lines", [1, 10_000])
+def test_a_reader_that_stops_reading_is_no_error(lines):
+    script = (
+        "from seq2seq_asr.console import run_entry_point\n"
+        f"run_entry_point(lambda argv: [print('x' * 40) for _ in range({lines})] and 0)"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    root = Path(__file__).parents[1]
+    result = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, cwd=root, text=True)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_progress_goes_to_stderr(capsys):
+    say("step 1")
+    assert capsys.readouterr() == ("", "step 1\n")

@@ -1,0 +1,151 @@
+"""What the CPU benchmarks share: the sizes of the jobs, fair timing, and how a measurement is printed."""
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RATE = 16000
+FRAMES_PER_SECOND = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Sizes of both jobs; the same for ours and theirs."""
+
+    utterances: int = 16
+    seconds: float = 4.0
+    bins: int = 80
+    levels: int = 3
+    """Levels of the pyramid; each joins two neighbouring frames."""
+    units: int = 128
+    """LSTM units a direction."""
+    decoder: int = 256
+    embedding: int = 128
+    attention: int = 128
+    filters: int = 10
+    width: int = 31
+    """Width of the location filters in encoded frames."""
+    vocabulary: int = 500
+    targets: int = 20
+    dropout: float = 0.1
+    smoothing: float = 0.1
+    ctc_weight: float = 0.3
+    encoded: int = 50
+    """Encoded frames of an utterance that is searched."""
+    beam: int = 8
+    steps: int = 20
+    """Decoder steps of a search, neither more nor fewer."""
+    candidates: int = 20
+    """Tokens a prefix that the CTC prefix score looks at."""
+
+    @property
+    def frames(self) -> int:
+        """Feature frames of a training utterance."""
+        return int(self.seconds * FRAMES_PER_SECOND)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a training utterance."""
+        return int(self.seconds * RATE)
+
+
+def training_batch(sizes: Sizes, *, waveform: bool) -> tuple[Tensor, Tensor]:
+    """Utterances of full length, as waveforms or as features, and target tokens (special ids left out)."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (sizes.utterances, sizes.samples) if waveform else (sizes.utterances, sizes.frames, sizes.bins)
+    inputs = torch.randn(shape, generator=generator) * (0.1 if waveform else 1.0)
+    tokens = torch.randint(4, sizes.vocabulary, (sizes.utterances, sizes.targets), generator=generator)
+    return inputs, tokens
+
+
+def searched_states(sizes: Sizes, utterances: int) -> Tensor:
+    """Random encoded utterances to search in."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(utterances, sizes.encoded, 2 * sizes.units, generator=generator)
+
+
+def precision(name: str) -> contextlib.AbstractContextManager[Any]:
+    """The context of one forward pass: nothing, or bfloat16 autocast."""
+    return torch.autocast("cpu", torch.bfloat16) if name == "bf16-mixed" else contextlib.nullcontext()
+
+
+def interleave(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of each side, one run of each in turn, so that a busy machine slows them alike.
+
+    Two runs of each come first and are not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(-2, repeats):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if turn >= 0:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    """Median, quartiles and smallest of some times."""
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    named = {"median_ms": median, "quartile1_ms": low, "quartile3_ms": high, "min_ms": min(times)}
+    return {name: round(value, 2) for name, value in named.items()}
+
+
+def measurement(
+    what: str, sides: Mapping[str, Callable[[], object]], repeats: int, details: Mapping[str, object]
+) -> dict[str, object]:
+    """Time all sides and set them out, with the machine, as one JSON object.
+
+    Args:
+        what: Name of the measurement.
+        sides: What to run; "ours", and "speechbrain" where it is installed.
+        repeats: Counted runs of each.
+        details: Settings to state beside the result.
+    """
+    times = interleave(sides, repeats)
+    result: dict[str, object] = {"what": what} | {name: summary(side) for name, side in times.items()}
+    if "speechbrain" in times:
+        result["ratio"] = round(statistics.median(times["speechbrain"]) / statistics.median(times["ours"]), 2)
+    else:
+        result["speechbrain"] = "not installed: pip install -e '.[bench]'"
+    return result | {"repeats": repeats, **details, **machine()}
+
+
+def machine() -> dict[str, object]:
+    """The processor, its threads and load, and torch's version."""
+    return {
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "cpu": cpu_name(),
+        "torch": torch.__version__,
+    }
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it, elsewhere as Python does."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def show(result: Mapping[str, object]) -> None:
+    """Print one measurement as a line of JSON."""
+    print(json.dumps(result), flush=True)
+
+
+def as_details(sizes: Sizes, **others: object) -> dict[str, object]:
+    """Sizes and other settings of a measurement."""
+    return {**others, "sizes": asdict(sizes)}

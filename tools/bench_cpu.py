@@ -1,0 +1,161 @@
+"""Time our training step and beam search on the CPU beside SpeechBrain's parts at equal sizes.
+
+Prints one line of JSON a measurement. Both sides take turns in one process; SpeechBrain 1.1.2 comes with
+``pip install -e '.[bench]'``, without it our side is timed alone. Examples::
+
+    python tools/bench_cpu.py
+    python tools/bench_cpu.py --job train --precision bf16-mixed --threads 1 --repeats 30
+
+What is timed: ``train`` is forward, loss, backward, clipping and AdamW, with the batch in memory as features (theirs
+skips normalisation there) and as waveforms (both compute and normalise 80 mel bins); ``search`` is a beam search of exactly
+20 steps over given encoder states, for 1 and 16 utterances, with and without CTC prefix scores.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from bench_common import Sizes, as_details, measurement, precision, searched_states, show, training_batch
+from torch import Tensor, nn
+
+from seq2seq_asr.nn.attention import AttentionConfig
+from seq2seq_asr.nn.decoder import DecoderConfig
+from seq2seq_asr.nn.encoder import EncoderConfig
+from seq2seq_asr.nn.features import FeaturesConfig
+from seq2seq_asr.nn.model import Encoded, ModelConfig, Seq2Seq
+from seq2seq_asr.nn.specaugment import SpecAugmentConfig
+from seq2seq_asr.search.attention import AttentionScorer
+from seq2seq_asr.search.beam import BeamConfig, beam_search
+from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.scorer import joint_scorers
+from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, gradient_norm
+
+try:
+    import bench_speechbrain as theirs
+except ModuleNotFoundError as missing:
+    if missing.name != "speechbrain":
+        raise
+    theirs = None  # type: ignore[assignment]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def our_model(sizes: Sizes, *, waveform: bool) -> Seq2Seq:
+    """Our recogniser of these sizes; SpecAugment is off, as on the other side."""
+    config = ModelConfig(
+        features=FeaturesConfig(kind="fbank" if waveform else "precomputed", bins=sizes.bins),
+        specaugment=SpecAugmentConfig.policy("none"),
+        encoder=EncoderConfig(units=sizes.units, reductions=(2,) * sizes.levels, dropout=sizes.dropout),
+        attention=AttentionConfig(size=sizes.attention, filters=sizes.filters, width=sizes.width),
+        decoder=DecoderConfig(units=sizes.decoder, embedding=sizes.embedding, dropout=sizes.dropout),
+        ctc_weight=sizes.ctc_weight,
+        label_smoothing=sizes.smoothing,
+    )
+    return Seq2Seq(config, sizes.vocabulary)
+
+
+def our_loss(model: Seq2Seq) -> Loss:
+    """Joint loss a token of a batch in which every utterance has full length."""
+
+    def loss(inputs: Tensor, tokens: Tensor) -> Tensor:
+        lengths = torch.full((len(inputs),), inputs.shape[1])
+        losses = model(inputs, lengths, tokens, torch.full((len(inputs),), tokens.shape[1]))
+        return losses.total.sum() / losses.tokens.sum()
+
+    return loss
+
+
+def training_step(model: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], kind: str) -> Callable[[], object]:
+    """One whole step, the same for both sides but for the model."""
+    optimizer = build_optimizer(model, OptimizerConfig())
+
+    def step() -> None:
+        with precision(kind):
+            value = loss(*batch)
+        value.backward()
+        gradient_norm(model.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def training_sides(sizes: Sizes, kind: str, *, waveform: bool) -> dict[str, Callable[[], object]]:
+    """The training step of ours and, where it is installed, of SpeechBrain's parts."""
+    batch = training_batch(sizes, waveform=waveform)
+    model = our_model(sizes, waveform=waveform)
+    sides = {"ours": training_step(model, our_loss(model), batch, kind)}
+    if theirs is not None:
+        other = theirs.TheirRecogniser(sizes)
+        sides["speechbrain"] = training_step(other, other.loss, batch, kind)
+    return sides
+
+
+def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool) -> Callable[[], object]:
+    """A search of exactly ``steps`` decoder steps: the last one ends what the others made."""
+    ratio = (sizes.steps - 1) / sizes.encoded
+    config = BeamConfig(
+        beam=sizes.beam, candidates=sizes.candidates, ctc_weight=sizes.ctc_weight if with_ctc else 0.0,
+        min_length_ratio=ratio, max_length_ratio=ratio,
+    )
+    lengths = torch.full((len(encoded),), encoded.shape[1])
+    model.eval()
+
+    @torch.inference_mode()
+    def run() -> object:
+        states = Encoded(encoded, lengths)
+        attention = AttentionScorer(model.decoder, model.memory(states))
+        ctc = CtcPrefixScorer(model.ctc_log_probs(states), lengths) if with_ctc else None
+        return beam_search(joint_scorers(attention, ctc, config.ctc_weight), lengths, config)
+
+    return run
+
+
+def search_sides(sizes: Sizes, kind: str, utterances: int, *, with_ctc: bool) -> dict[str, Callable[[], object]]:
+    """The search of ours and, where it is installed, of SpeechBrain."""
+    encoded = searched_states(sizes, utterances)
+    runs = {"ours": our_search(our_model(sizes, waveform=False), encoded, sizes, with_ctc=with_ctc)}
+    if theirs is not None:
+        runs["speechbrain"] = theirs.their_search(theirs.TheirRecogniser(sizes), encoded, with_ctc=with_ctc)
+
+    def under(run: Callable[[], object]) -> Callable[[], object]:
+        def wrapped() -> object:
+            with precision(kind):
+                return run()
+
+        return wrapped
+
+    return {name: under(run) for name, run in runs.items()}
+
+
+def measure(sizes: Sizes, job: str, kind: str, repeats: int) -> Iterator[dict[str, Any]]:
+    """Every measurement of a job, one after the other."""
+    torch.manual_seed(0)
+    version = None if theirs is None else theirs.VERSION
+    details = as_details(sizes, precision=kind, speechbrain_version=version)
+    if job in ("train", "all"):
+        for waveform in (False, True):
+            what = f"training step from {'waveforms' if waveform else 'features'}"
+            yield measurement(what, training_sides(sizes, kind, waveform=waveform), repeats, details)
+    if job in ("search", "all"):
+        for with_ctc in (False, True):
+            for utterances in (1, sizes.utterances):
+                what = f"beam search, batch {utterances}{', CTC prefix scores' if with_ctc else ''}"
+                yield measurement(what, search_sides(sizes, kind, utterances, with_ctc=with_ctc), repeats, details)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--job", choices=("train", "search", "all"), default="all", help="what to time")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of both sides")
+    parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for result in measure(Sizes(), options.job, options.precision, options.repeats):
+        show(result)
+
+
+if __name__ == "__main__":
+    main()

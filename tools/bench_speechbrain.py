@@ -1,0 +1,91 @@
+"""The jobs of ``bench_cpu.py`` built of SpeechBrain's own parts (``pip install -e '.[bench]'``)."""
+
+from collections.abc import Callable
+
+import speechbrain
+import torch
+from bench_common import RATE, Sizes
+from speechbrain.decoders.scorer import CTCScorer, ScorerBuilder
+from speechbrain.decoders.seq2seq import S2SRNNBeamSearcher
+from speechbrain.lobes.features import Fbank
+from speechbrain.nnet.activations import Softmax
+from speechbrain.nnet.embedding import Embedding
+from speechbrain.nnet.linear import Linear
+from speechbrain.nnet.losses import ctc_loss, nll_loss
+from speechbrain.nnet.RNN import LSTM, AttentionalRNNDecoder
+from speechbrain.processing.features import InputNormalization
+from torch import Tensor, nn
+
+VERSION = speechbrain.__version__
+BLANK, SOS, EOS = 0, 2, 3
+
+
+class TheirRecogniser(nn.Module):
+    """The recogniser of `Sizes`, wired as SpeechBrain's seq2seq recipes wire theirs."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.fbank = Fbank(sample_rate=RATE, n_mels=sizes.bins)
+        self.normalise = InputNormalization(norm_type="sentence")
+        widths = [2 * sizes.bins] + [4 * sizes.units] * (sizes.levels - 1)
+        self.levels = nn.ModuleList(LSTM(sizes.units, input_size=width, bidirectional=True) for width in widths)
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.embedding = Embedding(sizes.vocabulary, sizes.embedding)
+        self.decoder = their_decoder(sizes)
+        self.output = Linear(input_size=sizes.decoder, n_neurons=sizes.vocabulary)
+        self.ctc = Linear(input_size=2 * sizes.units, n_neurons=sizes.vocabulary)
+        self.log_softmax = Softmax(apply_log=True)
+
+    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """The pyramid of packed bidirectional LSTMs; lengths are shares of the longest, as SpeechBrain has them."""
+        states = features
+        for level in self.levels:
+            states = states[:, : states.shape[1] // 2 * 2]
+            states = states.reshape(states.shape[0], states.shape[1] // 2, -1)
+            states = self.dropout(level(states, lengths=lengths)[0])
+        return states
+
+    def loss(self, inputs: Tensor, tokens: Tensor) -> Tensor:
+        """Joint loss of a batch of features ``(B, T, F)``, taken as they are, or of waveforms ``(B, N)``."""
+        lengths = torch.ones(len(inputs))
+        features = self.normalise(self.fbank(inputs), lengths) if inputs.dim() == 2 else inputs
+        encoded = self.encode(features, lengths)
+        read = nn.functional.pad(tokens, (1, 0), value=SOS)
+        said = nn.functional.pad(tokens, (0, 1), value=EOS)
+        hidden, _ = self.decoder(self.embedding(read), encoded, lengths)
+        log_probs = self.log_softmax(self.output(hidden))
+        attention = nll_loss(log_probs, said, length=lengths, label_smoothing=self.sizes.smoothing)
+        ctc = ctc_loss(self.log_softmax(self.ctc(encoded)), tokens, lengths, lengths, BLANK)
+        return (1 - self.sizes.ctc_weight) * attention + self.sizes.ctc_weight * ctc
+
+
+def their_decoder(sizes: Sizes) -> AttentionalRNNDecoder:
+    """Location-aware GRU decoder; its ``kernel_size`` is the reach to one side."""
+    return AttentionalRNNDecoder(
+        "gru", "location", sizes.decoder, sizes.attention, 1, enc_dim=2 * sizes.units, input_size=sizes.embedding,
+        channels=sizes.filters, kernel_size=sizes.width // 2, dropout=sizes.dropout,
+    )
+
+
+def their_search(model: TheirRecogniser, encoded: Tensor, *, with_ctc: bool) -> Callable[[], object]:
+    """A search of exactly ``steps`` decoder steps over encoded utterances."""
+    sizes, ratio = model.sizes, (model.sizes.steps + 0.5) / model.sizes.encoded
+    scorer = None
+    if with_ctc:
+        scorer = ScorerBuilder(
+            partial_scorers=[CTCScorer(ctc_fc=model.ctc, blank_index=BLANK, eos_index=EOS)],
+            weights={"ctc": sizes.ctc_weight},
+            scorer_beam_scale=sizes.candidates / sizes.beam,
+        )
+    search = S2SRNNBeamSearcher(
+        embedding=model.embedding, decoder=model.decoder, linear=model.output, bos_index=SOS, eos_index=EOS,
+        min_decode_ratio=ratio, max_decode_ratio=ratio, beam_size=sizes.beam, scorer=scorer,
+    )
+    model.eval()
+
+    def run() -> object:
+        with torch.inference_mode():
+            return search(encoded, torch.ones(len(encoded)))
+
+    return run
