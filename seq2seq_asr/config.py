@@ -41,5 +41,3 @@ class FitConfig:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
             raise UsageError(f"name: {self.name!r} cannot be a folder name")
-        if self.resume and self.init_from is not None:
-            raise UsageError("resume and init_from: a resumed run already has its weights")

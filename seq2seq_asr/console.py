@@ -46,11 +46,11 @@ def exit_code_of(main: Callable[[list[str]], int], argv: list[str]) -> int:
     except BrokenPipeError:
         _discard_output()
         return 0
-    except (KeyboardInterrupt, Interrupted):
-        say("interrupted")
+    except (KeyboardInterrupt, Interrupted) as stop:
+        say(str(stop) or "interrupted")
         return INTERRUPTED
-    except Terminated:
-        say("terminated")
+    except Terminated as stop:
+        say(str(stop) or "terminated")
         return TERMINATED
 
 

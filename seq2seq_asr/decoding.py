@@ -1,151 +1,153 @@
-"""What ``decode`` does: transcribe files, or decode a manifest, score it and write the results."""
+"""What ``decode`` does: transcribe files, or decode a manifest, score what has a reference and write the results."""
 
-import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
 
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
-from seq2seq_asr.data.batching import BatchingConfig
 from seq2seq_asr.data.loading import read_split
+from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.decode_config import DecodeConfig
-from seq2seq_asr.errors import AsrError, CheckpointError
-from seq2seq_asr.evaluation.report import Report, Scored, format_report, make_report, report_json
-from seq2seq_asr.evaluation.trn import TrnLine, write_trn
+from seq2seq_asr.decode_results import HypothesisFile, start_results, write_scores
+from seq2seq_asr.errors import AsrError
+from seq2seq_asr.evaluation.layout import printable
+from seq2seq_asr.evaluation.report import Report, Scored, format_report, make_report
 from seq2seq_asr.progress import ProgressLine
-from seq2seq_asr.recognizer import Recognizer, Transcript
+from seq2seq_asr.recognizer import DECODING_BATCHES, Recognizer, Transcript, available
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 
+NAMED = 3
+"""How many utterances a warning names."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class Decoded:
-    """What became of a list of utterances."""
+    """What became of a list of utterances, by place."""
 
-    transcripts: dict[str, Transcript]
-    errors: dict[str, AsrError]
-    seconds: float
+    transcripts: dict[int, Transcript] = field(default_factory=dict)
+    errors: dict[int, AsrError] = field(default_factory=dict)
+    seconds: float = 0.0
     """Wall time of reading, features, encoder and search."""
 
 
 def decode(config: DecodeConfig) -> int:
     """Decode as configured; returns the exit code."""
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
     recognizer = Recognizer.load(run.path, checkpoint=config.checkpoint, device=config.device)
-    if config.audio:
-        return transcribe_files(recognizer, config)
-    utterances, name = find_utterances(config, run)
-    folder = config.out or run.path / f"decode_{name}_beam{config.search.beam}"
-    make_folder(folder)
-    say(f"decoding {len(utterances)} utterances of {name} with {run.path}, beam {config.search.beam}")
-    with (folder / "hyp.jsonl").open("w", encoding="utf-8") as file:
-        decoded = decode_utterances(recognizer, utterances, config, file)
-    report_skips(decoded.errors)
-    if decoded.transcripts:
-        report = write_results(folder, recognizer, utterances, decoded, config.seed)
-        print(format_report(report), end="")
-        print(f"\n{folder}")
+    decoded = transcribe_files(recognizer, config) if config.audio else decode_set(recognizer, config, run)
     return 0 if not decoded.errors or (config.allow_skips and decoded.transcripts) else 1
 
 
+def transcribe_files(recognizer: Recognizer, config: DecodeConfig) -> Decoded:
+    """Print one line a file, in the order given: its path, a tab, its transcript."""
+    decoded = Decoded()
+    try:
+        decode_all(recognizer, config.audio, config, config.out, decoded)
+    finally:  # an interruption loses only what was not yet transcribed
+        for _, transcript in sorted(decoded.transcripts.items()):
+            print(f"{printable(transcript.id)}\t{printable(transcript.text)}")
+    return decoded
+
+
+def decode_set(recognizer: Recognizer, config: DecodeConfig, run: RunFolder) -> Decoded:
+    """Decode a manifest or a split of the run's corpus; print its scores and the results' folder."""
+    utterances, name = find_utterances(config, run)
+    folder = config.out or run.path / f"decode_{name}_beam{config.search.beam}"
+    say(f"decoding {len(utterances)} utterances of {name} with {run.path}, beam {config.search.beam}")
+    decoded = Decoded()
+    decode_all(recognizer, utterances, config, folder, decoded)
+    report = score(folder, recognizer, utterances, decoded, config.seed)
+    if report is not None:
+        print(format_report(report))
+    print(folder)
+    return decoded
+
+
 def find_utterances(config: DecodeConfig, run: RunFolder) -> tuple[list[Utterance], str]:
-    """What to decode, and the name of the set."""
-    if config.manifest is not None:
-        return read_split([config.manifest]), config.manifest.stem
-    fit = load_yaml(run.config, FitConfig)
-    with ProgressLine() as progress:
-        return read_split(resolve_splits(fit.data, progress).named(config.split)), config.split
+    """What to decode, and the name of the set; a manifest may leave texts empty, as there is no need to score."""
+    manifest = config.manifest
+    if manifest is None:
+        fit = load_yaml(run.config, FitConfig)
+        with ProgressLine() as progress:
+            return read_split(resolve_splits(fit.data, progress).named(config.split)), config.split
+    if manifest.is_dir():
+        return read_split([manifest]), manifest.resolve().name
+    # Another corpus's test.jsonl is not this run's test set: its results must not take their place.
+    own = manifest.stem in ("train", "dev", "test")
+    name = f"{manifest.resolve().parent.name}_{manifest.stem}" if own else manifest.stem
+    return read_manifest(manifest, allow_empty_text=True), name
 
 
-def transcribe_files(recognizer: Recognizer, config: DecodeConfig) -> int:
-    """Print one line a file: its path, a tab, its transcript."""
-    utterances: list[str | Path | Utterance] = list(config.audio)
-    transcripts: dict[int, Transcript] = {}
-    failed = False
-    batching = BatchingConfig(batch_seconds=config.batch_seconds)
-    for places, results in recognizer.stream(utterances, config.search, batching):
-        for place, result in zip(places, results, strict=True):
-            if isinstance(result, AsrError):
-                say(f"error: {result}")
-                failed = True
-            else:
-                transcripts[place] = result
-    for place in sorted(transcripts):
-        print(f"{config.audio[place]}\t{transcripts[place].text}")
-    return 0 if not failed or (config.allow_skips and transcripts) else 1
-
-
-def decode_utterances(
-    recognizer: Recognizer, utterances: Sequence[Utterance], config: DecodeConfig, file: IO[str]
-) -> Decoded:
-    """Decode in batches, writing every batch to ``file`` as soon as it is done."""
-    transcripts: dict[str, Transcript] = {}
-    errors: dict[str, AsrError] = {}
+def decode_all(
+    recognizer: Recognizer, sources: Sequence[Source], config: DecodeConfig, folder: Path | None, decoded: Decoded
+) -> None:
+    """Decode in batches into ``decoded``, writing every batch to the folder as soon as it is done."""
+    if folder is not None:
+        start_results(folder, config)
+    batching = replace(DECODING_BATCHES, batch_seconds=config.batch_seconds)
     started, done = time.perf_counter(), 0
-    batching = BatchingConfig(batch_seconds=config.batch_seconds)
-    with ProgressLine() as progress:
-        for places, results in recognizer.stream(list(utterances), config.search, batching):
-            for place, result in zip(places, results, strict=True):
-                if isinstance(result, AsrError):
-                    errors[utterances[place].id] = result
-                else:
-                    transcripts[utterances[place].id] = result
-                    file.write(json.dumps(transcript_json(result), ensure_ascii=False) + "\n")
-            file.flush()
-            done += len(places)
-            progress("decoding", done, len(utterances))
-    return Decoded(transcripts, errors, time.perf_counter() - started)
+    with HypothesisFile(folder) as file, ProgressLine() as progress:
+        for places, results in recognizer.stream(sources, config.search, batching):
+            batch = dict(zip(places, results, strict=True))
+            transcripts = {place: one for place, one in batch.items() if isinstance(one, Transcript)}
+            file.write(transcripts)
+            decoded.transcripts |= transcripts
+            decoded.errors |= {place: one for place, one in batch.items() if isinstance(one, AsrError)}
+            done += len(batch)
+            progress("decoding", done, len(sources))
+        decoded.seconds = time.perf_counter() - started
+        file.sort()
+    report_skips(decoded, sources)
+    report_cut(decoded)
 
 
-def transcript_json(transcript: Transcript) -> dict[str, Any]:
-    """A line of ``hyp.jsonl``."""
-    nbest = [{"text": one.text, "score": one.score, "log_prob": one.log_prob} for one in transcript.nbest]
-    return {**asdict(transcript), "nbest": nbest}
-
-
-def write_results(
-    folder: Path, recognizer: Recognizer, utterances: Iterable[Utterance], decoded: Decoded, seed: int
-) -> Report:
-    """Write ``ref.trn``, ``hyp.trn``, ``wer.txt`` and ``wer.json``; references are normalised as in training."""
+def score(
+    folder: Path, recognizer: Recognizer, utterances: Sequence[Utterance], decoded: Decoded, seed: int
+) -> Report | None:
+    """Score what was decoded and has a reference, normalised as in training; None when nothing is left."""
+    if not decoded.transcripts:
+        return None
     scored = [
         Scored(
             id=utterance.id,
             reference=recognizer.tokenizer.normalise(utterance.text),
-            hypothesis=decoded.transcripts[utterance.id].text,
+            hypothesis=decoded.transcripts[place].text,
             speaker=utterance.speaker,
         )
-        for utterance in utterances
-        if utterance.id in decoded.transcripts
+        for place, utterance in enumerate(utterances)
+        if place in decoded.transcripts and utterance.text
     ]
-    seconds = sum(utterance.duration for utterance in utterances if utterance.id in decoded.transcripts)
-    report = make_report(scored, real_time_factor=decoded.seconds / seconds, seed=seed)
-    write_trn(folder / "ref.trn", [TrnLine(id=one.id, text=one.reference, speaker=one.speaker) for one in scored])
-    write_trn(folder / "hyp.trn", [TrnLine(id=one.id, text=one.hypothesis, speaker=one.speaker) for one in scored])
-    (folder / "wer.txt").write_text(format_report(report), encoding="utf-8")
-    (folder / "wer.json").write_text(json.dumps(report_json(report), ensure_ascii=False, indent=1), encoding="utf-8")
+    if len(scored) < len(decoded.transcripts):
+        say(f"{len(decoded.transcripts) - len(scored)} utterances have no reference text: transcribed, not scored")
+    factor = decoded.seconds / sum(utterances[place].duration for place in decoded.transcripts)
+    if not scored:
+        say(f"real-time factor {factor:.3g}")
+        return None
+    report = make_report(scored, real_time_factor=factor, seed=seed)
+    write_scores(folder, scored, report)
     return report
 
 
-def report_skips(errors: dict[str, AsrError]) -> None:
-    """Name every utterance that could not be read."""
-    for id, error in errors.items():
-        say(f"skipped {id}: {error}")
-    if errors:
-        say(f"skipped {len(errors)} utterances; the scores are over the others")
+def report_skips(decoded: Decoded, sources: Sequence[Source]) -> None:
+    """Name everything that could not be decoded, and why."""
+    for place, error in sorted(decoded.errors.items()):
+        name = source_id(sources[place], place)
+        reason = " ".join(str(error).splitlines())
+        say(f"skipped {reason if reason.startswith(name) else f'{name}: {reason}'}")
+    if decoded.errors:
+        say(f"skipped {len(decoded.errors)} of {len(sources)} utterances; results are over the others")
 
 
-def make_folder(folder: Path) -> None:
-    """Make the results' folder.
-
-    Raises:
-        CheckpointError: It cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be created ({error.strerror})") from error
+def report_cut(decoded: Decoded) -> None:
+    """Warn of transcripts that the search did not see end."""
+    cut = [one.id for _, one in sorted(decoded.transcripts.items()) if not one.ended]
+    if cut:
+        listed = ", ".join(cut[:NAMED]) + (" …" if len(cut) > NAMED else "")
+        say(f"warning: {len(cut)} transcripts did not end by themselves and were cut at maximum length: {listed}")

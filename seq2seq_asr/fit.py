@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq_asr.command_line import parse
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import run_entry_point, say
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.training.processes import is_main_process
 
 if TYPE_CHECKING:
+    from seq2seq_asr.progress import ProgressLine
     from seq2seq_asr.training.run_folder import RunFolder
 
 PROGRAM = "python -m seq2seq_asr.fit"
 
 
 def main(argv: list[str]) -> int:
-    """Parse, train, and say where the result stands."""
+    """Parse, train, and say what comes next."""
     from seq2seq_asr.progress import ProgressLine
 
     config = parse_fit(argv)
-    started = time.monotonic()
     with ProgressLine() as progress:
         run = fit(config, progress)
     if is_main_process():
-        minutes = (time.monotonic() - started) / 60
-        print(f"{run.path}: trained in {minutes:.1f} min")
         print(f"next: python -m seq2seq_asr.decode --run {run.path} --beam 8")
     return 0
 
@@ -51,14 +48,15 @@ def fit(config: FitConfig, progress: ProgressLine | None = None) -> RunFolder:
     from seq2seq_asr.preparation import prepare_session
     from seq2seq_asr.training.session import train
 
+    started = time.monotonic()
     session = prepare_session(config, progress)
+    if session.finished:
+        say(f"{session.run.path}: all {session.epochs_done} epochs are done; more with --trainer.epochs")
+        return session.run
     train(session, resume=config.resume)
+    if is_main_process():
+        say(f"{session.run.path}: trained in {(time.monotonic() - started) / 60:.1f} min")
     return session.run
-
-
-def is_main_process() -> bool:
-    """Whether this is rank 0 (or the only process)."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ class ProgressLine:
         self.tasks: dict[str, TaskID] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` parts of ``name`` are finished."""
+        """Show that ``done`` of ``total`` parts of ``name`` are finished, on a terminal."""
+        if not self.bars.console.is_terminal:
+            return
         if not self.tasks:
             self.bars.start()
         if name not in self.tasks:
@@ -24,7 +26,8 @@ class ProgressLine:
 
     def stop(self) -> None:
         """Take the bars off the screen."""
-        self.bars.stop()
+        if self.tasks:
+            self.bars.stop()
         self.tasks.clear()
 
     def __enter__(self) -> "ProgressLine":

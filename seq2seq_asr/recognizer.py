@@ -1,7 +1,6 @@
 """A trained recogniser as one object: ``Recognizer.load(run).transcribe(audio)``."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from seq2seq_asr.data.sources import Source, read_source, source_id, source_seco
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError, CheckpointError, UsageError
+from seq2seq_asr.nn.device import find_device, full_precision, is_out_of_memory
 from seq2seq_asr.nn.model import Encoded, ModelConfig, Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
@@ -25,6 +25,8 @@ from seq2seq_asr.training.checkpoint import load_weights, read_checkpoint
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, open_run
 
+Choice = Literal["best", "last"]
+"""Weights of a run: those with the lowest validation WER, or the newest."""
 DECODING_BATCHES = BatchingConfig(batch_seconds=100.0, max_utterances=1000)
 """Nothing is kept for a backward pass: only the seconds limit a batch."""
 
@@ -69,7 +71,9 @@ class Recognizer:
         self.reader = input_reader(model.features)
 
     @classmethod
-    def load(cls, run: str | Path, *, checkpoint: Literal["best", "last"] = "best", device: str = "auto") -> "Recognizer":
+    def load(
+        cls, run: str | Path, *, checkpoint: Literal["best", "last"] = "best", device: str = "auto"
+    ) -> "Recognizer":
         """The recogniser of a run folder.
 
         Args:
@@ -84,7 +88,7 @@ class Recognizer:
         """
         chosen = find_device(device)
         folder = open_run(Path(run))
-        path = checkpoint_path(folder, checkpoint)
+        path = folder.best if available(folder, checkpoint) == "best" else folder.last
         contents = read_checkpoint(path)
         tokenizer = Tokenizer.load(folder.tokenizer)
         if tokenizer.hash != contents["seq2seq_asr"].get("tokenizer"):
@@ -164,7 +168,9 @@ class Recognizer:
         if len(inputs) == 1:
             return [AudioError(f"{inputs[0][0]}: too long for the memory of the {self.device.type}")]
         half = len(inputs) // 2
-        return [part for inputs in (inputs[:half], inputs[half:]) for part in self._decode_within_memory(inputs, search)]
+        return [
+            part for inputs in (inputs[:half], inputs[half:]) for part in self._decode_within_memory(inputs, search)
+        ]
 
     @torch.inference_mode()
     def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:
@@ -196,14 +202,15 @@ class Recognizer:
 def scorers_of(model: Seq2Seq, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
     """The attention decoder and, when it has weight and the model a CTC head, the CTC prefix score."""
     attention = AttentionScorer(model.decoder, model.memory(encoded))
-    if search.ctc_weight == 0 or model.ctc is None:
+    weight = model.config.ctc_weight if search.ctc_weight is None else search.ctc_weight
+    if weight == 0 or model.ctc is None:
         return joint_scorers(attention)
-    return joint_scorers(attention, CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths), search.ctc_weight)
+    return joint_scorers(attention, CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths), weight)
 
 
-def checkpoint_path(run: RunFolder, name: Literal["best", "last"]) -> Path:
-    """The named checkpoint; the last one where there is no best."""
-    return run.best if name == "best" and run.best.is_file() else run.last
+def available(run: RunFolder, wanted: Choice) -> Choice:
+    """The checkpoint to take: the last one where there is no best."""
+    return "best" if wanted == "best" and run.best.is_file() else "last"
 
 
 def model_config(contents: dict[str, Any], path: Path) -> ModelConfig:
@@ -217,39 +224,3 @@ def model_config(contents: dict[str, Any], path: Path) -> ModelConfig:
         return from_mapping(ModelConfig, config["model"])
     except (UsageError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its model cannot be built ({type(error).__name__}: {error})") from error
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is a GPU when there is one.
-
-    Raises:
-        UsageError: There is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device: {name!r} is none that torch knows") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device: {name} was asked for, but torch sees no GPU")
-    return device
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """cuDNN without the 10-bit fractions of TF32, which would let a score depend on the batch."""
-    layers = (torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
-    before = [layer.fp32_precision for layer in layers]
-    try:
-        for layer in layers:
-            layer.fp32_precision = "ieee"
-        yield
-    finally:
-        for layer, precision in zip(layers, before, strict=True):
-            layer.fp32_precision = precision
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; on the CPU torch says so in the text only."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

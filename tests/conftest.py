@@ -8,12 +8,17 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import hypothesis
 import jaxtyping
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 # Before the first import of the package: checks the shape and type of every argument and result while tests run.
@@ -43,3 +48,57 @@ def seed() -> int:
     np.random.seed(value)
     torch.manual_seed(value)
     return value
+
+
+@pytest.fixture(scope="session")
+def tones_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run whose words are tones; its corpus stands beside it as train.jsonl and test.jsonl.
+
+    Everything that decodes shares it; it is trained once.
+    """
+    folder = tmp_path_factory.mktemp("tones_run")
+    settings = {
+        "name": "tones",
+        "checkpoints": str(folder),
+        "data": {
+            "train": [str(write_tones(folder / "train.jsonl", 320, seed=0))],
+            "dev": [str(write_tones(folder / "test.jsonl", 12, seed=1))],
+            "batching": {"max_utterances": 8},
+            "speed": {"probability": 0.0},
+        },
+        "tokenizer": {"kind": "bpe", "vocabulary_size": 30},
+        "model": {
+            "features": {"rate": 8000, "bins": 16},
+            "specaugment": {"frequency_masks": 0, "time_masks": 0},
+            "encoder": {"cell": "gru", "units": 32, "reductions": [2, 2], "dropout": 0.0},
+            "attention": {"size": 16, "filters": 2, "width": 5},
+            "decoder": {"units": 48, "embedding": 8, "dropout": 0.0},
+            "label_smoothing": 0.0,
+        },
+        "optimizer": {"lr": 2e-2},
+        "trainer": {"epochs": 4, "validate_every": 4, "accelerator": "cpu", "devices": 1, "progress": False},
+        "logging": {"wandb": "off", "examples": 0},
+    }
+    config = folder / "tones.yaml"
+    config.write_text(json.dumps(settings))  # JSON is YAML
+    # A process of its own: unchecked shapes make it three times as fast, and this is what users do.
+    command = [sys.executable, "-m", "seq2seq_asr.fit", "--config", str(config)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
+    return folder / "tones"
+
+
+PITCHES = {"low": 300.0, "mid": 900.0, "high": 1700.0, "top": 2900.0}
+
+
+def write_tones(manifest: Path, count: int, seed: int) -> Path:
+    """Utterances of one to four words by three speakers, at 8 kHz; a word is a tone of 120 ms and 60 ms of quiet."""
+    draw, time = np.random.default_rng(seed), np.arange(1440) / 8000
+    with manifest.open("w") as file:
+        for index in range(count):
+            words = draw.choice(list(PITCHES), size=1 + index % 4)
+            tones = np.concatenate([0.3 * np.sin(2 * np.pi * PITCHES[word] * time) * (time < 0.12) for word in words])
+            audio = manifest.with_name(f"{manifest.stem}-{index}.wav")
+            soundfile.write(audio, tones + draw.normal(0, 0.003, len(tones)), 8000)
+            entry = {"audio_filepath": audio.name, "duration": len(tones) / 8000, "text": " ".join(words)}
+            file.write(json.dumps(entry | {"speaker": f"s{index % 3}"}) + "\n")
+    return manifest

@@ -84,16 +84,20 @@ def test_signals_end_the_program_after_its_cleaning_up(number, code, monkeypatch
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("lines", [1, 10_000])
-def test_a_reader_that_stops_reading_is_no_error(lines):
+def test_a_reader_that_stops_reading_is_no_error(lines, unbuffered):
     script = (
         "from seq2seq_asr.console import run_entry_point\n"
         f"run_entry_point(lambda argv: [print('x' * 40) for _ in range({lines})] and 0)"
     )
     reader, writer = os.pipe()
     os.close(reader)
-    root = Path(__file__).parents[1]
-    result = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, cwd=root, text=True)
+    command, root = [sys.executable, "-c", script], Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    result = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, cwd=root, env=environment, text=True, timeout=60
+    )
     os.close(writer)
     assert (result.returncode, result.stderr) == (0, "")
 

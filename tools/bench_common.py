@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -79,26 +79,41 @@ def precision(name: str) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast("cpu", torch.bfloat16) if name == "bf16-mixed" else contextlib.nullcontext()
 
 
-def interleave(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each side, one run of each in turn, so that a busy machine slows them alike.
+class Times(NamedTuple):
+    """Milliseconds of each run of one side: on the wall clock, and of processor time over all threads."""
+
+    wall: list[float]
+    cpu: list[float]
+
+
+def interleave(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Times]:
+    """Time each side, one run of each in turn, so that a busy machine slows them alike.
 
     Two runs of each come first and are not counted.
     """
-    times: dict[str, list[float]] = {name: [] for name in sides}
+    times = {name: Times([], []) for name in sides}
     for turn in range(-2, repeats):
         for name, run in sides.items():
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             run()
             if turn >= 0:
-                times[name].append(1000 * (time.perf_counter() - start))
+                times[name].wall.append(1000 * (time.perf_counter() - wall))
+                times[name].cpu.append(1000 * (time.process_time() - cpu))
     return times
 
 
-def summary(times: list[float]) -> dict[str, float]:
-    """Median, quartiles and smallest of some times."""
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    named = {"median_ms": median, "quartile1_ms": low, "quartile3_ms": high, "min_ms": min(times)}
+def summary(times: Times) -> dict[str, float]:
+    """Median, quartiles and smallest wall-clock time, and the median processor time."""
+    low, median, high = statistics.quantiles(times.wall, n=4, method="inclusive")
+    named = {"median_ms": median, "quartile1_ms": low, "quartile3_ms": high, "min_ms": min(times.wall)}
+    named["cpu_median_ms"] = statistics.median(times.cpu)
     return {name: round(value, 2) for name, value in named.items()}
+
+
+def ratios(ours: Times, theirs: Times) -> dict[str, float]:
+    """How many times longer theirs takes: medians on the wall clock and of processor time."""
+    wall, cpu = (statistics.median(a) / statistics.median(b) for a, b in zip(theirs, ours, strict=True))
+    return {"ratio": round(wall, 2), "cpu_ratio": round(cpu, 2)}
 
 
 def measurement(
@@ -109,13 +124,13 @@ def measurement(
     Args:
         what: Name of the measurement.
         sides: What to run; "ours", and "speechbrain" where it is installed.
-        repeats: Counted runs of each.
+        repeats: Counted runs of each, at least 2.
         details: Settings to state beside the result.
     """
     times = interleave(sides, repeats)
     result: dict[str, object] = {"what": what} | {name: summary(side) for name, side in times.items()}
     if "speechbrain" in times:
-        result["ratio"] = round(statistics.median(times["speechbrain"]) / statistics.median(times["ours"]), 2)
+        result |= ratios(times["ours"], times["speechbrain"])
     else:
         result["speechbrain"] = "not installed: pip install -e '.[bench]'"
     return result | {"repeats": repeats, **details, **machine()}

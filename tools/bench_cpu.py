@@ -7,8 +7,11 @@ Prints one line of JSON a measurement. Both sides take turns in one process; Spe
     python tools/bench_cpu.py --job train --precision bf16-mixed --threads 1 --repeats 30
 
 What is timed: ``train`` is forward, loss, backward, clipping and AdamW, with the batch in memory as features (theirs
-skips normalisation there) and as waveforms (both compute and normalise 80 mel bins); ``search`` is a beam search of exactly
-20 steps over given encoder states, for 1 and 16 utterances, with and without CTC prefix scores.
+skips normalisation there) and as waveforms (both compute and normalise 80 mel bins); ``search`` is a beam search of
+exactly 20 steps over given encoder states, for 1 and 16 utterances, with and without CTC prefix scores.
+
+Wall-clock times mean little on a busy machine, above all with several threads: there, look at ``cpu_ratio`` (processor
+time) with ``--threads 1``.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import torch
 from bench_common import Sizes, as_details, measurement, precision, searched_states, show, training_batch
 from torch import Tensor, nn
 
+from seq2seq_asr.nn.allocation import keep_freed_memory
 from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.decoder import DecoderConfig
 from seq2seq_asr.nn.encoder import EncoderConfig
@@ -153,6 +157,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as fit and decode do; it serves both sides
     for result in measure(Sizes(), options.job, options.precision, options.repeats):
         show(result)
 

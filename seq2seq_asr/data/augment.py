@@ -17,7 +17,7 @@ class SpeedPerturbConfig:
 
     factors: tuple[float, ...] = (0.9, 1.0, 1.1)
     """Speeds to draw from with equal chance; above 1 is faster and higher."""
-    probability: float = 1.0
+    probability: float = 0.0
     """Chance that an utterance gets a drawn speed at all; 0 switches it off."""
 
     def __post_init__(self) -> None:

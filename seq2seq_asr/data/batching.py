@@ -18,7 +18,7 @@ class BatchingConfig:
 
     batch_seconds: float = 100.0
     """Padded seconds of audio in the global batch, at most; it is split over all devices."""
-    max_utterances: int = 32
+    max_utterances: int = 16
     """Utterances in the global batch, at most."""
     shortest_first: bool = True
     """Sort the first epoch by duration, which helps attention to form (Amodei et al. 2016, SortaGrad)."""

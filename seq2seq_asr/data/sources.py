@@ -10,7 +10,7 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError
 
 Source = str | Path | np.ndarray | Utterance
-"""A whole audio file, samples ``(N,)`` at the model's rate (or feature frames ``(T, F)``), or a manifest's utterance."""
+"""An audio file, samples ``(N,)`` at the model's rate (or feature frames ``(T, F)``), or a manifest's utterance."""
 
 
 def source_id(source: Source, place: int) -> str:

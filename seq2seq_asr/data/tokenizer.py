@@ -27,9 +27,9 @@ _LONGEST_TEXT_BYTES: Final = 2**20
 class TokenizerConfig:
     """How transcripts are cut into pieces."""
 
-    kind: Literal["unigram", "bpe", "char"] = "unigram"
+    kind: Literal["unigram", "bpe", "char"] = "bpe"
     """Algorithm that finds the pieces: unigram language model, byte-pair encoding, or single characters."""
-    vocabulary_size: int = 500
+    vocabulary_size: int = 200
     """Most pieces to learn, the 4 special ones (and 256 bytes) included; a small corpus yields fewer."""
     byte_fallback: bool = False
     """Spell unseen characters as UTF-8 bytes instead of <unk>."""

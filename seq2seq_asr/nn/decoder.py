@@ -1,14 +1,16 @@
 """Attention decoder: stacked GRU with input feeding, one token a step, state passed as a value."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.attention import AttentionConfig, Memory, build_attention
+from seq2seq_asr.nn.attention import AttentionConfig, LocationAttention, Memory, build_attention
+from seq2seq_asr.nn.dropout import Dropout
+from seq2seq_asr.nn.unroll import unroll
 from seq2seq_asr.vocabulary import SOS
 
 
@@ -59,7 +61,7 @@ class Decoder(nn.Module):
         sizes = [config.embedding + encoder_size] + [config.units] * (config.layers - 1)
         self.cells = nn.ModuleList(nn.GRUCell(size, config.units) for size in sizes)
         self.attention = build_attention(attention, encoder_size, config.units)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.units + encoder_size, vocabulary)
 
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
@@ -123,13 +125,23 @@ class Decoder(nn.Module):
         """
         if sampling > 0:
             return self._unroll_sampling(inputs, memory, sampling)
+        embedded = self.dropout(self.embedding(inputs))
+        if len(self.cells) == 1 and isinstance(self.attention, LocationAttention):
+            hidden, context, alignments = unroll(embedded, memory, cast(nn.GRUCell, self.cells[0]), self.attention)
+        else:
+            hidden, context, alignments = self._unroll_steps(embedded, memory)
+        return self.scores(hidden, context), alignments
+
+    def _unroll_steps(
+        self, embedded: Float[Tensor, "B U M"], memory: Memory
+    ) -> tuple[Float[Tensor, "B U D"], Float[Tensor, "B U E"], Float[Tensor, "B U S"]]:
+        """Top hidden state, context and alignment of every step, by ``advance``."""
         state, states = self.start(memory), []
-        for embedded in self.dropout(self.embedding(inputs)).unbind(dim=1):
-            state = self.advance(embedded, state, memory)
-            states.append(state)
-        hidden = torch.stack([state.hidden[:, -1] for state in states], dim=1)
-        context = torch.stack([state.context for state in states], dim=1)
-        return self.scores(hidden, context), torch.stack([state.alignment for state in states], dim=1)
+        for token in embedded.unbind(dim=1):
+            state = self.advance(token, state, memory)
+            states.append((state.hidden[:, -1], state.context, state.alignment))
+        hidden, context, alignments = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
+        return hidden, context, alignments
 
     def _unroll_sampling(
         self, inputs: Int[Tensor, "B U"], memory: Memory, sampling: float
@@ -138,7 +150,7 @@ class Decoder(nn.Module):
         state, token = self.start(memory), inputs.new_full(inputs.shape[:1], SOS)
         logits, alignments = [], []
         for given, use_own in zip(inputs.unbind(dim=1), own.unbind(dim=1), strict=True):
-            token = torch.where(use_own & (given != SOS), token, given)
+            token = torch.where(use_own, token, given)
             scores, state = self.step(token, state, memory)
             token = scores.detach().argmax(dim=-1)
             logits.append(scores)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.nn.dropout import Dropout
 from seq2seq_asr.nn.recurrent import BidirectionalLayer, Cell
 
 
@@ -52,7 +53,7 @@ class Encoder(nn.Module):
         joined = [size * factor for size, factor in zip(sizes, config.reductions, strict=True)]
         self.layers = nn.ModuleList(BidirectionalLayer(config.cell, size, config.units) for size in joined)
         self.norms = nn.ModuleList(nn.LayerNorm(self.size) if config.layer_norm else nn.Identity() for _ in joined)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]

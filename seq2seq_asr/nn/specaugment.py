@@ -13,15 +13,15 @@ from seq2seq_asr.nn.masks import valid_mask
 
 @dataclass(frozen=True, kw_only=True)
 class SpecAugmentConfig:
-    """SpecAugment (Park et al. 2019); the defaults are its policy LD with p = 0.2, which spares short sentences."""
+    """SpecAugment (Park et al. 2019); the defaults are light, for short sentences and few epochs (see `policy`)."""
 
     frequency_masks: int = 2
     """Frequency masks for each utterance; 0 for features whose neighbours are unrelated, such as cepstra."""
-    frequency_width: int = 27
+    frequency_width: int = 10
     """Widest frequency mask F (bins); each width is drawn evenly from 0 to this."""
     time_masks: int = 2
     """Time masks for each utterance; the most of them when time_masks_per_frame is set."""
-    time_width: int = 100
+    time_width: int = 10
     """Widest time mask T (frames); each width is drawn evenly from 0 to this."""
     time_ratio: float = 0.2
     """No time mask is wider than this share p of its utterance."""
@@ -42,7 +42,7 @@ class SpecAugmentConfig:
     def policy(cls, name: Literal["none", "LB", "LD"]) -> "SpecAugmentConfig":
         """A policy of Park et al. (2019), table 1, for LibriSpeech: basic or double; without their time warp."""
         masks = {"none": 0, "LB": 1, "LD": 2}[name]
-        return cls(frequency_masks=masks, time_masks=masks, time_ratio=1.0)
+        return cls(frequency_masks=masks, frequency_width=27, time_masks=masks, time_width=100, time_ratio=1.0)
 
 
 class SpecAugment(nn.Module):

@@ -1,23 +1,23 @@
-"""What happens around training steps: saving, signals, the metrics file, waiting for data."""
+"""What happens around training steps: saving, stopping, the last validation."""
 
-import csv
-import signal
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
-from seq2seq_asr.console import Interrupted, Terminated, say
 from seq2seq_asr.training.checkpoint import FORMAT
-from seq2seq_asr.training.plots import learning_curves_figure, save_figure
 from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.training.signals import SignalWatch, end_of
 
 
 class SaveCheckpoints(Callback):
-    """Keeps ``last.ckpt`` (also within an epoch and before validation) and ``best.ckpt`` (lowest validation WER).
+    """Keeps ``last.ckpt`` (also within an epoch) and ``best.ckpt`` (lowest validation WER).
+
+    Validation may be long and may be interrupted, so there is a save before it: one step early, because Lightning
+    would not validate when it resumes behind the last step of an epoch.
 
     Args:
         run: Where to write.
@@ -28,6 +28,8 @@ class SaveCheckpoints(Callback):
     def __init__(self, run: RunFolder, minutes: float, record: Mapping[str, Any]) -> None:
         self.run, self.seconds, self.record = run, 60 * minutes, dict(record)
         self.saved_at = time.monotonic()
+        self.saved = False
+        """Whether there is something to resume from."""
         self.best_wer = float("inf")
         self.best_epoch = -1
 
@@ -38,6 +40,7 @@ class SaveCheckpoints(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best validation so far."""
         self.best_wer, self.best_epoch = state_dict["best_wer"], state_dict["best_epoch"]
+        self.saved = True
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         """Add what a reader needs to know of the model."""
@@ -46,137 +49,95 @@ class SaveCheckpoints(Callback):
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write ``last.ckpt`` now."""
         trainer.save_checkpoint(self.run.last)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved = time.monotonic(), True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Save before validation, which may be interrupted, and when enough time has passed."""
-        due = trainer.is_last_batch or time.monotonic() - self.saved_at > self.seconds
-        if trainer.strategy.reduce_boolean_decision(due, all=False):
+        """Save one step before validation, and when enough time has passed."""
+        left = steps_left(trainer)
+        due = time.monotonic() - self.saved_at > self.seconds
+        if left > 0 and agreed(trainer, due or (left == 1 and validates(trainer))):
             self.save_last(trainer)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save after validation; keep the best."""
-        wer = trainer.callback_metrics.get("val_wer")
-        validated = wer is not None and (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
-        if validated and float(wer) < self.best_wer:
-            self.best_wer, self.best_epoch = float(wer), trainer.current_epoch
+        wer = pl_module.validated.get("val_wer", float("inf"))
+        if wer < self.best_wer:
+            self.best_wer, self.best_epoch = wer, trainer.current_epoch
             trainer.save_checkpoint(self.run.best)
         self.save_last(trainer)
 
 
 class StopOnSignal(Callback):
-    """On SIGINT or SIGTERM: finish the step, save, and end with the signal's exit code.
+    """After SIGINT or SIGTERM: save when the step is done, and end all processes.
 
-    Within validation nothing needs saving: ``last.ckpt`` was written just before it.
+    Within validation and behind an epoch's last step nothing needs saving, see `SaveCheckpoints`.
     """
 
-    def __init__(self, save_last: Callable[[pl.Trainer], None]) -> None:
-        self.save_last = save_last
-        self.received: signal.Signals | None = None
-        self.previous: dict[int, Any] = {}
+    def __init__(self, watch: SignalWatch, saving: SaveCheckpoints) -> None:
+        self.watch, self.saving = watch, saving
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the signals from Lightning."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.previous[number] = signal.signal(number, self._note)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back from Lightning, whose handler broadcasts in the middle of a step."""
+        self.watch.take_over()
+        self.watch.graceful = True
 
-    def _note(self, number: int, frame: object) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt  # asked twice: stop at once
-        self.received = signal.Signals(number)
-        say(f"{self.received.name}: saving after this step …")
-
-    def _stop(self, trainer: pl.Trainer, save: bool) -> None:
-        if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
-            return
-        if save:
-            self.save_last(trainer)
-        say("stopped; continue with --resume")
-        raise Interrupted if self.received == signal.SIGINT else Terminated
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The loop is over."""
+        self.watch.graceful = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Stop after a complete step."""
-        self._stop(trainer, save=True)
+        self._stop(trainer, save=steps_left(trainer) > 0)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Stop within validation."""
-        if not trainer.sanity_checking:
-            self._stop(trainer, save=False)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self.previous.clear()
-
-
-class MetricsFile(Callback):
-    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do, and draws the learning curves.
-
-    Args:
-        path: The file.
-        plots: Folder for ``learning_curves.png``.
-    """
-
-    COLUMNS = (
-        "epoch", "step", "train_loss", "val_loss", "val_accuracy", "val_wer", "val_cer",
-        "lr", "gradient_norm", "skipped_steps", "data_wait", "seconds",
-    )  # fmt: skip
-
-    def __init__(self, path: Path, plots: Path) -> None:
-        self.path, self.plots = path, plots
-        self.started = self.waiting_since = time.monotonic()
-        self.waited = 0.0
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the epoch's clocks."""
-        self.started = self.waiting_since = time.monotonic()
-        self.waited = 0.0
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        """A batch has come."""
-        self.waited += time.monotonic() - self.waiting_since
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """The next batch is waited for from here."""
-        self.waiting_since = time.monotonic()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Training time ends where validation starts."""
-        self.trained = time.monotonic() - self.started
+        self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's row."""
-        now = time.monotonic()
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {name: f"{metrics[name]:.6g}" for name in self.COLUMNS if name in metrics}
-        if "train_loss_epoch" in metrics:
-            row["train_loss"] = f"{metrics['train_loss_epoch']:.6g}"
-        row |= {
-            "epoch": str(trainer.current_epoch),
-            "step": str(trainer.global_step),
-            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.4g}",
-            "data_wait": f"{self.waited / max(1e-9, now - self.started):.4f}",
-            "seconds": f"{now - self.started:.2f}",
-        }
-        if trainer.is_global_zero:
-            append_row(self.path, self.COLUMNS, row)
-            plot_learning_curves(self.path, self.plots)
+        """Stop after a complete epoch."""
+        self._stop(trainer)
+
+    def _stop(self, trainer: pl.Trainer, save: bool = False) -> None:
+        number = highest(trainer, self.watch.received)
+        if number == 0:
+            return
+        if save or not self.saving.saved:
+            self.saving.save_last(trainer)
+        if not trainer.is_global_zero:
+            raise SystemExit(0)  # any other code makes Lightning kill the main process, whose code counts
+        raise end_of(number, f"stopped after step {trainer.global_step}; --resume goes on from there")
 
 
-def append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, str]) -> None:
-    """Append to a CSV file, with a header when it is new."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+class ValidateLastEpoch(Callback):
+    """The last epoch is validated even where validations are rarer."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """For a run that is resumed within its last epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validate at the end of this epoch when no other comes."""
+        if trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
 
 
-def plot_learning_curves(metrics: Path, folder: Path) -> None:
-    """Draw ``learning_curves.png`` from the metrics file."""
-    with metrics.open(newline="", encoding="utf-8") as file:
-        figure = learning_curves_figure(list(csv.DictReader(file)))
-    folder.mkdir(exist_ok=True)
-    save_figure(figure, folder / "learning_curves.png")
+def steps_left(trainer: pl.Trainer) -> int:
+    """Steps of the present epoch that are still to do."""
+    return int(trainer.num_training_batches) - trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def validates(trainer: pl.Trainer) -> bool:
+    """Whether the present epoch ends with a validation."""
+    return (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+
+
+def highest(trainer: pl.Trainer, number: int) -> int:
+    """The largest of all processes' numbers."""
+    if trainer.world_size == 1:
+        return number
+    return int(trainer.strategy.reduce(torch.tensor(number, device=trainer.strategy.root_device), reduce_op="max"))
+
+
+def agreed(trainer: pl.Trainer, wanted: bool) -> bool:
+    """Whether any process wants it."""
+    return highest(trainer, int(wanted)) > 0

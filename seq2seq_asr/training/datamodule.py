@@ -1,5 +1,6 @@
 """Hands the loaders to Lightning, and remembers how far the epoch has come."""
 
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,23 +41,34 @@ class Feeding(pl.LightningDataModule):
             self.train, self.tokenizer, self.config, self.reader, seed=self.seed, **self._place()
         )
         loader.batch_sampler.seek(*self.position)  # type: ignore[union-attr]
-        return loader
+        return _shielded(loader)
 
     def val_dataloader(self) -> DataLoader:
         """This rank's share of the fixed validation subset."""
-        return evaluation_loader(self.dev, self.tokenizer, self.config, self.reader, **self._place())
+        return _shielded(evaluation_loader(self.dev, self.tokenizer, self.config, self.reader, **self._place()))
 
     def _place(self) -> dict[str, int]:
         return {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch and global batches of it that were trained on."""
-        loop = self.trainer.fit_loop
-        if loop.epoch_progress.current.processed > loop.epoch_progress.current.completed:
-            return {"epoch": loop.epoch_progress.current.processed, "consumed": 0}
-        consumed = loop.epoch_loop.batch_progress.current.processed
-        return {"epoch": loop.epoch_progress.current.processed, "consumed": consumed}
+        assert self.trainer is not None
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        consumed = 0 if epochs.processed > epochs.completed else batches.processed
+        return {"epoch": epochs.processed, "consumed": consumed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Seek on resume."""
         self.position = (state_dict["epoch"], state_dict["consumed"])
+
+
+def _shielded(loader: DataLoader) -> DataLoader:
+    """Signals to the whole process group are for the training process, which ends its workers itself."""
+    loader.worker_init_fn = _ignore_signals
+    return loader
+
+
+def _ignore_signals(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -7,7 +7,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import WandbLogger
 
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
@@ -15,6 +14,7 @@ from seq2seq_asr.evaluation.wer import word_errors
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.training.plots import attention_figure, save_figure
+from seq2seq_asr.training.wandb_log import WandbLog
 from seq2seq_asr.vocabulary import SOS
 
 
@@ -35,25 +35,26 @@ class LogExamples(Callback):
     Args:
         folder: Where the plots go; those of the validation before are replaced.
         count: Utterances to show.
+        wandb: W&B, if it is wanted.
     """
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.folder, self.count = folder, count
+    def __init__(self, folder: Path, count: int, wandb: WandbLog | None = None) -> None:
+        self.folder, self.count, self.wandb = folder, count, wandb
         self.batch: Batch | None = None
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Transcribe the examples freely and show where the attention went."""
         if not trainer.is_global_zero or self.count < 1:
             return
-        logger = trainer.logger if isinstance(trainer.logger, WandbLogger) else None
         if self.batch is None:
             self.batch = first_examples(trainer.datamodule, self.count)  # type: ignore[attr-defined]
-            if logger is not None and self.batch.inputs.ndim == 2:
-                log_audio(logger, self.batch, trainer.datamodule.reader.rate)  # type: ignore[attr-defined]
+            if self.wandb is not None and self.batch.inputs.ndim == 2:
+                rate, batch = trainer.datamodule.reader.rate, self.batch  # type: ignore[attr-defined]
+                self.wandb.send(trainer.global_step, lambda: audio_media(batch, rate))
         examples = transcribe_with_attention(pl_module, self.batch)
         paths = [plot_example(example, self.folder, pl_module.model.frame_shift) for example in examples]
-        if logger is not None:
-            log_examples(logger, examples, paths)
+        if self.wandb is not None:
+            self.wandb.send(trainer.global_step, lambda: example_media(examples, paths))
 
 
 def first_examples(feeding: Any, count: int) -> Batch:
@@ -97,28 +98,29 @@ def plot_example(example: Example, folder: Path, seconds_per_frame: float) -> Pa
     return path
 
 
-def log_audio(logger: WandbLogger, batch: Batch, rate: int) -> None:
-    """Send the examples' audio to W&B once."""
+def audio_media(batch: Batch, rate: int) -> dict[str, Any]:
+    """The examples' audio for W&B."""
     import wandb
 
-    audio = [
-        wandb.Audio(samples[:length].numpy(), sample_rate=rate, caption=f"{id}: {text}")
-        for id, text, samples, length in zip(batch.ids, batch.texts, batch.inputs, batch.lengths, strict=True)
-    ]
-    logger.experiment.log({"examples/audio": audio})
+    rows = zip(batch.ids, batch.texts, batch.inputs, batch.lengths, strict=True)
+    return {
+        "examples/audio": [
+            wandb.Audio(samples[:length].numpy(), sample_rate=rate, caption=f"{id}: {text}")
+            for id, text, samples, length in rows
+        ]
+    }
 
 
-def log_examples(logger: WandbLogger, examples: list[Example], paths: list[Path]) -> None:
-    """Send transcripts and attention plots to W&B."""
+def example_media(examples: list[Example], paths: list[Path]) -> dict[str, Any]:
+    """Transcripts and attention plots for W&B."""
     import wandb
 
     rows = [
         [example.id, example.reference, example.hypothesis, word_errors(example.reference, example.hypothesis).rate]
         for example in examples
     ]
-    table = wandb.Table(columns=["id", "reference", "hypothesis", "WER"], data=rows)
     images = {
         f"attention/{example.id}": wandb.Image(str(path), caption=example.hypothesis)
         for example, path in zip(examples, paths, strict=True)
     }
-    logger.experiment.log({"examples/transcripts": table, **images})
+    return {"examples/transcripts": wandb.Table(columns=["id", "reference", "hypothesis", "WER"], data=rows), **images}

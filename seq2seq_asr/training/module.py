@@ -1,7 +1,8 @@
 """The Lightning module: teacher-forced training, free-running validation."""
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -11,10 +12,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.dataset import Batch
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import TrainingError
-from seq2seq_asr.evaluation.wer import character_errors, word_errors
-from seq2seq_asr.nn.model import Encoded, Losses, Seq2Seq
-from seq2seq_asr.search.attention import AttentionScorer
-from seq2seq_asr.search.greedy import greedy_search
+from seq2seq_asr.nn.model import Losses, Seq2Seq
 from seq2seq_asr.training.schedule import (
     OptimizerConfig,
     build_optimizer,
@@ -22,9 +20,26 @@ from seq2seq_asr.training.schedule import (
     gradient_norm,
     sampling_probability,
 )
+from seq2seq_asr.training.validation import (
+    VALIDATION_SUMS,
+    add_errors,
+    add_losses,
+    transcribe_greedily,
+    validation_rates,
+)
 
-VALIDATION_SUMS = ("loss", "tokens", "right", "word_errors", "words", "character_errors", "characters")
-"""What each rank adds up over its share of the validation utterances."""
+EPOCH_SUMS = ("loss", "tokens", "norm", "steps", "skipped")
+"""What is added up over an epoch's steps, whatever their loss and gradient were worth; equal on all ranks."""
+
+
+class Step(NamedTuple):
+    """The training step under way."""
+
+    ids: tuple[str, ...]
+    losses: Tensor
+    """Of this rank's utterances."""
+    totals: Tensor
+    """Loss and tokens of the global batch."""
 
 
 class Recognition(pl.LightningModule):
@@ -45,12 +60,21 @@ class Recognition(pl.LightningModule):
         self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
         self.seed, self.max_skipped, self.skipped = seed, max_skipped, 0
         self.sums = dict.fromkeys(VALIDATION_SUMS, 0.0)
-        self.ids: tuple[str, ...] = ()
+        self.epoch_sums = dict.fromkeys(EPOCH_SUMS, 0.0)
+        self.step: Step | None = None
+        self.step_loss = self.step_norm = float("nan")
+        self.validated: dict[str, float] = {}
+        """Validation figures of the present epoch; empty before its validation, or when it has none."""
 
     @property
     def progress(self) -> float:
         """Share of all training steps already taken."""
         return self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss a token over the epoch's steps so far, skipped ones left out."""
+        return self.epoch_sums["loss"] / self.epoch_sums["tokens"] if self.epoch_sums["tokens"] else float("nan")
 
     def configure_optimizers(self) -> Any:
         """AdamW and its schedule, moved every step."""
@@ -59,19 +83,30 @@ class Recognition(pl.LightningModule):
         scheduler = build_scheduler(optimizer, self.optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """An epoch that is resumed goes on adding up."""
+        checkpoint["epoch_sums"] = dict(self.epoch_sums)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on adding up."""
+        self.epoch_sums = dict(checkpoint.get("epoch_sums", self.epoch_sums))
+
+    def on_train_epoch_start(self) -> None:
+        """Start adding up anew."""
+        self.epoch_sums = dict.fromkeys(EPOCH_SUMS, 0.0)
+        self.validated = {}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss a token of the global batch, scaled so that DDP's mean over ranks gives one process's gradient."""
         seed_step(self.seed, self.global_step, self.global_rank)
-        self.ids = batch.ids
-        sampling = sampling_probability(self.progress, self.optimizer)
-        losses = forward(self.model, batch, sampling)
-        tokens = (losses.tokens * batch.counted).sum()
+        losses = forward(self.model, batch, sampling_probability(self.progress, self.optimizer))
+        loss = (losses.total * batch.counted).sum()
+        totals = torch.stack([loss.detach(), (losses.tokens * batch.counted).sum()])
         world = self.trainer.world_size
         if world > 1:
-            torch.distributed.all_reduce(tokens)
-        loss = (losses.total * batch.counted).sum() * world / tokens
-        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch.ids))
-        return loss
+            torch.distributed.all_reduce(totals)
+        self.step = Step(batch.ids, losses.total.detach(), totals)
+        return loss * world / totals[1]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; drop it, and name the utterances, when it is not finite.
@@ -79,16 +114,23 @@ class Recognition(pl.LightningModule):
         Raises:
             TrainingError: After too many such steps in a row.
         """
+        assert self.step is not None
         norm = gradient_norm(self.model.parameters(), self.optimizer.clip_norm)
-        self.log("gradient_norm", norm)
-        if norm < float("inf"):
+        loss, tokens = self.step.totals.tolist()
+        self.step_loss, self.step_norm = loss / tokens, norm
+        if math.isfinite(loss) and math.isfinite(norm):
             self.skipped = 0
+            for name, value in zip(EPOCH_SUMS, (loss, tokens, norm, 1, 0), strict=True):
+                self.epoch_sums[name] += value
             return
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)  # the optimiser passes over parameters without a gradient
         self.skipped += 1
-        say(f"step {self.global_step}: gradient norm is {norm}, step skipped; utterances: {' '.join(self.ids)}")
+        self.epoch_sums["skipped"] += 1
+        if ids := suspects(self.step):
+            worth = f"loss {self.step_loss:.4g}, gradient norm {norm:.4g}"
+            say(f"step {self.global_step} skipped: {worth}; utterances: {' '.join(ids)}")
         if self.skipped > self.max_skipped:
-            raise TrainingError(f"{self.skipped} steps in a row had a gradient that is not finite; training stops")
+            raise TrainingError(f"{self.skipped} steps in a row had a loss or gradient that is not finite")
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
@@ -105,14 +147,12 @@ class Recognition(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Rates over all ranks' utterances."""
-        totals = torch.tensor(list(self.sums.values()), dtype=torch.float64, device="cpu")
+        totals = torch.tensor(list(self.sums.values()), dtype=torch.float64)
         if self.trainer.world_size > 1:
-            totals = self.all_gather(totals.to(self.device, torch.float32)).sum(dim=0)
-        sums = dict(zip(VALIDATION_SUMS, totals.tolist(), strict=True))
-        self.log("val_loss", sums["loss"] / sums["tokens"], rank_zero_only=False)
-        self.log("val_accuracy", sums["right"] / sums["tokens"])
-        self.log("val_wer", sums["word_errors"] / max(1.0, sums["words"]), prog_bar=True)
-        self.log("val_cer", sums["character_errors"] / max(1.0, sums["characters"]))
+            totals = totals.to(self.device)
+            torch.distributed.all_reduce(totals)
+        self.validated = validation_rates(dict(zip(VALIDATION_SUMS, totals.tolist(), strict=True)))
+        self.log_dict(self.validated, sync_dist=False, rank_zero_only=False)
 
 
 def forward(model: Callable[..., Losses], batch: Batch, sampling: float = 0.0) -> Losses:
@@ -125,24 +165,8 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed((seed * 1_000_003 + step) * 4_099 + rank)
 
 
-def transcribe_greedily(model: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> list[str]:
-    """Free-running transcripts of a batch."""
-    encoded: Encoded = model.encode(batch.inputs, batch.lengths)
-    scorer = AttentionScorer(model.decoder, model.memory(encoded))
-    hypotheses = greedy_search(scorer, encoded.lengths)
-    return [tokenizer.decode(list(hypothesis.tokens)) for hypothesis in hypotheses]
-
-
-def add_losses(sums: dict[str, float], losses: Losses, counted: Tensor) -> None:
-    """Add a batch's teacher-forced sums."""
-    sums["loss"] += float((losses.total * counted).sum())
-    sums["tokens"] += float((losses.tokens * counted).sum())
-    sums["right"] += float((losses.right * counted).sum())
-
-
-def add_errors(sums: dict[str, float], reference: str, hypothesis: str) -> None:
-    """Add one utterance's word and character errors."""
-    for name, counts in (("word", word_errors(reference, hypothesis)),
-                         ("character", character_errors(reference, hypothesis))):
-        sums[f"{name}_errors"] += counts.errors
-        sums[f"{name}s"] += counts.reference_length
+def suspects(step: Step) -> tuple[str, ...]:
+    """Utterances of this rank to blame for a step that is not finite: those whose loss is not, or else all."""
+    guilty = tuple(id for id, finite in zip(step.ids, step.losses.isfinite().tolist(), strict=True) if not finite)
+    elsewhere = not guilty and not bool(step.totals.isfinite().all())
+    return () if elsewhere else guilty or step.ids

@@ -82,7 +82,10 @@ def open_run(path: Path) -> RunFolder:
         if not needed.is_file():
             raise CheckpointError(f"{path}: not a run folder, {needed.name} is missing")
     if not run.last.is_file() and not run.best.is_file():
-        raise CheckpointError(f"{path}: no checkpoint (neither best.ckpt nor last.ckpt); train it first")
+        raise CheckpointError(
+            f"{path}: no checkpoint (neither best.ckpt nor last.ckpt): its training runs its first epoch, or ended "
+            "before the first save; then delete the folder and train again"
+        )
     return run
 
 

@@ -16,13 +16,13 @@ from seq2seq_asr.errors import UsageError
 class OptimizerConfig:
     """AdamW and how its learning rate moves."""
 
-    lr: float = 2e-3
+    lr: float = 3e-3
     """Peak learning rate."""
     weight_decay: float = 0.01
     """Decoupled weight decay on matrices; biases and norms are spared."""
     schedule: Literal["cosine", "hold-decay", "constant"] = "cosine"
     """After the warm-up: cosine to zero, hold then exponential decay to 1 % (Park 2019), or constant."""
-    warmup: float = 0.1
+    warmup: float = 0.05
     """Share of all steps in which the learning rate rises from zero."""
     hold: float = 0.4
     """Share of all steps at the peak (hold-decay only)."""

@@ -1,31 +1,38 @@
 """One training session: builds Lightning's trainer around a model and runs it."""
 
+import contextlib
 import logging
+import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import wandb
+import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import WandbLogger
 
-from seq2seq_asr.console import say
+from seq2seq_asr.console import Interrupted, say
 from seq2seq_asr.data.loading import DataConfig
 from seq2seq_asr.data.manifest import Utterance
 from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.errors import AsrError, TrainingError, UsageError
 from seq2seq_asr.nn.model import Seq2Seq
-from seq2seq_asr.training.callbacks import MetricsFile, SaveCheckpoints, StopOnSignal
+from seq2seq_asr.training import bar
+from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, ValidateLastEpoch
 from seq2seq_asr.training.checkpoint import sweep_leftovers
 from seq2seq_asr.training.datamodule import Feeding
 from seq2seq_asr.training.examples import LogExamples
+from seq2seq_asr.training.metrics import EpochClock, EpochLine, MetricsFile
 from seq2seq_asr.training.module import Recognition
 from seq2seq_asr.training.plugins import SafeCheckpointIO
+from seq2seq_asr.training.processes import devices_started_outside, is_main_process, processes_started_outside
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.schedule import OptimizerConfig
 from seq2seq_asr.training.settings import LoggingConfig, TrainerConfig
+from seq2seq_asr.training.signals import SignalWatch
+from seq2seq_asr.training.wandb_log import WandbLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,13 @@ class Session:
     seed: int
     record: Mapping[str, Any] = field(default_factory=dict)
     """Plain values stored in every checkpoint."""
+    epochs_done: int = 0
+    """Epochs that a resumed run has behind it."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.epochs_done >= self.trainer.epochs
 
 
 def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[Callback] = ()) -> pl.Trainer:
@@ -55,13 +69,31 @@ def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[C
         extra_callbacks: Further Lightning callbacks.
 
     Raises:
-        TrainingError: Too many gradients in a row were not finite.
+        TrainingError: Too many gradients in a row were not finite, or another process has failed.
         CheckpointError: A checkpoint could not be read or written.
+        AudioError: An utterance cannot be read.
+        Interrupted: SIGINT; the run is saved.
+        Terminated: SIGTERM; the run is saved.
     """
     quieten_lightning()
-    for path in sweep_leftovers(session.run.path):
-        say(f"removed {path}, left by an interrupted save")
-    trainer = build_trainer(session, extra_callbacks)
+    if is_main_process():
+        for path in sweep_leftovers(session.run.path):
+            say(f"removed {path}, left by an interrupted save")
+    with SignalWatch() as watch:
+        trainer = build_trainer(session, watch, extra_callbacks)
+        module, feeding = build_parts(session)
+        try:
+            trainer.fit(module, datamodule=feeding, ckpt_path=str(session.run.last) if resume else None)
+        except BaseException as error:
+            clearer = clearer_error(error, stop_children(trainer))
+            if clearer is error:
+                raise
+            raise clearer from error
+    return trainer
+
+
+def build_parts(session: Session) -> tuple[Recognition, Feeding]:
+    """The Lightning module and its data."""
     module = Recognition(
         session.model, session.tokenizer, session.optimizer, seed=session.seed, max_skipped=session.trainer.max_skipped
     )
@@ -73,54 +105,96 @@ def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[C
         input_reader(session.model.features, session.data.memory_mb),
         seed=session.seed,
     )
-    trainer.fit(module, datamodule=feeding, ckpt_path=str(session.run.last) if resume else None)
-    return trainer
+    return module, feeding
 
 
-def build_trainer(session: Session, extra_callbacks: Sequence[Callback] = ()) -> pl.Trainer:
-    """Lightning's trainer with our files, signals and logs."""
+def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequence[Callback] = ()) -> pl.Trainer:
+    """Lightning's trainer with our files, signals and logs.
+
+    Raises:
+        UsageError: There are not the devices asked for.
+    """
     config = session.trainer
-    saving = SaveCheckpoints(session.run, config.save_minutes, session.record)
-    callbacks = [
-        *extra_callbacks,
-        LogExamples(session.run.plots, session.logging.examples),
-        MetricsFile(session.run.metrics, session.run.plots),
-        saving,
-        StopOnSignal(saving.save_last),
-    ]
-    return pl.Trainer(
+    outside = devices_started_outside()
+    trainer = pl.Trainer(
         accelerator=config.accelerator,
-        devices=config.devices or (1 if config.accelerator == "cpu" else "auto"),
-        num_nodes=config.num_nodes,
-        precision=config.precision,
+        devices=config.devices or outside or (1 if config.accelerator == "cpu" else "auto"),
+        num_nodes=max(config.num_nodes, processes_started_outside() // (outside or 1)),
+        precision=precision(config),
         max_epochs=config.epochs,
         check_val_every_n_epoch=config.validate_every,
-        callbacks=callbacks,
+        callbacks=[*extra_callbacks, *build_callbacks(session, watch)],
         plugins=[SafeCheckpointIO()],
-        logger=wandb_logger(session),
-        log_every_n_steps=session.logging.every,
+        logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=config.progress,
+        enable_progress_bar=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         deterministic=config.deterministic,
         default_root_dir=session.run.path,
     )
+    started = processes_started_outside()
+    if started > 1 and trainer.world_size != started:
+        raise UsageError(f"trainer.devices: {started} processes were started, but {trainer.world_size} are to train")
+    return trainer
 
 
-def wandb_logger(session: Session) -> WandbLogger | Literal[False]:
-    """Weights & Biases, offline unless asked for otherwise; its files stand in ``<run>/wandb``."""
-    if session.logging.wandb == "off":
-        return False
-    return WandbLogger(
-        project=session.logging.project,
-        name=session.run.name,
-        save_dir=session.run.path,
-        offline=session.logging.wandb == "offline",
-        config=dict(session.record.get("config", {})),
-        settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
-    )
+def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
+    """In the order in which they act: an epoch is shown and saved before its figures are written."""
+    clock = EpochClock()
+    log = WandbLog(session.run, session.logging, session.record.get("config", {}), clock)
+    wanted = [log] if session.logging.wandb != "off" else []
+    shown = [bar.TrainingBar(clock)] if session.trainer.progress and bar.on_a_terminal() else []
+    saving = SaveCheckpoints(session.run, session.trainer.save_minutes, session.record)
+    return [
+        ValidateLastEpoch(),
+        *wanted,
+        LogExamples(session.run.plots, session.logging.examples, log if wanted else None),
+        saving,
+        MetricsFile(session.run.metrics, session.run.plots, clock),
+        EpochLine(clock),
+        *shown,
+        StopOnSignal(watch, saving),
+        clock,
+    ]
+
+
+def clearer_error(error: BaseException, failed: int) -> BaseException:
+    """What to tell instead of an error that Lightning or the data loader has wrapped.
+
+    Args:
+        error: What ended the training.
+        failed: How many child processes have failed.
+    """
+    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+        return Interrupted()  # Lightning ends the program with exit code 1
+    if isinstance(error, AsrError) and str(error).startswith("Caught "):
+        return type(error)(str(error).strip().splitlines()[-1].partition(": ")[2])  # from a data worker, with its trace
+    if isinstance(error, RuntimeError) and failed:
+        return TrainingError(f"{failed} of the other training processes failed, see above")
+    return error
+
+
+def stop_children(trainer: Any) -> int:
+    """End the processes that Lightning started, after a moment to end by themselves; returns how many had failed."""
+    failed = 0
+    for process in getattr(trainer.strategy.launcher, "procs", []):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            failed += process.wait(timeout=3.0) != 0
+        process.kill()
+    return failed
+
+
+def precision(config: TrainerConfig) -> Literal["32-true", "bf16-mixed"]:
+    """The precision to train in: bfloat16 by itself only where it is no emulation."""
+    if config.precision != "auto":
+        return config.precision
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
 
 
 def validation_subset(dev: Sequence[Utterance], count: int) -> list[Utterance]:
@@ -133,6 +207,9 @@ def validation_subset(dev: Sequence[Utterance], count: int) -> list[Utterance]:
 def quieten_lightning() -> None:
     """Lightning's hints that do not apply here: workers are our choice, and the loader does resume."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*your dataloader is not resumable.*", ".*isinstance.*LeafSpec.*",
-                 ".*number of training batches.*smaller than the logging interval.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*your dataloader is not resumable.*",
+        ".*isinstance.*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", message=text)

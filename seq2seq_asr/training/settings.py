@@ -10,7 +10,7 @@ from seq2seq_asr.errors import UsageError
 class TrainerConfig:
     """How long, where and how precisely to train."""
 
-    epochs: int = 12
+    epochs: int = 18
     """Passes over the training data."""
     devices: int = 0
     """Devices a node; 0 takes every GPU, or one CPU process."""
@@ -18,8 +18,8 @@ class TrainerConfig:
     """Machines; each runs the same command under torchrun or SLURM."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train; auto takes GPUs when there are any."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic: 32 bit, or bfloat16 where it is safe."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """Arithmetic: 32 bit, or bfloat16 where it is safe; auto takes bfloat16 where the processor computes in it."""
     validate_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
     validation_utterances: int = 200

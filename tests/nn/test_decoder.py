@@ -77,9 +77,10 @@ def test_decoder_equals_the_written_out_equations(layers):
             torch.testing.assert_close(alignments[b, u], alignment[0])
 
 
+@every_shape
 @every_kind
-def test_logits_are_the_same_alone_and_beside_others_whatever_the_padding(kind):
-    decoder = build(kind=kind)
+def test_logits_are_the_same_alone_and_beside_others_whatever_the_padding(kind, layers):
+    decoder = build(layers, kind)
     memory = remember(decoder, garbage=1e3)
     logits, alignments = decoder(TOKENS, memory)
     for b, length in enumerate(LENGTHS.tolist()):
@@ -134,10 +135,10 @@ def test_scheduled_sampling_reads_own_tokens_as_often_as_asked(sampling):
     assert abs(own_reads / differing - sampling) < (0.1 if 0 < sampling < 1 else 1e-9)
 
 
-@every_kind
-def test_gradients_are_those_of_finite_differences_and_reach_every_parameter(kind):
+@pytest.mark.parametrize(("kind", "layers"), [("location", 1), ("location", 2), ("additive", 1), ("dot", 2)])
+def test_gradients_are_those_of_finite_differences_and_reach_every_parameter(kind, layers):
     decoder = Decoder(
-        DecoderConfig(units=2, layers=2, embedding=2, dropout=0.0),
+        DecoderConfig(units=2, layers=layers, embedding=2, dropout=0.0),
         AttentionConfig(kind=kind, size=2, filters=1, width=3),
         encoder_size=2,
         vocabulary=5,

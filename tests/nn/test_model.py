@@ -10,6 +10,7 @@ from seq2seq_asr.nn.decoder import DecoderConfig
 from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.model import Losses, ModelConfig, Seq2Seq
+from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
 RATE = 8000
 VOCABULARY = 9
@@ -90,6 +91,27 @@ def test_total_weighs_attention_and_ctc(weight):
     assert (losses.attention > 0).all() and bool((losses.ctc > 0).all()) == (weight > 0)
     assert losses.tokens.tolist() == [count + 1 for count in COUNTS.tolist()]
     assert ((losses.right >= 0) & (losses.right <= losses.tokens)).all()
+
+
+def test_losses_are_those_of_the_transcript_said_step_by_step():
+    model = build(label_smoothing=0.0)
+    inputs, lengths = batch("precomputed")
+    losses = model(inputs, lengths, TOKENS, COUNTS)
+    for b, (length, count) in enumerate(zip(lengths.tolist(), COUNTS.tolist(), strict=True)):
+        encoded = model.encode(inputs[b : b + 1, :length], lengths[b : b + 1])
+        memory, said = model.memory(encoded), [*TOKENS[b, :count].tolist(), EOS]
+        state, read, total, right = model.decoder.start(memory), SOS, 0.0, 0
+        for token in said:
+            logits, state = model.decoder.step(torch.tensor([read]), state, memory)
+            total -= logits[0].log_softmax(0)[token].item()
+            right, read = right + int(logits[0].argmax() == token), token
+        assert losses.attention[b].item() == pytest.approx(total, rel=1e-4)
+        assert (int(losses.right[b]), int(losses.tokens[b])) == (right, len(said))
+        log_probs = model.ctc_log_probs(encoded).transpose(0, 1)
+        ctc = torch.nn.functional.ctc_loss(
+            log_probs, TOKENS[b : b + 1, :count], encoded.lengths, COUNTS[b : b + 1], blank=BLANK, reduction="sum"
+        )
+        assert losses.ctc[b].item() == pytest.approx(ctc.item(), rel=1e-4)
 
 
 def test_ctc_posteriors_are_distributions_and_need_a_head():

@@ -151,6 +151,7 @@ def test_the_canary_sings_where_code_runs(monkeypatch):
     assert os.environ[CANARY] == "sang"
 
 
+@pytest.mark.filterwarnings("ignore")  # as in production: a warning would stop the reader
 @pytest.mark.parametrize("forced", [False, True])
 @pytest.mark.parametrize("container", ["zip", "legacy", "pickle"])
 @pytest.mark.parametrize("place", ["whole", "inside"])

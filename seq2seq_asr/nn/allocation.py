@@ -1,0 +1,24 @@
+"""Memory of the C library that CPU training allocates and frees at every step."""
+
+import contextlib
+import ctypes
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3)."""
+_LARGE = 1 << 30
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep freed blocks for the next step in place of handing them back to the system.
+
+    glibc returns large blocks at once, and the system clears every page of the next one: a tenth to a fifth of a
+    small CPU training step. The process stays as large as it has been. Does nothing where there is no glibc.
+
+    Returns:
+        Whether the C library took the settings.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018  another library's mallopt may mean other things
+        return bool(library.mallopt(_MMAP_THRESHOLD, _LARGE) and library.mallopt(_TRIM_THRESHOLD, _LARGE))
+    return False

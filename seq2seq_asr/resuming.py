@@ -1,0 +1,83 @@
+"""What a resumed run may change, and how far it has come."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.console import say
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.strict_yaml import to_mapping
+from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training.processes import is_main_process
+from seq2seq_asr.training.run_folder import RunFolder
+
+FIXED = ("model.", "tokenizer.")
+"""Settings that the weights depend on."""
+FREE = ("name", "checkpoints", "trainer.progress", "logging.", "data.workers", "data.memory_mb")
+"""Settings that change nothing of what is trained."""
+
+
+def resumed_run(path: Path) -> RunFolder:
+    """The run to go on with.
+
+    Raises:
+        CheckpointError: There is nothing to resume from.
+    """
+    run = RunFolder(path)
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such run folder to resume")
+    for needed in (run.config, run.tokenizer, run.last):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"{path}: nothing to resume, {needed.name} is missing: training ended before its first checkpoint; "
+                "delete the folder and train again without --resume"
+            )
+    return run
+
+
+def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Tokenizer) -> int:
+    """The number of epochs that the run has behind it; says which settings have changed.
+
+    Raises:
+        UsageError: A changed setting would need other weights.
+        CheckpointError: The checkpoint is damaged, or its tokenizer is another one.
+    """
+    checkpoint = read_checkpoint(run.last)
+    record = checkpoint["seq2seq_asr"]
+    if record.get("tokenizer") != tokenizer.hash:
+        raise CheckpointError(f"{run.tokenizer}: not the tokenizer that {run.last.name} was trained with")
+    changes = changed_settings(record.get("config", {}), as_recorded(config))
+    for name, change in changes.items():
+        if name.startswith(FIXED):
+            other = f"train under another --name, perhaps with --init_from {run.path}"
+            raise UsageError(f"--resume: {name} cannot change ({change}); {other}")
+    if changes and is_main_process():
+        say("resuming with changed settings: " + ", ".join(f"{name} {change}" for name, change in changes.items()))
+    return int(checkpoint.get("Feeding", {}).get("epoch", 0))
+
+
+def as_recorded(config: FitConfig) -> dict[str, Any]:
+    """What is stored of the configuration: a run is not described by how it was resumed."""
+    return to_mapping(replace(config, resume=False))
+
+
+def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Settings that differ and matter, by dotted name, as ``old → new``."""
+    old, new = flat(before), flat(after)
+    return {
+        name: f"{old.get(name)} → {new.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and not name.startswith(FREE)
+    }
+
+
+def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in mapping.items():
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return found

@@ -1,0 +1,163 @@
+"""Figures of every epoch: ``metrics.csv``, learning curves, one line on stderr."""
+
+import csv
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from seq2seq_asr.console import say
+from seq2seq_asr.training.plots import learning_curves_figure, save_figure
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "train_loss",
+    "val_loss",
+    "val_accuracy",
+    "val_wer",
+    "val_cer",
+    "lr",
+    "gradient_norm",
+    "skipped_steps",
+    "data_wait",
+    "seconds",
+)
+WAIT_TO_MENTION = 0.2
+"""Share of the training time spent waiting for data from which a hint is due."""
+
+
+class EpochClock(Callback):
+    """Measures an epoch and how much of its training goes into waiting for data; stands last among the callbacks."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.started = self.trained = self.ended = time.monotonic()
+        self.waited = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of the epoch, validation included."""
+        return self.ended - self.started
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the training time, from 0 to 1."""
+        return self.waited / max(1e-9, self.trained - self.started)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An epoch that is resumed does not start, for Lightning."""
+        self._start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start."""
+        self._start()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """A batch has come."""
+        self.waited += time.monotonic() - self.trained
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """The next batch is waited for from here."""
+        self.trained = self.ended = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Nothing of the epoch is left but its figures."""
+        self.ended = time.monotonic()
+
+
+class MetricsFile(Callback):
+    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do, and draws the learning curves.
+
+    Args:
+        path: The file.
+        plots: Folder for ``learning_curves.png``.
+        clock: Measures the epoch.
+    """
+
+    def __init__(self, path: Path, plots: Path, clock: EpochClock) -> None:
+        self.path, self.plots, self.clock = path, plots, clock
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget epochs that a resumed run repeats."""
+        if trainer.is_global_zero and self.path.exists():
+            write_rows(self.path, [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write the epoch's row, and draw the curves after a validation."""
+        if not trainer.is_global_zero:
+            return
+        figures = epoch_figures(trainer, pl_module, self.clock)
+        row = {name: f"{value:.{9 if name == 'step' else 6}g}" for name, value in figures.items()}
+        rows = [*(read_rows(self.path) if self.path.exists() else []), row]
+        write_rows(self.path, rows)
+        if not pl_module.validated:
+            return  # drawing takes longer than a toy's epoch
+        self.plots.mkdir(exist_ok=True)
+        save_figure(learning_curves_figure(rows), self.plots / "learning_curves.png")
+
+
+class EpochLine(Callback):
+    """One line an epoch on stderr."""
+
+    def __init__(self, clock: EpochClock) -> None:
+        self.clock, self.hinted = clock, False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say what the epoch brought; the first time that data is late, say what to do."""
+        if not trainer.is_global_zero:
+            return
+        figures = epoch_figures(trainer, pl_module, self.clock)
+        say(epoch_line(figures, trainer.max_epochs or 0))
+        if figures["data_wait"] > WAIT_TO_MENTION and not self.hinted:
+            say("hint: the model waits for its data; --data.workers sets how many processes read it")
+            self.hinted = True
+
+
+def epoch_figures(trainer: pl.Trainer, module: Any, clock: EpochClock) -> dict[str, float]:
+    """The figures of the epoch that ends, by column of ``metrics.csv``; validation's only where there was one."""
+    sums = module.epoch_sums
+    figures = {
+        "epoch": float(trainer.current_epoch),
+        "step": float(trainer.global_step),
+        "train_loss": module.train_loss,
+        "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        "gradient_norm": sums["norm"] / sums["steps"] if sums["steps"] else float("nan"),
+        "skipped_steps": sums["skipped"],
+        "data_wait": clock.data_wait,
+        "seconds": clock.seconds,
+    }
+    return figures | module.validated
+
+
+def epoch_line(figures: Mapping[str, float], epochs: int) -> str:
+    """What one reads of an epoch."""
+    parts = [f"train loss {figures['train_loss']:.3f}"]
+    if "val_wer" in figures:
+        parts += [f"val loss {figures['val_loss']:.3f}", f"val WER {100 * figures['val_wer']:.2f} %"]
+    parts += [f"{figures['seconds']:.1f} s", f"data wait {100 * figures['data_wait']:.0f} %"]
+    if figures["skipped_steps"]:
+        parts.append(f"{figures['skipped_steps']:.0f} steps skipped")
+    return f"epoch {figures['epoch'] + 1:.0f}/{epochs}: {', '.join(parts)}"
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv``; one that a crash has cut short is left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if (row["epoch"] or "").isdigit() and None not in row.values()]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write ``metrics.csv`` anew; a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)

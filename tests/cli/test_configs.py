@@ -1,0 +1,66 @@
+"""Every file of configs/ is read as the program reads it, and every setting has a line of help."""
+
+import ast
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from seq2seq_asr.command_line import parse
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.decode_config import DecodeConfig
+from seq2seq_asr.strict_yaml import config_fields, from_mapping, load_yaml, to_mapping
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.y*ml"))
+
+
+def test_there_are_configs() -> None:
+    assert len(CONFIGS) >= 5
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_is_read(path: Path) -> None:
+    config = parse(FitConfig, ["--config", str(path)], prog="fit", description="")
+    assert config == load_yaml(path, FitConfig) == from_mapping(FitConfig, to_mapping(config))
+    assert config.name == path.stem and path.read_text().startswith("# "), "named by its file, and says what it is"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_survives_print_config(path: Path, tmp_path: Path, call: Callable[..., object]) -> None:
+    from seq2seq_asr.fit import main
+
+    printed = call(main, "--config", path, "--print_config")
+    assert printed.code == 0
+    (tmp_path / "printed.yaml").write_text(printed.out)
+    assert load_yaml(tmp_path / "printed.yaml", FitConfig) == load_yaml(path, FitConfig)
+
+
+def documented(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    """Class, field and the docstring below it, of every config dataclass in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
+            for statement, below in zip(node.body, [*node.body[1:], None], strict=True):
+                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                    text = below.value.value if isinstance(below, ast.Expr) and _is_text(below) else None
+                    yield node.name, statement.target.id, text
+
+
+def _is_text(node: ast.Expr) -> bool:
+    return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def test_every_setting_has_a_one_line_docstring() -> None:
+    found = [entry for path in (ROOT / "seq2seq_asr").rglob("*.py") for entry in documented(path)]
+    names = {name for name, _, _ in found}
+    assert {"FitConfig", "DecodeConfig", "BeamConfig", "EncoderConfig"} <= names and len(found) > 80
+    assert [entry for entry in found if not entry[2] or "\n" in entry[2] or not entry[2].endswith(".")] == []
+
+
+@pytest.mark.parametrize("cls", [FitConfig, DecodeConfig])
+def test_every_config_is_frozen_and_has_only_keywords(cls: type) -> None:
+    assert cls.__doc__ and cls.__dataclass_params__.frozen and cls.__dataclass_params__.kw_only  # type: ignore[attr-defined]
+    for kind, _ in config_fields(cls).values():
+        if dataclasses.is_dataclass(kind):
+            test_every_config_is_frozen_and_has_only_keywords(kind)  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+"""The commands of README.md do what they say, here on a corpus of tones and with a model that trains in a second."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import soundfile
+
+from seq2seq_asr import decode, fit, prepare
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+AUDIO = re.compile(r"[\w./-]+\.(?:wav|flac|mp3|ogg)\b")
+# The model of tones_run, so that it can be a starting point, and one epoch without anything that costs time.
+TINY = """
+    --data.connect.train 0 --data.connect.dev 0 --data.connect.test 0 --data.workers 0 --trainer.validation_utterances 2
+    --tokenizer.kind char --tokenizer.vocabulary_size 64 --tokenizer.no_byte_fallback
+    --model.features.kind fbank --model.features.rate 8000 --model.features.bins 16 --model.features.deltas 0
+    --model.encoder.cell gru --model.encoder.units 32 --model.encoder.reductions 2 2 --model.encoder.no_layer_norm
+    --model.attention.kind location --model.attention.size 16 --model.attention.filters 2 --model.attention.width 5
+    --model.decoder.units 48 --model.decoder.layers 1 --model.decoder.embedding 8
+    --trainer.epochs 1 --trainer.devices 1 --trainer.num_nodes 1 --trainer.accelerator cpu --trainer.precision 32-true
+    --trainer.no_progress --logging.wandb off --logging.examples 0
+""".split()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```(?:{language})\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """The commands of all shell blocks, cut at pipes and redirections."""
+    lines = "\n".join(blocks("bash|sh|shell|console")).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+    ends = [
+        next((i for i, word in enumerate(line) if word in ("|", ">", "&&", "2>", ";")), len(line)) for line in words
+    ]
+    return [line[:end] for line, end in zip(words, ends, strict=True) if line]
+
+
+def modules() -> list[list[str]]:
+    """Our entry points with their arguments: ``[fit, --name, mine]``."""
+    found = []
+    for words in commands():
+        for place, word in enumerate(words):
+            if word.startswith("seq2seq_asr.") and words[place - 1] == "-m":
+                found.append([word.removeprefix("seq2seq_asr."), *words[place + 1 :]])
+    return found
+
+
+def of(name: str) -> list[list[str]]:
+    """The distinct arguments with which the README calls an entry point."""
+    return [list(words) for words in dict.fromkeys(tuple(words[1:]) for words in modules() if words[0] == name)]
+
+
+def wants(argv: Sequence[str], flag: str) -> bool:
+    return any(word.split("=")[0].replace("-", "_") == flag.replace("-", "_") for word in argv)
+
+
+@pytest.fixture
+def place(tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the configs and, under every name the README uses, a run and audio."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for name in set(re.findall(r"\bcheckpoints/([\w-]+)", README)):
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        shutil.copytree(tones_run, tmp_path / "checkpoints" / name)
+    samples, rate = soundfile.read(tones_run.parent / "test-3.wav")
+    for name in {*AUDIO.findall("\n".join(blocks("python"))), *AUDIO.findall(" ".join(map(" ".join, commands())))}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, samples, rate)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    assert [words[:2] for words in commands()][:2] == [["make", "fit"], ["make", "test"]]
+
+
+def test_every_entry_point_is_known() -> None:
+    assert {words[0] for words in modules()} <= {"fit", "decode", "prepare"}, "a new entry point needs a test here"
+    assert of("fit") and of("decode")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_every_make_target_exists() -> None:
+    for words in commands():
+        if words[0] == "make":
+            planned = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert planned.returncode == 0, planned.stderr
+
+
+def test_every_file_that_a_command_names_is_there() -> None:
+    named = [word for words in commands() for word in words if re.match(r"(configs|tools|tests|docs)/", word)]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("argv", of("fit"), ids=" ".join)
+def test_fit(argv: list[str], place: Path, tones_run: Path, call: Callable[..., object]) -> None:
+    for reader in ("--help", "--print_config"):
+        if wants(argv, reader):
+            assert call(fit.main, *argv).code == 0
+            return
+    small = place / "small.jsonl"
+    rows = (tones_run.parent / "test.jsonl").read_text().replace('"test-', f'"{tones_run.parent}/test-').splitlines()
+    small.write_text("\n".join(rows[:4]) + "\n")
+    splits = [word for split in ("train", "dev", "test") for word in (f"--data.{split}", str(small))]
+    extra = [] if wants(argv, "--resume") else [*splits, *TINY]
+    result = call(fit.main, *argv, *extra)
+    assert result.code == 0, result.err
+    assert result.out.startswith("next: python -m seq2seq_asr.decode --run checkpoints/"), result.out
+
+
+@pytest.mark.parametrize("argv", of("decode"), ids=" ".join)
+def test_decode(argv: list[str], place: Path, tones_run: Path, call: Callable[..., object]) -> None:
+    extra = ["--manifest", str(tones_run.parent / "test.jsonl")] if wants(argv, "--manifest") else []
+    result = call(decode.main, *argv, *extra)
+    assert result.code == 0 and result.out, result.err
+
+
+@pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)
+def test_prepare(argv: list[str], call: Callable[..., object]) -> None:
+    """Its arguments are accepted; what it then does has tests of its own."""
+    made: list[object] = []
+
+    def make(*arguments: object, **_: object) -> dict[str, Path]:
+        made.append(arguments)
+        return {}
+
+    module = types.SimpleNamespace(prepare=make)
+    with (
+        mock.patch("seq2seq_asr.prepare.importlib.import_module", return_value=module),
+        mock.patch("seq2seq_asr.prepare.make_connected", make),
+        mock.patch("seq2seq_asr.data.corpora.spoken.make_spoken", make),
+    ):
+        result = call(prepare.main, *argv)
+    assert result.code == 0 and (made or wants(argv, "--help")), result.err
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.strip().splitlines()[0])
+def test_python(block: str, place: Path, capsys: pytest.CaptureFixture) -> None:
+    with mock.patch.dict(os.environ):
+        exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out

@@ -1,0 +1,241 @@
+"""What decode writes and says: every line in place, scores of what has a reference, nothing stale, nothing lost."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from seq2seq_asr.console import exit_code_of
+from seq2seq_asr.data.manifest import read_manifest, write_manifest
+from seq2seq_asr.decode import main
+from seq2seq_asr.decode_config import DecodeConfig
+from seq2seq_asr.decode_results import HypothesisFile, start_results, transcript_line
+from seq2seq_asr.decoding import find_utterances
+from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.evaluation.trn import read_trn
+from seq2seq_asr.recognizer import Recognizer, Transcript
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.run_folder import RunFolder
+
+EMPTY = Transcript(
+    id="a", text="", score=-1.0, log_prob=-1.0, pieces=(), times=(), ended=True, scores={"attention": -1.0}
+)
+
+
+def decode(*argv: object) -> int:
+    return exit_code_of(main, [str(argument) for argument in argv])
+
+
+def lines_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "hyp.jsonl").read_text().splitlines()]
+
+
+def test_a_manifest_is_decoded_and_scored(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    manifest, out = tones_run.parent / "test.jsonl", tmp_path / "out"
+    assert decode("--run", tones_run, "--manifest", manifest, "--out", out, "--nbest", 4, "--batch_seconds", 2) == 0
+    printed, said = capsys.readouterr()
+    assert printed.startswith((out / "wer.txt").read_text()) and printed.endswith(f"\n{out}\n")
+    assert "WER" not in said and "decoding 12 utterances" in said
+    utterances, lines = read_manifest(manifest), lines_of(out)
+    assert [line["id"] for line in lines] == [one.id for one in utterances]
+    expected = Recognizer.load(tones_run).transcribe(utterances, BeamConfig(nbest=4))
+    for line, transcript in zip(lines, expected, strict=True):
+        assert (line["text"], tuple(line["pieces"]), tuple(line["times"]), line["ended"]) == (
+            transcript.text,
+            transcript.pieces,
+            transcript.times,
+            True,
+        )
+        assert line["score"] == pytest.approx(transcript.score, abs=1e-4)
+        assert line["scores"].keys() == {"attention", "ctc"}
+        assert [one["text"] for one in line["nbest"]] == [one.text for one in transcript.nbest]
+        assert 1 < len(line["nbest"]) <= 4 and line["nbest"][0]["text"] == line["text"]
+    assert [(one.id, one.text, one.speaker) for one in read_trn(out / "ref.trn")] == [
+        (one.id, one.text, one.speaker) for one in utterances
+    ]
+    assert [(one.id, one.text) for one in read_trn(out / "hyp.trn")] == [(line["id"], line["text"]) for line in lines]
+    scores = json.loads((out / "wer.json").read_text())
+    errors = sum(one.text != line["text"] for one, line in zip(utterances, lines, strict=True))
+    assert scores["wrong_utterances"] == errors and scores["utterances"] == 12
+    assert 0 < scores["real_time_factor"] and scores["resampled"] == {"unit": "speaker", "units": 3}
+
+
+def test_its_settings_can_be_used_again(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    manifest, out = tones_run.parent / "test.jsonl", tmp_path / "out"
+    flags = ["--run", tones_run, "--manifest", manifest, "--out", out, "--beam", 2, "--seed", 7, "--alpha", 0.5]
+    assert decode(*flags) == 0
+    settings = load_yaml(out / "decode.yaml", DecodeConfig)
+    assert settings == DecodeConfig(
+        run=tones_run, manifest=manifest, out=out, seed=7, search=BeamConfig(beam=2, alpha=0.5)
+    )
+    assert (out / "decode.yaml").read_text().startswith("# Decoded with seq2seq_asr ")
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".trn", ".jsonl")}
+    assert decode("--config", out / "decode.yaml") == 0
+    assert before == {path.name: path.read_bytes() for path in out.iterdir() if path.name in before}
+    capsys.readouterr()
+
+
+def test_what_has_no_reference_is_not_scored(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    part = [dataclasses.replace(one, text="" if place % 3 else one.text) for place, one in enumerate(utterances)]
+    write_manifest(tmp_path / "part.jsonl", part)
+    write_manifest(tmp_path / "none.jsonl", [dataclasses.replace(one, text="") for one in utterances])
+    for name, count in (("part", 4), ("none", 0)):
+        out = tmp_path / name
+        assert decode("--run", tones_run, "--manifest", f"{out}.jsonl", "--out", out, "--beam", 1) == 0
+        printed, said = capsys.readouterr()
+        assert f"{12 - count} utterances have no reference text: transcribed, not scored" in said
+        assert len(lines_of(out)) == 12 and printed.endswith(f"{out}\n")
+        assert ("WER" in printed) == (out / "wer.txt").exists() == (out / "ref.trn").exists() == bool(count)
+    assert json.loads((tmp_path / "part/wer.json").read_text())["utterances"] == 4
+
+
+def test_references_are_normalised_as_in_training(tones_run: Path, tmp_path: Path) -> None:
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    write_manifest(tmp_path / "a.jsonl", [dataclasses.replace(one, text=f"  {one.text} ") for one in utterances])
+    normalise = Recognizer.load(tones_run).tokenizer.normalise
+    assert decode("--run", tones_run, "--manifest", tmp_path / "a.jsonl", "--out", tmp_path / "a", "--beam", 1) == 0
+    assert [one.text for one in read_trn(tmp_path / "a/ref.trn")] == [normalise(one.text) for one in utterances]
+
+
+def test_skipped_utterances_are_named_and_the_others_scored(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    bad = dataclasses.replace(utterances[5], audio=tmp_path / "missing.wav")
+    far = dataclasses.replace(utterances[7], offset=900.0)
+    mixed = [*utterances[:5], bad, utterances[6], far, *utterances[8:]]
+    write_manifest(tmp_path / "m.jsonl", mixed)
+    flags = ["--run", tones_run, "--manifest", tmp_path / "m.jsonl", "--out", tmp_path / "m", "--beam", 1]
+    assert decode(*flags) == 1
+    printed, said = capsys.readouterr()
+    skips = [line for line in said.splitlines() if line.startswith("skipped")]
+    assert skips[0].startswith(f"skipped {bad.id}: ") and "missing.wav" in skips[0]
+    assert skips[1].startswith(f"skipped {far.id}: ")
+    assert skips[2] == "skipped 2 of 12 utterances; results are over the others" and len(skips) == 3
+    assert [line["id"] for line in lines_of(tmp_path / "m")] == [one.id for one in mixed if one not in (bad, far)]
+    assert "10 utterances" in printed
+    assert decode(*flags, "--allow_skips") == 0
+
+
+def test_the_real_time_factor_counts_what_was_decoded(
+    tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    endless = dataclasses.replace(utterances[0], id="endless", duration=1e6)
+    write_manifest(tmp_path / "m.jsonl", [*utterances, endless])
+    clock = iter([100.0, 100.0 + 2 * sum(one.duration for one in utterances)])
+    monkeypatch.setattr("seq2seq_asr.decoding.time.perf_counter", lambda: next(clock))
+    decode("--run", tones_run, "--manifest", tmp_path / "m.jsonl", "--out", tmp_path / "m", "--beam", 1)
+    assert json.loads((tmp_path / "m/wer.json").read_text())["real_time_factor"] == pytest.approx(2.0)
+
+
+def test_nothing_decoded_is_a_failure_even_with_skips_allowed(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    write_manifest(tmp_path / "m.jsonl", [dataclasses.replace(one, audio=tmp_path / "no.wav") for one in utterances])
+    assert decode("--run", tones_run, "--manifest", tmp_path / "m.jsonl", "--out", tmp_path, "--allow_skips") == 1
+    assert not (tmp_path / "wer.txt").exists() and "skipped 12 of 12" in capsys.readouterr().err
+
+
+def test_cut_transcripts_are_counted(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = ["--run", tones_run, "--out", tmp_path, "--beam", 2, "--max_length_ratio", 0.05]
+    assert decode(*flags) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert warning.startswith("warning: ") and "transcripts did not end by themselves" in warning
+    cut = [line["id"] for line in lines_of(tmp_path) if not line["ended"]]
+    assert cut and f" {len(cut)} " in warning and cut[0] in warning
+
+
+def test_an_interrupted_decoding_keeps_its_lines_and_no_old_scores(
+    tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    flags = ["--run", tones_run, "--out", tmp_path, "--beam", 1, "--batch_seconds", 1]
+    assert decode(*flags) == 0
+    whole, stream = {line["id"]: line for line in lines_of(tmp_path)}, Recognizer.stream
+
+    def interrupted(self, *arguments):
+        batches = stream(self, *arguments)
+        yield next(batches)
+        yield next(batches)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recognizer, "stream", interrupted)
+    assert decode(*flags) == 130
+    kept = lines_of(tmp_path)
+    assert 0 < len(kept) < 12 and all(line == whole[line["id"]] for line in kept)
+    assert {path.name for path in tmp_path.iterdir()} == {"hyp.jsonl", "decode.yaml"}
+    audio = [one.audio for one in read_manifest(tones_run.parent / "test.jsonl")]
+    capsys.readouterr()
+    assert decode("--run", tones_run, *audio, "--beam", 1, "--batch_seconds", 1) == 130
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(line.split("\t")[1] for line in printed) == sorted(line["text"] for line in kept)
+
+
+def test_another_corpus_does_not_write_over_the_runs_own_test_set(tones_run: Path, tmp_path: Path) -> None:
+    run, manifest = RunFolder(tones_run), tones_run.parent / "test.jsonl"
+    names = [find_utterances(DecodeConfig(split=split), run)[1] for split in ("train", "dev", "test")]
+    assert names == ["train", "dev", "test"]
+    assert find_utterances(DecodeConfig(manifest=manifest), run)[1] == f"{tones_run.parent.name}_test"
+    other = tmp_path / "unseen.jsonl"
+    write_manifest(other, read_manifest(manifest))
+    assert find_utterances(DecodeConfig(manifest=other), run)[1] == "unseen"
+
+
+def test_a_kaldi_folder_is_decoded(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    utterances = sorted(read_manifest(tones_run.parent / "test.jsonl"), key=lambda one: one.id)
+    folder = tmp_path / "test.set"
+    folder.mkdir()
+    for name, values in (("wav.scp", [one.audio for one in utterances]), ("text", [one.text for one in utterances])):
+        rows = [f"{one.id} {value}\n" for one, value in zip(utterances, values, strict=True)]
+        (folder / name).write_text("".join(rows))
+    assert decode("--run", tones_run, "--manifest", folder, "--beam", 1, "--out", tmp_path / "out") == 0
+    assert [line["id"] for line in lines_of(tmp_path / "out")] == [one.id for one in utterances]
+    assert find_utterances(DecodeConfig(manifest=folder), RunFolder(tones_run))[1] == "test.set"
+    capsys.readouterr()
+
+
+def test_a_line_is_strict_json_whatever_the_score() -> None:
+    nothing = dataclasses.replace(EMPTY, score=float("-inf"), log_prob=float("-inf"), text='say "é"\n')
+    line = transcript_line(dataclasses.replace(nothing, scores={"attention": float("-inf")}, nbest=(nothing,)))
+    assert "\n" not in line and "é" in line
+    entry = json.loads(line, parse_constant=lambda name: pytest.fail(name))
+    assert (entry["score"], entry["log_prob"], entry["scores"]) == (None, None, {"attention": None})
+    assert entry["text"] == nothing.text
+
+
+def test_lines_stand_at_once_and_in_order_at_the_end(tmp_path: Path) -> None:
+    with HypothesisFile(tmp_path) as file:
+        for place in (2, 0, 1):
+            file.write({place: dataclasses.replace(EMPTY, id=str(place))})
+            assert lines_of(tmp_path)[-1]["id"] == str(place)
+        file.sort()
+    assert [line["id"] for line in lines_of(tmp_path)] == ["0", "1", "2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["hyp.jsonl"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"file.*cannot be (created|written)"):
+        start_results(tmp_path / "file" / "out", DecodeConfig())
+    (tmp_path / "hyp.jsonl").mkdir()
+    with pytest.raises(CheckpointError, match=r"hyp\.jsonl: cannot be written \(Is a directory\)"):
+        HypothesisFile(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"audio": (Path("a.wav"),), "manifest": Path("m")},
+        {"batch_seconds": 0.0},
+        {"batch_seconds": float("nan")},
+        {"batch_seconds": float("inf")},
+        {"seed": -1},
+    ],
+)
+def test_settings_that_cannot_be_used(wrong: dict) -> None:
+    with pytest.raises(UsageError):
+        DecodeConfig(**wrong)

@@ -1,0 +1,226 @@
+"""``python -m seq2seq_asr.fit`` as a user meets it: exit codes, one line an error, resume, folders."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from seq2seq_asr.console import exit_code_of
+from seq2seq_asr.fit import main, parse_fit
+from seq2seq_asr.training import metrics, module
+from seq2seq_asr.training.checkpoint import read_checkpoint
+
+SETTINGS: dict[str, Any] = {
+    "name": "toy",
+    "data": {
+        "train": ["train.jsonl"],
+        "dev": ["dev.jsonl"],
+        "batching": {"batch_seconds": 1.2, "max_utterances": 4},
+        "speed": {"probability": 0.0},
+    },
+    "tokenizer": {"kind": "char", "vocabulary_size": 16},
+    "model": {
+        "features": {"kind": "precomputed", "bins": 4},
+        "specaugment": {"frequency_masks": 0, "time_masks": 0},
+        "encoder": {"units": 8, "reductions": [2]},
+        "attention": {"size": 8, "filters": 2, "width": 3},
+        "decoder": {"units": 8, "embedding": 4},
+    },
+    "trainer": {"epochs": 2, "accelerator": "cpu", "devices": 1, "precision": "32-true"},
+    "logging": {"wandb": "off", "examples": 0},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with ``toy.yaml`` and a corpus of features, made the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 12), ("dev", 3)):
+        with open(f"{split}.jsonl", "w") as file:
+            for index in range(count):
+                name, frames = f"{split}-{index}.npy", 12 + 4 * (index % 3)
+                np.save(name, draw.normal(size=(frames, 4)).astype(np.float32))
+                text = "".join(draw.choice(list("abc"), size=1 + index % 3))
+                file.write(json.dumps({"features_filepath": name, "duration": frames / 100, "text": text}) + "\n")
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(SETTINGS))
+    return tmp_path
+
+
+def fit(*flags: str) -> int:
+    return exit_code_of(main, list(flags))
+
+
+def train(*flags: str) -> int:
+    return fit("--config", "toy.yaml", *flags)
+
+
+def test_a_run_has_its_files_and_a_second_one_gets_a_number(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    out, err = capsys.readouterr()
+    assert out == "next: python -m seq2seq_asr.decode --run checkpoints/toy --beam 8\n"
+    assert [line.split(":")[0] for line in err.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    files = {path.name for path in (home / "checkpoints" / "toy").iterdir()}
+    assert {"config.yaml", "tokenizer.model", "last.ckpt", "best.ckpt", "metrics.csv"} <= files
+    assert not any(name.startswith(".") for name in files)
+
+    assert train() == 0
+    assert parse_fit(["--config", "checkpoints/toy-2/config.yaml"]).name == "toy-2"
+
+
+def test_resume_of_a_finished_run_says_so_and_more_epochs_train_on(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == 0
+    before = (home / "checkpoints/toy/last.ckpt").stat().st_mtime_ns
+    capsys.readouterr()
+    assert fit("--resume", "--name", "toy") == 0
+    assert "all 2 epochs are done; more with --trainer.epochs" in capsys.readouterr().err
+    assert (home / "checkpoints/toy/last.ckpt").stat().st_mtime_ns == before
+
+    assert fit("--resume", "--name", "toy", "--trainer.epochs", "3") == 0
+    assert "resuming with changed settings: trainer.epochs 2 → 3" in capsys.readouterr().err
+    assert [row["epoch"] for row in metrics.read_rows(home / "checkpoints/toy/metrics.csv")] == ["0", "1", "2"]
+    again = parse_fit(["--config", "checkpoints/toy/config.yaml"])
+    assert again.trainer.epochs == 3 and not again.resume
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "told"),
+    [
+        (["--name", "none"], 2, "error: --resume: no run to resume, checkpoints/none/config.yaml does not exist"),
+        (["--model.decoder.units", "9"], 2, "model.decoder.units cannot change (8 → 9)"),
+        (["--tokenizer.kind", "bpe"], 2, "tokenizer.kind cannot change (char → bpe)"),
+        (["--data.train", "missing.jsonl", "--data.dev", "dev.jsonl"], 1, "missing.jsonl"),
+    ],
+)
+def test_what_cannot_be_resumed_is_told_in_one_line(
+    flags: list[str], code: int, told: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "checkpoints/toy/config.yaml").read_bytes()
+    assert fit("--resume", "--name", "toy", *flags) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert (trained / "checkpoints/toy/config.yaml").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"folder": tmp_path_factory.mktemp("trained")}
+
+
+@pytest.fixture
+def trained(home: Path, kept: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a finished run, trained once for all tests that only read it."""
+    if "run" not in kept:
+        home.rename(kept["folder"] / "home")
+        kept["run"] = kept["folder"] / "home"
+        monkeypatch.chdir(kept["run"])
+        assert train() == 0
+    monkeypatch.chdir(kept["run"])
+    return kept["run"]
+
+
+def test_resume_without_a_checkpoint_says_what_to_do(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = trained / "checkpoints" / "broken"
+    broken.mkdir()
+    for name in ("config.yaml", "tokenizer.model"):
+        (broken / name).write_bytes((trained / "checkpoints/toy" / name).read_bytes())
+    capsys.readouterr()
+    assert fit("--resume", "--name", "broken") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "last.ckpt is missing" in line and "train again without --resume" in line
+
+
+def test_a_run_begun_from_another_one_can_be_resumed(trained: Path) -> None:
+    assert train("--name", "tuned", "--init_from", "checkpoints/toy", "--trainer.epochs", "1") == 0
+    assert fit("--resume", "--name", "tuned", "--trainer.epochs", "2") == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--data.train", "missing.jsonl", "--data.dev", "dev.jsonl"], "missing.jsonl"),
+        (["--data.max_seconds", "0.001", "--data.min_seconds", "0"], "no training utterance"),
+        (["--init_from", "nowhere"], "nowhere: no such run folder"),
+    ],
+)
+def test_what_fails_before_the_first_step_leaves_no_folder(
+    home: Path, flags: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*flags) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and told in line
+    assert not list((home / "checkpoints").iterdir())
+
+
+def test_an_unwritable_folder_is_told_before_anything_is_read(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "file").write_text("")
+    assert train("--checkpoints", "file", "--data.train", "missing.jsonl", "--data.dev", "dev.jsonl") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: file/toy: cannot be created")
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_damaged_file_met_while_training_is_one_line(
+    home: Path, workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "train-5.npy").write_bytes(b"no array")
+    assert train("--data.workers", workers) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and "train-5.npy: not a .npy array" in line
+    assert "Traceback" not in line and "Caught" not in line
+
+
+def test_a_loss_that_stays_nan_ends_with_code_1_and_the_last_sound_weights(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, steps = module.forward, iter(range(10_000))
+
+    def spoilt(*arguments: Any) -> Any:
+        losses = forward(*arguments)
+        return losses._replace(total=losses.total * float("nan")) if next(steps) >= 3 else losses
+
+    monkeypatch.setattr(module, "forward", spoilt)
+    flags = ("--trainer.max_skipped", "2", "--trainer.save_minutes", "0", "--data.batching.max_utterances", "1")
+    assert train(*flags) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "error: 3 steps in a row had a loss or gradient that is not finite"
+    assert [line.split(":")[0] for line in lines if "skipped" in line] == [f"step {n} skipped" for n in (3, 4, 5)]
+    weights = read_checkpoint(home / "checkpoints/toy/last.ckpt")["state_dict"]
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_sigint_of_the_program_and_resume(home: Path) -> None:
+    command = [sys.executable, "-m", "seq2seq_asr.fit"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--config", "toy.yaml", "--trainer.epochs", "5000", "--trainer.validate_every", "5000"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    lines = [line for line in told.splitlines() if not line.startswith("epoch")]
+    assert lines[0] == "SIGINT: finishing the step, then saving; once more stops at once"
+    assert lines[1].startswith("stopped after step ") and lines[1].endswith("; --resume goes on from there")
+    assert len(lines) == 2
+    done = read_checkpoint(home / "checkpoints/toy/last.ckpt")["Feeding"]["epoch"]
+    assert fit("--resume", "--name", "toy", "--trainer.epochs", str(done + 1)) == 0
+    rows = metrics.read_rows(home / "checkpoints/toy/metrics.csv")
+    assert [int(row["epoch"]) for row in rows] == list(range(done + 1))

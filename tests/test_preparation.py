@@ -1,0 +1,209 @@
+"""What stands ready before the first step: folder, tokenizer, statistics, weights of another run."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.errors import CheckpointError, ManifestError
+from seq2seq_asr.nn.model import Seq2Seq
+from seq2seq_asr.preparation import initialise, prepare_session, warn_of_short_audio
+from seq2seq_asr.resuming import changed_settings, flat
+from seq2seq_asr.strict_yaml import from_mapping, load_yaml
+from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
+from seq2seq_asr.training.claim import claimed_run, wait_for, write_config
+from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.training.session import Session
+
+PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SEQ2SEQ_ASR_RUN")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trace of other processes in the environment, now or afterwards."""
+    for name in PROCESS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> list[np.ndarray]:
+    """Features of ten utterances, in train.jsonl and dev.jsonl."""
+    draw = np.random.default_rng(0)
+    arrays = [draw.normal(3.0, 2.0, size=(20 + index, 3)).astype(np.float32) for index in range(10)]
+    with (tmp_path / "train.jsonl").open("w") as file:
+        for index, array in enumerate(arrays):
+            np.save(tmp_path / f"{index}.npy", array)
+            entry = {"features_filepath": f"{index}.npy", "duration": len(array) / 100}
+            file.write(json.dumps(entry | {"text": "abcab"[: 1 + index % 5]}) + "\n")
+    (tmp_path / "dev.jsonl").write_bytes((tmp_path / "train.jsonl").read_bytes())
+    return arrays
+
+
+def config(folder: Path, name: str = "toy", init_from: Path | None = None, **model: object) -> FitConfig:
+    return from_mapping(
+        FitConfig,
+        {
+            "name": name,
+            "checkpoints": str(folder / "runs"),
+            "init_from": None if init_from is None else str(init_from),
+            "data": {"train": [str(folder / "train.jsonl")], "dev": [str(folder / "dev.jsonl")]},
+            "tokenizer": {"kind": "char", "vocabulary_size": 16},
+            "model": {
+                "features": {"kind": "precomputed", "bins": 3},
+                "encoder": {"units": 4, "reductions": [2]},
+                "attention": {"size": 4, "filters": 2, "width": 3},
+                "decoder": {"units": 4, "embedding": 2},
+                **model,
+            },
+            "trainer": {"accelerator": "cpu"},
+        },
+    )
+
+
+def save(session: Session) -> Path:
+    """A checkpoint of the session's weights, as training would leave it."""
+    state = {f"model.{name}": value for name, value in session.model.state_dict().items()}
+    write_atomically({"state_dict": state, "seq2seq_asr": {"format": FORMAT, **session.record}}, session.run.last)
+    return session.run.path
+
+
+def test_a_session_stands_on_its_folder(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    session = prepare_session(config(tmp_path))
+    assert session.run.path == tmp_path / "runs" / "toy"
+    assert load_yaml(session.run.config, FitConfig) == config(tmp_path)
+    assert Tokenizer.load(session.run.tokenizer).hash == session.tokenizer.hash == session.record["tokenizer"]
+    assert len(session.train) == len(session.dev) == len(arrays)
+    assert not session.finished
+    second = prepare_session(config(tmp_path))
+    assert second.run.name == "toy-2" and load_yaml(second.run.config, FitConfig).name == "toy-2"
+
+
+def test_the_seed_makes_the_weights(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    one, other = prepare_session(config(tmp_path)).model, prepare_session(config(tmp_path)).model
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_global_statistics_are_those_of_the_training_frames(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    features = {"kind": "precomputed", "bins": 3, "normalisation": "global"}
+    session = prepare_session(config(tmp_path, features=features))
+    frames = np.concatenate(arrays)
+    assert session.model.features.normalise.mean.numpy() == pytest.approx(frames.mean(0), abs=1e-4)
+    assert session.model.features.normalise.std.numpy() == pytest.approx(frames.std(0), abs=1e-4)
+
+    tuned = prepare_session(config(tmp_path, "tuned", save(session), features=features)).model.features
+    assert torch.equal(tuned.normalise.mean, session.model.features.normalise.mean) and tuned.normalise.fitted
+
+
+def test_weights_of_another_run_are_taken_over(
+    tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = prepare_session(config(tmp_path, "source"))
+    with torch.no_grad():
+        for parameter in source.model.parameters():
+            parameter.add_(1.0)
+    model = prepare_session(config(tmp_path, "tuned", save(source))).model
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), source.model.parameters(), strict=True))
+    assert "initialised" in capsys.readouterr().err
+
+    wider = prepare_session(config(tmp_path, "wide", source.run.path, decoder={"units": 6, "embedding": 2})).model
+    assert torch.equal(next(wider.encoder.parameters()), next(source.model.encoder.parameters()))
+    assert "new: attention" in (told := capsys.readouterr().err) or "new: decoder" in told
+
+
+def test_layers_of_another_alphabet_start_anew(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    source = prepare_session(config(tmp_path, "source"))
+    path = save(source)
+    other = Tokenizer.train(["abd", "bca"], source_tokenizer := config(tmp_path).tokenizer)
+    assert source_tokenizer.kind == "char" and other.hash != source.tokenizer.hash
+    torch.manual_seed(5)
+    model = Seq2Seq(config(tmp_path).model, len(source.tokenizer))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    initialise(model, other, path)
+    taken = source.model.state_dict()
+    for name, value in model.state_dict().items():
+        fresh = name.startswith(("decoder.embedding.", "decoder.output.", "ctc."))
+        assert torch.equal(value, before[name] if fresh else taken[name]), name
+
+
+def test_a_run_with_nothing_in_common_is_refused(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    session = prepare_session(config(tmp_path))
+    write_atomically({"state_dict": {"model.x": torch.ones(2)}, "seq2seq_asr": {"format": FORMAT}}, session.run.last)
+    with pytest.raises(CheckpointError, match="no weight agrees"):
+        initialise(session.model, session.tokenizer, session.run.path)
+
+
+def test_more_tokens_than_frames_are_warned_of(
+    tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = prepare_session(config(tmp_path, encoder={"units": 4, "reductions": [8]}))
+    told = capsys.readouterr().err
+    short = [one.id for one in session.train if len(session.tokenizer.encode(one.text)) > one.duration / 0.08]
+    assert short and f"warning: {len(short)} utterances have more tokens than encoded frames" in told
+    warn_of_short_audio(session.model, [], session.tokenizer)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failed_preparation_leaves_the_name_free(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    (tmp_path / "dev.jsonl").unlink()
+    with pytest.raises(ManifestError):
+        prepare_session(config(tmp_path))
+    (tmp_path / "dev.jsonl").write_bytes((tmp_path / "train.jsonl").read_bytes())
+    assert prepare_session(config(tmp_path)).run.name == "toy"
+
+
+def test_processes_that_lightning_starts_share_the_folder(
+    tmp_path: Path, arrays: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_session(config(tmp_path))
+    first = prepare_session(config(tmp_path))
+    capsys.readouterr()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    second = prepare_session(config(tmp_path))
+    assert second.run == first.run == RunFolder(tmp_path / "runs" / "toy-2")
+    assert second.tokenizer.hash == first.tokenizer.hash
+    assert capsys.readouterr().err == ""
+
+
+def test_processes_of_torchrun_meet_in_the_named_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with claimed_run(tmp_path, "toy") as run:
+        write_config(run, "name: toy\n")
+    with pytest.raises(CheckpointError, match="exists already; use --resume"), claimed_run(tmp_path, "toy"):
+        raise AssertionError
+    monkeypatch.setenv("RANK", "1")
+    with claimed_run(tmp_path, "toy") as other:
+        assert other == run
+    assert run.config.exists()
+
+
+def test_waiting_ends_with_the_config_or_with_an_error(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+
+    def write_late() -> None:
+        time.sleep(0.2)
+        write_config(run, "x: 1\n")
+
+    with pytest.raises(CheckpointError, match="did not prepare"):
+        wait_for(run, seconds=0.1)
+    thread = threading.Thread(target=write_late)
+    thread.start()
+    assert wait_for(run, seconds=30) is run
+    thread.join()
+    assert os.listdir(tmp_path) == ["config.yaml"]
+
+
+def test_changed_settings_leave_out_what_trains_nothing() -> None:
+    before = {"seed": 1, "name": "a", "data": {"workers": 0, "speed": {"probability": 1.0}}, "logging": {"every": 10}}
+    after = {"seed": 2, "name": "b", "data": {"workers": 4, "speed": {"probability": 0.5}}, "logging": {"every": 1}}
+    assert changed_settings(before, after) == {"seed": "1 → 2", "data.speed.probability": "1.0 → 0.5"}
+    assert flat(before)["data.speed.probability"] == 1.0
+    assert changed_settings(before, before) == {}

@@ -1,0 +1,82 @@
+"""The CPU benchmark runs on tiny sizes and times what it says; SpeechBrain need not be there."""
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.setitem(sys.modules, "speechbrain", None)  # as if it were not installed
+    for name in ("bench_common", "bench_cpu", "bench_speechbrain"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module("bench_cpu")
+    for name in ("bench_common", "bench_cpu", "bench_speechbrain"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def tiny(bench):
+    return bench.Sizes(
+        utterances=3, seconds=0.64, units=4, decoder=6, embedding=4, attention=5, filters=2, width=5,
+        vocabulary=12, targets=3, encoded=10, beam=2, steps=4, candidates=5,
+    )
+
+
+@pytest.mark.parametrize("kind", ["32-true", "bf16-mixed"])
+def test_prints_json_for_every_measurement(bench, tiny, kind):
+    results = [json.loads(json.dumps(result)) for result in bench.measure(tiny, "all", kind, repeats=2)]
+    assert len({result["what"] for result in results}) == len(results) == 6
+    for result in results:
+        assert 0 < result["ours"]["min_ms"] <= result["ours"]["median_ms"] <= result["ours"]["quartile3_ms"]
+        assert "pip install" in result["speechbrain"]
+        assert "ratio" not in result
+        assert result["sizes"]["vocabulary"] == 12 and result["precision"] == kind
+        assert {"threads", "torch", "cpu", "load_1min", "repeats"} <= result.keys()
+
+
+@pytest.mark.parametrize("with_ctc", [False, True])
+def test_a_search_takes_the_stated_number_of_steps(bench, tiny, monkeypatch, with_ctc):
+    model = bench.our_model(tiny, waveform=False)
+    taken = []
+    step = model.decoder.step
+    monkeypatch.setattr(model.decoder, "step", lambda *given: taken.append(1) or step(*given))
+    encoded = bench.searched_states(tiny, 2)
+    found = bench.our_search(model, encoded, tiny, with_ctc=with_ctc)()
+    assert len(taken) == tiny.steps
+    assert [len(best[0].tokens) for best in found] == [tiny.steps - 1] * 2
+
+
+def test_a_training_step_changes_every_weight(bench, tiny):
+    model = bench.our_model(tiny, waveform=False)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    bench.training_step(model, bench.our_loss(model), bench.training_batch(tiny, waveform=False), "32-true")()
+    assert [name for name, value in model.named_parameters() if torch.equal(value, before[name])] == []
+
+
+def test_ratio_is_theirs_over_ours(bench):
+    common = sys.modules["bench_common"]
+    sides = {"ours": lambda: time.sleep(0.002), "speechbrain": lambda: time.sleep(0.02)}
+    result = common.measurement("sleep", sides, 5, {})
+    assert 2 < result["ratio"] < 20
+    assert result["ours"]["median_ms"] >= 2
+
+
+def test_sides_take_turns(bench):
+    order = []
+    sys.modules["bench_common"].interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 5
+
+
+def test_wrong_flag_is_a_usage_error():
+    done = subprocess.run([sys.executable, TOOLS / "bench_cpu.py", "--job", "tea"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--job" in done.stderr

@@ -1,0 +1,108 @@
+"""A few validation utterances to look at, in the run folder and in W&B, which never stands in the way."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from seq2seq_asr.data.batching import Item
+from seq2seq_asr.data.dataset import SpeechDataset, collate
+from seq2seq_asr.training.datamodule import Feeding
+from seq2seq_asr.training.examples import first_examples, plot_example, transcribe_with_attention
+from seq2seq_asr.training.reading import input_reader
+from seq2seq_asr.training.session import Session, build_parts, train
+from seq2seq_asr.training.settings import LoggingConfig
+
+Build = Callable[..., Session]
+
+
+def with_logs(session: Session, mode: str = "offline") -> Session:
+    logging = LoggingConfig(wandb=mode, examples=2, every=1)
+    return replace(session, logging=logging, record={"config": {"seed": 3, "marker": "resolved-config"}})
+
+
+@pytest.fixture
+def parts(toy_session: Build) -> tuple[Session, torch.nn.Module, Feeding]:
+    session = toy_session()
+    module, feeding = build_parts(session)
+    return session, module.eval(), feeding
+
+
+def test_examples_are_the_first_of_dev_and_their_attention_sums_to_one(parts) -> None:
+    session, module, feeding = parts
+    batch = first_examples(feeding, 3)
+    assert batch.ids == tuple(one.id for one in session.dev[:3])
+    for example in transcribe_with_attention(module, batch):
+        assert example.alignment.shape[0] == len(example.pieces)
+        assert example.alignment.sum(axis=1) == pytest.approx(np.ones(len(example.pieces)), abs=1e-5)
+        assert session.tokenizer.decode(session.tokenizer.encode(example.reference)) == example.reference
+
+
+def test_an_example_is_the_same_alone_and_in_company(parts) -> None:
+    session, module, feeding = parts
+    together = transcribe_with_attention(module, first_examples(feeding, 4))
+    dataset = SpeechDataset(session.dev, session.tokenizer, input_reader(session.model.features))
+    for place, example in enumerate(together):
+        (alone,) = transcribe_with_attention(module, collate([dataset[Item(place, 0)]]))
+        assert alone.hypothesis == example.hypothesis and alone.pieces == example.pieces
+        assert alone.alignment == pytest.approx(example.alignment, abs=1e-5)
+
+
+def test_a_plot_is_named_after_its_utterance_within_the_folder(parts, tmp_path: Path) -> None:
+    _, module, feeding = parts
+    (example, *_) = transcribe_with_attention(module, first_examples(feeding, 1))
+    path = plot_example(example._replace(id="../a b/ü"), tmp_path / "plots", 0.02)
+    assert path.parent == tmp_path / "plots" and path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_offline_logs_hold_what_one_wants_to_look_at(toy_session: Build, tones, capfd: pytest.CaptureFixture) -> None:
+    session = with_logs(toy_session(epochs=2))
+    train(session)
+    (offline,) = session.run.path.glob("wandb/offline-run-*")
+    media = offline / "files" / "media"
+    assert len(list(media.glob("images/attention/*.png"))) == 2 * 2
+    assert len(list(media.glob("audio/examples/*.wav"))) == 2
+    lengths = {soundfile.info(str(path)).frames for path in media.glob("audio/examples/*.wav")}
+    assert lengths == {round(one.duration * 8000) for one in tones[:2]}
+    tables = sorted(media.glob("table/examples/*.json"), key=lambda path: path.stat().st_mtime)
+    table = json.loads(tables[-1].read_text())
+    assert table["columns"] == ["id", "reference", "hypothesis", "WER"]
+    assert [row[:2] for row in table["data"]] == [[one.id, one.text] for one in tones[:2]]
+    (log,) = offline.glob("*.wandb")
+    for wanted in (b"resolved-config", b"val_wer", b"train/loss"):
+        assert wanted in log.read_bytes()
+    assert {path.name for path in session.run.plots.iterdir()} == {
+        "learning_curves.png",
+        *(f"attention_{one.id}.png" for one in tones[:2]),
+    }
+    out, err = capfd.readouterr()
+    assert out == "" and all(line.startswith("epoch ") for line in err.splitlines())
+
+
+def test_a_resumed_run_is_the_same_run_in_wandb(toy_session: Build) -> None:
+    train(with_logs(toy_session(epochs=1)))
+    session = with_logs(toy_session(epochs=2))
+    train(session, resume=True)
+    names = [path.name for path in session.run.path.glob("wandb/offline-run-*")]
+    assert len({name.rsplit("-", 1)[1] for name in names}) == 1
+
+
+def test_wandb_off_writes_nothing_of_it(toy_session: Build) -> None:
+    session = with_logs(toy_session(epochs=1), "off")
+    train(session)
+    assert not (session.run.path / "wandb").exists()
+    assert (session.run.plots / "attention_0.png").exists()
+
+
+def test_training_goes_on_where_wandb_cannot_write(toy_session: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    session = with_logs(toy_session(epochs=1))
+    (session.run.path / "wandb").write_text("in the way")
+    train(session)
+    assert session.run.best.is_file()
+    told = [line for line in capsys.readouterr().err.splitlines() if "W&B" in line]
+    assert len(told) == 1 and told[0].endswith("metrics.csv goes on")

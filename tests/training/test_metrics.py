@@ -1,0 +1,101 @@
+"""What is told of an epoch, in ``metrics.csv``, on stderr and in the bar."""
+
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+
+from seq2seq_asr.training import bar, metrics
+from seq2seq_asr.training.metrics import COLUMNS, EpochClock, epoch_line, read_rows, write_rows
+from seq2seq_asr.training.session import Session, train
+
+Build = Callable[..., Session]
+FIGURES = {"epoch": 2.0, "train_loss": 0.5, "seconds": 12.3, "data_wait": 0.04, "skipped_steps": 0.0}
+
+
+def test_the_line_of_an_epoch() -> None:
+    assert epoch_line(FIGURES, 9) == "epoch 3/9: train loss 0.500, 12.3 s, data wait 4 %"
+    validated = FIGURES | {"val_loss": 0.25, "val_wer": 0.0312, "skipped_steps": 2.0}
+    assert epoch_line(validated, 9) == (
+        "epoch 3/9: train loss 0.500, val loss 0.250, val WER 3.12 %, 12.3 s, data wait 4 %, 2 steps skipped"
+    )
+
+
+def test_rows_come_back_and_a_cut_one_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    rows = [{name: str(number) for name in COLUMNS} for number in range(3)]
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    path.write_text(path.read_text() + "3,17,0.")
+    assert read_rows(path) == rows
+    assert [one.name for one in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_the_clock_tells_waiting_from_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.0, 1.0, 4.0, 6.0, 8.0, 18.0])
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: next(now))
+    clock: Any = EpochClock()  # at 0
+    clock.on_train_epoch_start(None, None)
+    clock.on_train_batch_start()  # 1 s waited
+    clock.on_train_batch_end()  # 3 s trained
+    clock.on_train_batch_start()  # 2 s waited
+    clock.on_train_batch_end()  # 2 s trained
+    clock.on_validation_end(None, None)
+    assert clock.data_wait == pytest.approx(3 / 8)
+    assert clock.seconds == 18.0
+
+
+def test_a_late_batch_is_hinted_at_once(toy_session: Build, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(metrics, "WAIT_TO_MENTION", -1.0)
+    train(toy_session(epochs=2))
+    err = capsys.readouterr().err
+    assert err.count("--data.workers") == 1
+    assert [line.split(":")[0] for line in err.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_bar_is_one_line(width: int, toy_session: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    console = Console(file=screen, force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(bar, "Console", lambda **_: console)
+    monkeypatch.setattr(bar, "on_a_terminal", lambda: True)
+    monkeypatch.setattr(bar, "REDRAWN", 0.0)
+    session = toy_session(epochs=2, validate_every=2)
+    shown = with_bar(session)
+    assert shown, "no bar was made"
+    lines = [line for line in screen.getvalue().replace("\r", "\n").splitlines() if "it/s" in line]
+    assert len(lines) > 3
+    assert "epoch 1/2" in lines[0] and "loss" in lines[0]
+    # One line at a time: never does the cursor go up.
+    assert "\x1b[1A" not in screen.getvalue()
+    assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 1
+
+
+def with_bar(session: Session) -> bool:
+    """Train with a bar wanted; whether there was one."""
+    made: list[Callback] = []
+
+    class Look(Callback):
+        def on_fit_start(self, trainer: Any, module: Any) -> None:
+            made.extend(one for one in trainer.callbacks if isinstance(one, bar.TrainingBar))
+
+    train(replace(session, trainer=replace(session.trainer, progress=True)), extra_callbacks=[Look()])
+    return bool(made)
+
+
+def test_a_file_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not bar.on_a_terminal()
+    monkeypatch.setattr(sys, "stderr", Screen())
+    assert bar.on_a_terminal()
