@@ -98,9 +98,9 @@ def training_sides(sizes: Sizes, kind: str, *, waveform: bool) -> dict[str, Call
 
 def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool) -> Callable[[], object]:
     """A search of exactly ``steps`` decoder steps: the last one ends what the others made."""
-    ratio = (sizes.steps - 1) / sizes.encoded
+    ratio, ctc_weight = (sizes.steps - 1) / sizes.encoded, sizes.ctc_weight if with_ctc else 0.0
     config = BeamConfig(
-        beam=sizes.beam, candidates=sizes.candidates, ctc_weight=sizes.ctc_weight if with_ctc else 0.0,
+        beam=sizes.beam, candidates=sizes.candidates, ctc_weight=ctc_weight,
         min_length_ratio=ratio, max_length_ratio=ratio,
     )
     lengths = torch.full((len(encoded),), encoded.shape[1])
@@ -111,7 +111,7 @@ def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool)
         states = Encoded(encoded, lengths)
         attention = AttentionScorer(model.decoder, model.memory(states))
         ctc = CtcPrefixScorer(model.ctc_log_probs(states), lengths) if with_ctc else None
-        return beam_search(joint_scorers(attention, ctc, config.ctc_weight), lengths, config)
+        return beam_search(joint_scorers(attention, ctc, ctc_weight), lengths, config)
 
     return run
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv1d_weight
 
 from seq2seq_asr.nn.attention import LocationAttention, Memory, tanh
 from seq2seq_asr.nn.masks import valid_mask
@@ -89,7 +90,8 @@ class _Unroll(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> Any:
-        given, kept = _Given(*ctx.saved_tensors[: len(_Given._fields)]), _Kept(*ctx.saved_tensors[len(_Given._fields) :])
+        count = len(_Given._fields)
+        given, kept = _Given(*ctx.saved_tensors[:count]), _Kept(*ctx.saved_tensors[count:])
         return None, None, *_backward(given, kept, *outputs)
 
 
@@ -97,9 +99,10 @@ def _empty(given: _Given) -> _Kept:
     """Room for every step; the state before the first is zero."""
     (steps, batch, _), new = given.gates.shape, given.gates.new_empty
     units, size, frames = given.hidden.shape[1], given.encoded.shape[2], given.encoded.shape[1]
-    before = [given.gates.new_zeros(steps + 1, batch, width) for width in (units, size, frames)]
+    zeros = given.gates.new_zeros
     return _Kept(
-        *before, new(steps, batch, 3 * units), new(steps, batch, units),
+        zeros(steps + 1, batch, units), zeros(steps + 1, batch, size), zeros(steps + 1, batch, frames),
+        gates=new(steps, batch, 3 * units), unreset=new(steps, batch, units),
         located=new(steps, batch, len(given.filters), frames), compared=new(steps, *given.keys.shape),
     )
 
@@ -121,7 +124,8 @@ def _attend(given: _Given, kept: _Kept, step: int, outside: Bool[Tensor, "B S"])
     query = F.linear(kept.hidden[step + 1], given.query, given.query_bias).unsqueeze(1)
     previous = kept.alignment[step].unsqueeze(1)
     kept.located[step] = F.conv1d(previous, given.filters, padding=given.filters.shape[2] // 2)
-    kept.compared[step] = tanh(F.linear(kept.located[step].transpose(1, 2), given.location).add_(given.keys).add_(query))
+    location = F.linear(kept.located[step].transpose(1, 2), given.location)
+    kept.compared[step] = tanh(location.add_(given.keys).add_(query))
     energies = (kept.compared[step] @ given.score).masked_fill_(outside, -torch.inf)
     kept.alignment[step + 1] = energies.softmax(dim=-1)
     kept.context[step + 1] = torch.bmm(kept.alignment[step + 1].unsqueeze(1), given.encoded).squeeze(1)
@@ -143,12 +147,7 @@ class _Errors(NamedTuple):
 
 def _backward(given: _Given, kept: _Kept, hidden: Tensor, context: Tensor, alignment: Tensor) -> _Given:
     """Gradients of everything given from those of the outputs: back through time, then one product a weight."""
-    like = torch.empty_like
-    errors = _Errors(
-        like(kept.gates), like(kept.gates), given.query.new_empty(*kept.gates.shape[:2], len(given.query)), like(context),
-        like(alignment), like(kept.located), torch.zeros_like(given.keys),
-        given.query.new_zeros(given.keys.shape[0], *given.location.t().shape),
-    )
+    errors = _no_errors(given, kept, context, alignment)
     # What a step's results get from the steps after it.
     to_hidden, to_context, to_alignment = (torch.zeros_like(output[0]) for output in (hidden, context, alignment))
     for step in reversed(range(len(kept.gates))):
@@ -158,6 +157,16 @@ def _backward(given: _Given, kept: _Kept, hidden: Tensor, context: Tensor, align
         to_hidden = _gru_back(given, kept, errors, step, to_hidden)
         to_context = errors.from_input[step] @ given.context
     return _to_given(given, kept, errors)
+
+
+def _no_errors(given: _Given, kept: _Kept, context: Tensor, alignment: Tensor) -> _Errors:
+    """Room for every step, zero where steps are summed."""
+    like, (channels, size) = torch.empty_like, given.location.t().shape
+    return _Errors(
+        from_input=like(kept.gates), from_hidden=like(kept.gates), query=context.new_empty(*context.shape[:2], size),
+        context=like(context), energies=like(alignment), located=like(kept.located),
+        keys=torch.zeros_like(given.keys), location=context.new_zeros(context.shape[1], channels, size),
+    )
 
 
 def _attend_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_alignment: Tensor) -> Tensor:
@@ -199,7 +208,7 @@ def _to_given(given: _Given, kept: _Kept, errors: _Errors) -> _Given:
         hidden_bias=errors.from_hidden.sum(dim=(0, 1)),
         query=_outer(errors.query, kept.hidden[1:]),
         query_bias=errors.query.sum(dim=(0, 1)),
-        filters=torch.nn.grad.conv1d_weight(
+        filters=conv1d_weight(
             previous, given.filters.shape, errors.located.flatten(0, 1), padding=given.filters.shape[2] // 2
         ),
         location=errors.location.sum(dim=0).t(),

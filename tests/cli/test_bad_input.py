@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from seq2seq_asr import decode, fit
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 
-Call = Callable[..., object]
+Call = Callable[..., Any]
 
 
 @pytest.fixture
@@ -52,11 +53,7 @@ RUNS: list[tuple[Callable[[Path], object], int, str]] = [
     (lambda run: (run / "tokenizer.model").write_bytes(b"garbage"), 1, "tokenizer.model: truncated, or not"),
     (other_tokenizer, 1, "not the tokenizer"),
     (lambda run: (run / "config.yaml").write_text("a: [1"), 2, "config.yaml:1"),
-    (
-        lambda run: (run / "config.yaml").write_text("nmae: x\n"),
-        2,
-        'config.yaml:1: nmae: unknown key, did you mean "name"',
-    ),
+    (lambda run: (run / "config.yaml").write_text("nmae: x\n"), 2, "config.yaml:1: nmae: unknown key"),
     (lambda run: (run / "config.yaml").write_bytes(b"\x00\xff\xfe"), 2, "config.yaml: not YAML"),
 ]
 

@@ -2,8 +2,10 @@
 
 import ast
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ def test_a_config_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_survives_print_config(path: Path, tmp_path: Path, call: Callable[..., object]) -> None:
+def test_a_config_survives_print_config(path: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
     from seq2seq_asr.fit import main
 
     printed = call(main, "--config", path, "--print_config")
@@ -60,7 +62,9 @@ def test_every_setting_has_a_one_line_docstring() -> None:
 
 @pytest.mark.parametrize("cls", [FitConfig, DecodeConfig])
 def test_every_config_is_frozen_and_has_only_keywords(cls: type) -> None:
-    assert cls.__doc__ and cls.__dataclass_params__.frozen and cls.__dataclass_params__.kw_only  # type: ignore[attr-defined]
+    assert cls.__doc__ and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    kinds = {parameter.kind for parameter in inspect.signature(cls).parameters.values()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
     for kind, _ in config_fields(cls).values():
         if dataclasses.is_dataclass(kind):
             test_every_config_is_frozen_and_has_only_keywords(kind)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -18,7 +19,7 @@ from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.decode import main
 from seq2seq_asr.search.beam import BeamConfig
 
-Call = Callable[..., object]
+Call = Callable[..., Any]
 
 
 @pytest.fixture

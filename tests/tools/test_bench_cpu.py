@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -77,6 +76,8 @@ def test_sides_take_turns(bench):
     assert order == ["a", "b"] * 5
 
 
-def test_wrong_flag_is_a_usage_error():
-    done = subprocess.run([sys.executable, TOOLS / "bench_cpu.py", "--job", "tea"], capture_output=True, text=True)
-    assert done.returncode == 2 and "--job" in done.stderr
+def test_wrong_flag_is_a_usage_error(bench, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench_cpu.py", "--job", "tea"])
+    with pytest.raises(SystemExit) as stopped:
+        bench.main()
+    assert stopped.value.code == 2 and "--job" in capsys.readouterr().err
