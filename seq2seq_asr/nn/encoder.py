@@ -25,7 +25,7 @@ class EncoderConfig:
     """One number a layer: how many neighbouring frames are joined before it (1 keeps the rate)."""
     dropout: float = 0.1
     """Dropout after every layer."""
-    layer_norm: bool = False
+    layer_norm: bool = True
     """Layer normalisation after every layer."""
 
     def __post_init__(self) -> None:

@@ -45,12 +45,12 @@ def documented(path: Path) -> Iterator[tuple[str, str, str | None]]:
         if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
             for statement, below in zip(node.body, [*node.body[1:], None], strict=True):
                 if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                    text = below.value.value if isinstance(below, ast.Expr) and _is_text(below) else None
-                    yield node.name, statement.target.id, text
+                    yield node.name, statement.target.id, _text(below)
 
 
-def _is_text(node: ast.Expr) -> bool:
-    return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _text(node: ast.stmt | None) -> str | None:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
 
 
 def test_every_setting_has_a_one_line_docstring() -> None:
