@@ -202,10 +202,9 @@ class Recognizer:
 def scorers_of(model: Seq2Seq, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
     """The attention decoder and, when it has weight and the model a CTC head, the CTC prefix score."""
     attention = AttentionScorer(model.decoder, model.memory(encoded))
-    weight = model.config.ctc_weight if search.ctc_weight is None else search.ctc_weight
-    if weight == 0 or model.ctc is None:
+    if search.ctc_weight == 0 or model.ctc is None:
         return joint_scorers(attention)
-    return joint_scorers(attention, CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths), weight)
+    return joint_scorers(attention, CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths), search.ctc_weight)
 
 
 def available(run: RunFolder, wanted: Choice) -> Choice:

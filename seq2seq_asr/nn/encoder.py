@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.dropout import Dropout
+from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.recurrent import BidirectionalLayer, Cell
 
 

@@ -39,8 +39,8 @@ class BeamConfig:
     """Prefixes kept per utterance at every step."""
     nbest: int = 1
     """Transcripts returned per utterance, at most; more than one makes the search stop later."""
-    ctc_weight: float | None = None
-    """Weight of the CTC prefix score; the attention has the rest. 0 leaves CTC out, None takes its weight in training."""
+    ctc_weight: float = 0.2
+    """Weight of the CTC prefix score; the attention has the rest. 0 leaves CTC out; small corpora gain from 0.5."""
     candidates: int = 20
     """Tokens per prefix that CTC looks at, the best of the attention, besides the end."""
     length_normalisation: LengthNormalisation = "length"
@@ -61,7 +61,7 @@ class BeamConfig:
         checks = {
             "beam": (self.beam >= 1, "at least 1"),
             "nbest": (1 <= self.nbest <= self.beam, "from 1 to beam"),
-            "ctc_weight": (self.ctc_weight is None or 0 <= self.ctc_weight < 1, "at least 0 and below 1"),
+            "ctc_weight": (0 <= self.ctc_weight < 1, "at least 0 and below 1"),
             "candidates": (self.candidates >= 1, "at least 1"),
             "length_normalisation": (self.length_normalisation in ("none", "length", "gnmt"), "none, length or gnmt"),
             "alpha": (0 <= self.alpha < inf, "at least 0"),

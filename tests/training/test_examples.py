@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from seq2seq_asr.training.settings import LoggingConfig
 Build = Callable[..., Session]
 
 
-def with_logs(session: Session, mode: str = "offline") -> Session:
+def with_logs(session: Session, mode: Literal["offline", "off"] = "offline") -> Session:
     logging = LoggingConfig(wandb=mode, examples=2, every=1)
     return replace(session, logging=logging, record={"config": {"seed": 3, "marker": "resolved-config"}})
 
