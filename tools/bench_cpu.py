@@ -46,11 +46,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def our_model(sizes: Sizes, *, waveform: bool) -> Seq2Seq:
-    """Our recogniser of these sizes; SpecAugment is off, as on the other side."""
+    """Our recogniser of these sizes; SpecAugment and layer norms are off, as on the other side."""
     config = ModelConfig(
         features=FeaturesConfig(kind="fbank" if waveform else "precomputed", bins=sizes.bins),
         specaugment=SpecAugmentConfig.policy("none"),
-        encoder=EncoderConfig(units=sizes.units, reductions=(2,) * sizes.levels, dropout=sizes.dropout),
+        encoder=EncoderConfig(
+            units=sizes.units, reductions=(2,) * sizes.levels, dropout=sizes.dropout, layer_norm=False
+        ),
         attention=AttentionConfig(size=sizes.attention, filters=sizes.filters, width=sizes.width),
         decoder=DecoderConfig(units=sizes.decoder, embedding=sizes.embedding, dropout=sizes.dropout),
         ctc_weight=sizes.ctc_weight,
@@ -157,7 +159,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()  # as fit and decode do; it serves both sides
+    keep_freed_memory()  # the whole process: it serves both sides
     for result in measure(Sizes(), options.job, options.precision, options.repeats):
         show(result)
 

@@ -1,7 +1,7 @@
 """Teacher forcing of the default decoder in one piece: one GRU layer with location-aware attention.
 
-The arithmetic of ``Decoder.advance`` over and over, in half the time on a CPU: the gradient is written out, so that a
-step records nothing and the weights' gradients of all steps come from one matrix product each.
+The arithmetic of ``Decoder.advance`` over and over, in two thirds of the time on a CPU: the gradient is written out, so
+that a step records nothing and the weights' gradients of all steps come from one matrix product each.
 """
 
 from typing import Any, NamedTuple

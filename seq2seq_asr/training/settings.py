@@ -10,7 +10,7 @@ from seq2seq_asr.errors import UsageError
 class TrainerConfig:
     """How long, where and how precisely to train."""
 
-    epochs: int = 18
+    epochs: int = 19
     """Passes over the training data."""
     devices: int = 0
     """Devices a node; 0 takes every GPU, or one CPU process."""
@@ -20,7 +20,7 @@ class TrainerConfig:
     """Where to train; auto takes GPUs when there are any."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """Arithmetic: 32 bit, or bfloat16 where it is safe; auto takes bfloat16 where the processor computes in it."""
-    validate_every: int = 1
+    validate_every: int = 2
     """Epochs between validations; the last epoch is always validated."""
     validation_utterances: int = 200
     """Utterances of dev that are decoded at each validation, a fixed subset; 0 takes all."""
