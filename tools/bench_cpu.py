@@ -102,8 +102,11 @@ def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool)
     """A search of exactly ``steps`` decoder steps: the last one ends what the others made."""
     ratio, ctc_weight = (sizes.steps - 1) / sizes.encoded, sizes.ctc_weight if with_ctc else 0.0
     config = BeamConfig(
-        beam=sizes.beam, candidates=sizes.candidates, ctc_weight=ctc_weight,
-        min_length_ratio=ratio, max_length_ratio=ratio,
+        beam=sizes.beam,
+        candidates=sizes.candidates,
+        ctc_weight=ctc_weight,
+        min_length_ratio=ratio,
+        max_length_ratio=ratio,
     )
     lengths = torch.full((len(encoded),), encoded.shape[1])
     model.eval()

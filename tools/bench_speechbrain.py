@@ -63,8 +63,16 @@ class TheirRecogniser(nn.Module):
 def their_decoder(sizes: Sizes) -> AttentionalRNNDecoder:
     """Location-aware GRU decoder; its ``kernel_size`` is the reach to one side."""
     return AttentionalRNNDecoder(
-        "gru", "location", sizes.decoder, sizes.attention, 1, enc_dim=2 * sizes.units, input_size=sizes.embedding,
-        channels=sizes.filters, kernel_size=sizes.width // 2, dropout=sizes.dropout,
+        "gru",
+        "location",
+        sizes.decoder,
+        sizes.attention,
+        1,
+        enc_dim=2 * sizes.units,
+        input_size=sizes.embedding,
+        channels=sizes.filters,
+        kernel_size=sizes.width // 2,
+        dropout=sizes.dropout,
     )
 
 
@@ -79,8 +87,15 @@ def their_search(model: TheirRecogniser, encoded: Tensor, *, with_ctc: bool) -> 
             scorer_beam_scale=sizes.candidates / sizes.beam,
         )
     search = S2SRNNBeamSearcher(
-        embedding=model.embedding, decoder=model.decoder, linear=model.output, bos_index=SOS, eos_index=EOS,
-        min_decode_ratio=ratio, max_decode_ratio=ratio, beam_size=sizes.beam, scorer=scorer,
+        embedding=model.embedding,
+        decoder=model.decoder,
+        linear=model.output,
+        bos_index=SOS,
+        eos_index=EOS,
+        min_decode_ratio=ratio,
+        max_decode_ratio=ratio,
+        beam_size=sizes.beam,
+        scorer=scorer,
     )
     model.eval()
 

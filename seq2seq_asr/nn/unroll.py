@@ -33,8 +33,17 @@ def unroll(
     from_token, from_context = cell.weight_ih.split([embedded.shape[-1], memory.encoded.shape[-1]], dim=1)
     gates = F.linear(embedded, from_token, cell.bias_ih).transpose(0, 1)
     given = _Given(
-        gates, memory.encoded, memory.keys, from_context, cell.weight_hh, cell.bias_hh, attention.query.weight,
-        attention.query.bias, attention.filters.weight, attention.location.weight, attention.score.weight[0],
+        gates,
+        memory.encoded,
+        memory.keys,
+        from_context,
+        cell.weight_hh,
+        cell.bias_hh,
+        attention.query.weight,
+        attention.query.bias,
+        attention.filters.weight,
+        attention.location.weight,
+        attention.score.weight[0],
     )
     outside = ~valid_mask(memory.lengths, memory.encoded.shape[1])
     kind, autocast = embedded.device.type, torch.is_autocast_enabled(embedded.device.type)
@@ -101,9 +110,13 @@ def _empty(given: _Given) -> _Kept:
     units, size, frames = given.hidden.shape[1], given.encoded.shape[2], given.encoded.shape[1]
     zeros = given.gates.new_zeros
     return _Kept(
-        zeros(steps + 1, batch, units), zeros(steps + 1, batch, size), zeros(steps + 1, batch, frames),
-        gates=new(steps, batch, 3 * units), unreset=new(steps, batch, units),
-        located=new(steps, batch, len(given.filters), frames), compared=new(steps, *given.keys.shape),
+        zeros(steps + 1, batch, units),
+        zeros(steps + 1, batch, size),
+        zeros(steps + 1, batch, frames),
+        gates=new(steps, batch, 3 * units),
+        unreset=new(steps, batch, units),
+        located=new(steps, batch, len(given.filters), frames),
+        compared=new(steps, *given.keys.shape),
     )
 
 
@@ -163,9 +176,14 @@ def _no_errors(given: _Given, kept: _Kept, context: Tensor, alignment: Tensor) -
     """Room for every step, zero where steps are summed."""
     like, (channels, size) = torch.empty_like, given.location.t().shape
     return _Errors(
-        from_input=like(kept.gates), from_hidden=like(kept.gates), query=context.new_empty(*context.shape[:2], size),
-        context=like(context), energies=like(alignment), located=like(kept.located),
-        keys=torch.zeros_like(given.keys), location=context.new_zeros(context.shape[1], channels, size),
+        from_input=like(kept.gates),
+        from_hidden=like(kept.gates),
+        query=context.new_empty(*context.shape[:2], size),
+        context=like(context),
+        energies=like(alignment),
+        located=like(kept.located),
+        keys=torch.zeros_like(given.keys),
+        location=context.new_zeros(context.shape[1], channels, size),
     )
 
 

@@ -50,9 +50,7 @@ class TrainingBar(Callback):
     def _name(self, description: str, total: int) -> None:
         self.bar.update(self.task, description=description, total=total, completed=0, figures="")
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """A step more."""
         rate = (batch_idx + 1 - self.first) / max(1e-9, time.monotonic() - self.clock.started)
         figures = f"loss {pl_module.step_loss:.3f}{self.wer}  {rate:.1f} it/s  wait {100 * self.clock.data_wait:.0f} %"

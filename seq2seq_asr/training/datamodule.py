@@ -37,9 +37,7 @@ class Feeding(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """This rank's share of the planned batches, from where the run stands."""
-        loader = training_loader(
-            self.train, self.tokenizer, self.config, self.reader, seed=self.seed, **self._place()
-        )
+        loader = training_loader(self.train, self.tokenizer, self.config, self.reader, seed=self.seed, **self._place())
         loader.batch_sampler.seek(*self.position)  # type: ignore[union-attr]
         return _shielded(loader)
 

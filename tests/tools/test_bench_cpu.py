@@ -26,8 +26,20 @@ def bench(monkeypatch):
 @pytest.fixture
 def tiny(bench):
     return bench.Sizes(
-        utterances=3, seconds=0.64, units=4, decoder=6, embedding=4, attention=5, filters=2, width=5,
-        vocabulary=12, targets=3, encoded=10, beam=2, steps=4, candidates=5,
+        utterances=3,
+        seconds=0.64,
+        units=4,
+        decoder=6,
+        embedding=4,
+        attention=5,
+        filters=2,
+        width=5,
+        vocabulary=12,
+        targets=3,
+        encoded=10,
+        beam=2,
+        steps=4,
+        candidates=5,
     )
 
 

@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "logging": {"examples": 2, "every": 1},
 }
 # Trains as fit does, and notes the utterances and the gradient of every step of each rank.
-DRIVER = '''
+DRIVER = """
 import json, os, sys, torch
 from pytorch_lightning.callbacks import Callback
 from seq2seq_asr.console import run_entry_point
@@ -78,7 +78,7 @@ def main(argv):
 
 if __name__ == "__main__":
     run_entry_point(main)
-'''
+"""
 Seen = list[tuple[int, int, list[str]]]
 
 
@@ -234,5 +234,3 @@ def wait_for_line(process: subprocess.Popen, start: str) -> str:
         if line.startswith(start):
             return "".join(lines)
     raise AssertionError("".join(lines))
-
-

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest

@@ -117,7 +117,6 @@ def test_validation_is_missing_where_there_was_none_and_comes_with_the_last_epoc
     assert [bool(row["val_wer"]) for row in rows(session)] == [False, True, False, True, True]
 
 
-
 @pytest.mark.parametrize(
     ("losses", "total", "named"),
     [
