@@ -39,15 +39,19 @@ def parse_fit(argv: list[str]) -> FitConfig:
         return config
     if not own.is_file():
         raise UsageError(f"--resume: no run to resume, {own} does not exist")
-    return parse(FitConfig, ["--config", str(own), *argv], prog=PROGRAM, description=description)
+    # The folder may have been moved since: where it is found now counts, not what its file says.
+    here = ["--name", config.name, "--checkpoints", str(config.checkpoints)]
+    return parse(FitConfig, ["--config", str(own), *argv, *here], prog=PROGRAM, description=description)
 
 
 def fit(config: FitConfig, progress: ProgressLine | None = None) -> RunFolder:
     """Train as configured and return the run's folder."""
     # Lightning takes seconds to import: only once it is sure that there is something to train.
+    from seq2seq_asr.nn.allocation import keep_freed_memory
     from seq2seq_asr.preparation import prepare_session
     from seq2seq_asr.training.session import train
 
+    keep_freed_memory()
     started = time.monotonic()
     session = prepare_session(config, progress)
     if session.finished:

@@ -196,7 +196,7 @@ def test_waiting_ends_with_the_config_or_with_an_error(tmp_path: Path) -> None:
         wait_for(run, seconds=0.1)
     thread = threading.Thread(target=write_late)
     thread.start()
-    assert wait_for(run, seconds=30) is run
+    assert wait_for(run, seconds=30.0) is run
     thread.join()
     assert os.listdir(tmp_path) == ["config.yaml"]
 

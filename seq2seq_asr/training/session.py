@@ -115,11 +115,11 @@ def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequenc
         UsageError: There are not the devices asked for.
     """
     config = session.trainer
-    outside = devices_started_outside()
+    started, outside = processes_started_outside(), devices_started_outside()
     trainer = pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices or outside or (1 if config.accelerator == "cpu" else "auto"),
-        num_nodes=max(config.num_nodes, processes_started_outside() // (outside or 1)),
+        num_nodes=config.num_nodes if config.devices else max(config.num_nodes, started // (outside or 1)),
         precision=precision(config),
         max_epochs=config.epochs,
         check_val_every_n_epoch=config.validate_every,
@@ -134,7 +134,6 @@ def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequenc
         deterministic=config.deterministic,
         default_root_dir=session.run.path,
     )
-    started = processes_started_outside()
     if started > 1 and trainer.world_size != started:
         raise UsageError(f"trainer.devices: {started} processes were started, but {trainer.world_size} are to train")
     return trainer

@@ -103,7 +103,7 @@ def test_audio_too_short_for_a_frame_is_named(spoken):
 @pytest.mark.parametrize("corpus", ["spoken", "computed"])
 def test_randomness_depends_on_seed_epoch_and_id_alone(corpus, request, tokenizer):
     utterances = request.getfixturevalue(corpus)
-    speed = SpeedPerturbConfig(factors=tuple(np.linspace(0.8, 1.25, 10).tolist()))
+    speed = SpeedPerturbConfig(factors=tuple(np.linspace(0.8, 1.25, 10).tolist()), probability=1.0)
 
     def lengths(given: list[Utterance], seed: int, epoch: int, memory_mb: float = 0.0) -> dict[str, int]:
         dataset = SpeechDataset(given, tokenizer, InputReader(RATE, memory_mb=memory_mb), speed=speed, seed=seed)
@@ -128,7 +128,7 @@ def test_without_augmentation_an_example_is_the_utterance(spoken, tokenizer):
 
 def test_no_speed_makes_an_utterance_too_short_for_the_model(spoken, tokenizer):
     smallest = RATE // 10 - 10
-    reader, speed = InputReader(RATE, smallest=smallest), SpeedPerturbConfig(factors=(2.0,))
+    reader, speed = InputReader(RATE, smallest=smallest), SpeedPerturbConfig(factors=(2.0,), probability=1.0)
     examples = SpeechDataset(spoken, tokenizer, reader, speed=speed)
     assert len(examples[Item(0, 0)].inputs) == RATE // 10
     assert len(examples[Item(1, 0)].inputs) == RATE // 10

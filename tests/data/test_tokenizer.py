@@ -25,7 +25,7 @@ TEXTS = [
 LETTERS = "".join(sorted(set("".join(TEXTS))))
 KINDS: tuple[Literal["unigram", "bpe", "char"], ...] = ("unigram", "bpe", "char")
 TOKENIZERS = {
-    (kind, fallback): Tokenizer.train(TEXTS, TokenizerConfig(kind=kind, byte_fallback=fallback))
+    (kind, fallback): Tokenizer.train(TEXTS, TokenizerConfig(kind=kind, byte_fallback=fallback, vocabulary_size=500))
     for kind in KINDS
     for fallback in (False, True)
 }

@@ -79,7 +79,9 @@ def toy_session(tones: list[Utterance], tmp_path: Path) -> Callable[..., Session
                 speed=SpeedPerturbConfig(probability=speed),
             ),
             optimizer=OptimizerConfig(lr=lr),
-            trainer=TrainerConfig(epochs=epochs, accelerator="cpu", devices=1, progress=False, **trainer),
+            trainer=TrainerConfig(
+                epochs=epochs, accelerator="cpu", devices=1, progress=False, **{"validate_every": 1, **trainer}
+            ),
             logging=LoggingConfig(wandb="off", examples=0),
             seed=3,
         )

@@ -29,7 +29,13 @@ SETTINGS: dict[str, Any] = {
         "attention": {"size": 16, "filters": 2, "width": 5},
         "decoder": {"units": 32, "embedding": 8, "dropout": 0.0},
     },
-    "trainer": {"epochs": EPOCHS, "accelerator": "cpu", "precision": "32-true", "save_minutes": 0.0},
+    "trainer": {
+        "epochs": EPOCHS,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "save_minutes": 0.0,
+        "validate_every": 1,
+    },
     "logging": {"examples": 2, "every": 1},
 }
 # Trains as fit does, and notes the utterances and the gradient of every step of each rank.
@@ -65,7 +71,8 @@ class Watch(Callback):
 
     def on_train_end(self, trainer, module):
         name = f"{trainer.default_root_dir}/seen-{trainer.world_size}-{trainer.global_rank}"
-        open(name + ".json", "w").write(json.dumps(self.steps))
+        with open(name + ".json", "w") as file:
+            json.dump(self.steps, file)
         torch.save(self.gradients, name + ".pt")
 
 

@@ -46,7 +46,10 @@ def test_rate_rises_in_the_warm_up_and_never_after_it(schedule, warmup):
 
 
 def test_cosine_hold_and_constant_end_where_they_should():
-    used = {schedule: rates(OptimizerConfig(lr=1.0, schedule=schedule, hold=0.4), 1000) for schedule in SCHEDULES}
+    used = {
+        schedule: rates(OptimizerConfig(lr=1.0, schedule=schedule, warmup=0.1, hold=0.4), 1000)
+        for schedule in SCHEDULES
+    }
     assert set(used["constant"][100:]) == {1.0}
     assert used["cosine"][550] == pytest.approx(0.5) and used["cosine"][-1] < 1e-4
     assert set(used["hold-decay"][100:501]) == {1.0}
@@ -103,7 +106,7 @@ def test_clipping_bounds_the_whole_gradient_and_tells_its_norm(limit):
         {"warmup": -0.1},
         {"warmup": 1.0},
         {"hold": -0.1},
-        {"hold": 0.9, "schedule": "hold-decay"},
+        {"hold": 0.9, "warmup": 0.1, "schedule": "hold-decay"},
         {"sampling": 1.1},
         {"sampling_start": 1.0},
     ],
