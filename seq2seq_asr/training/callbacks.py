@@ -86,8 +86,9 @@ class StopOnSignal(Callback):
         self.watch.graceful = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Stop after a complete step."""
-        self._stop(trainer, save=steps_left(trainer) > 0)
+        """Stop after a complete step; where the epoch ends with it and without a validation, its end is next."""
+        if steps_left(trainer) > 0 or validates(trainer):
+            self._stop(trainer, save=steps_left(trainer) > 0)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Stop within validation."""

@@ -152,7 +152,7 @@ class Recognition(pl.LightningModule):
             totals = totals.to(self.device)
             torch.distributed.all_reduce(totals)
         self.validated = validation_rates(dict(zip(VALIDATION_SUMS, totals.tolist(), strict=True)))
-        self.log_dict(self.validated, sync_dist=False, rank_zero_only=False)
+        self.log_dict(self.validated, sync_dist=True)  # equal on all ranks: synchronised only to please Lightning
 
 
 def forward(model: Callable[..., Losses], batch: Batch, sampling: float = 0.0) -> Losses:

@@ -205,7 +205,8 @@ def validation_subset(dev: Sequence[Utterance], count: int) -> list[Utterance]:
 
 def quieten_lightning() -> None:
     """Lightning's hints that do not apply here: workers are our choice, and the loader does resume."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",
         ".*your dataloader is not resumable.*",

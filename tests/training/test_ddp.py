@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,23 +102,31 @@ def folder(tones: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def launch(folder: Path, *command: str, **environment: str) -> subprocess.Popen:
-    package = str(Path(__file__).parents[2])
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        os.environ.pop(name, None)
-    return subprocess.Popen(
+@contextmanager
+def launched(folder: Path, *command: str) -> Iterator[subprocess.Popen]:
+    """A process that does not outlive the test."""
+    strange = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "STOP_AFTER")
+    environment = {name: value for name, value in os.environ.items() if name not in strange}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": package, "OMP_NUM_THREADS": "1", **environment},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def finish(process: subprocess.Popen) -> str:
-    _, told = process.communicate(timeout=110)
-    assert process.returncode == 0, told
+def finish(folder: Path, *command: str) -> str:
+    """Run to the end; what was told on stderr."""
+    with launched(folder, *command) as process:
+        _, told = process.communicate()
+        assert process.returncode == 0, told
     return told
 
 
@@ -166,7 +175,7 @@ def one(folder: Path) -> Iterator[Path]:
 
 
 def test_two_processes_train_as_one(folder: Path, one: Path, tones: list[Utterance]) -> None:
-    told = finish(launch(folder, "driver.py", "--config", "toy.yaml", "--name", "two", "--trainer.devices", "2"))
+    told = finish(folder, "driver.py", "--config", "toy.yaml", "--name", "two", "--trainer.devices", "2")
     two = folder / "checkpoints" / "two"
     batches = together(seen(two, 2))
     assert batches == together(seen(one, 1))
@@ -182,7 +191,7 @@ def test_two_processes_train_as_one(folder: Path, one: Path, tones: list[Utteran
     assert [path.name for path in two.parent.glob("two*")] == ["two"]
     assert len(list(two.glob("wandb/offline-run-*"))) == 1
     assert told.count("epoch 1/2") == 1 and told.count("parameters") == 1
-    assert "find_unused_parameters" not in told and "Warning" not in told
+    assert all(line.startswith(("run ", "train ", "epoch ")) for line in told.splitlines()), told
 
 
 def assert_same_figures(run: Path, expected: Path) -> None:
@@ -205,18 +214,17 @@ def test_one_process_is_resumed_as_two_in_the_middle_of_an_epoch(
     begun = together(seen(half, 1))
     # The watch stops before the step is saved: the save is one step old, and that step comes again.
     saved = read_checkpoint(half / "last.ckpt")["Feeding"]["consumed"]
-    monkeypatch.delenv("STOP_AFTER")
-    finish(launch(folder, "driver.py", "--resume", "--name", "half", "--trainer.devices", "2"))
+    finish(folder, "driver.py", "--resume", "--name", "half", "--trainer.devices", "2")
     assert begun[:saved] + together(seen(half, 2)) == together(seen(one, 1))
     assert_same_figures(half, one)
 
 
 def test_sigterm_of_the_main_process_stops_and_saves_both(folder: Path) -> None:
     flags = "--config toy.yaml --name term --trainer.devices 2 --trainer.epochs 2000 --logging.wandb off".split()
-    process = launch(folder, "-m", "seq2seq_asr.fit", *flags)
-    told = wait_for_line(process, "epoch 1/2000")
-    process.send_signal(signal.SIGTERM)
-    _, rest = process.communicate(timeout=60)
+    with launched(folder, "-m", "seq2seq_asr.fit", *flags) as process:
+        told = wait_for_line(process, "epoch 1/2000")
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate()
     assert process.returncode == 143, told + rest
     assert rest.count("SIGTERM: finishing the step") == 1
     assert rest.splitlines()[-1].startswith("stopped after step ")
@@ -227,7 +235,7 @@ def test_sigterm_of_the_main_process_stops_and_saves_both(folder: Path) -> None:
 def test_torchrun(folder: Path, one: Path) -> None:
     flags = "--config toy.yaml --name torchrun --logging.wandb off".split()
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seq2seq_asr.fit"]
-    told = finish(launch(folder, *launcher, *flags))
+    told = finish(folder, *launcher, *flags)
     assert told.count("epoch 1/2") == 1
     assert_same_figures(folder / "checkpoints" / "torchrun", one)
 

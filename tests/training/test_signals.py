@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import Interrupted, Terminated
 from seq2seq_asr.training import metrics, signals
+from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.session import Session, train
 
 Build = Callable[..., Session]
@@ -92,6 +93,14 @@ def test_the_step_under_way_is_finished_and_no_other_begun(toy_session: Build) -
     with pytest.raises(Interrupted, match="after step 3;"):
         train(toy_session(), extra_callbacks=[send])
     assert send.steps == 3
+
+
+def test_an_epoch_without_validation_is_saved_when_it_is_done(toy_session: Build, whole: Any) -> None:
+    *_, steps = whole
+    session = toy_session(epochs=EPOCHS, validate_every=EPOCHS)
+    with pytest.raises(Interrupted, match=f"after step {steps};"):
+        train(session, extra_callbacks=[Send("on_train_batch_start", steps)])
+    assert read_checkpoint(session.run.last)["global_step"] == steps
 
 
 def test_a_session_for_every_single_step(toy_session: Build, whole: Any) -> None:
