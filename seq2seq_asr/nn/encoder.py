@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.convolution import ConvolutionalFrontEnd
 from seq2seq_asr.nn.dropout import Dropout
-from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.nn.masks import ceil_division, valid_mask
 from seq2seq_asr.nn.recurrent import BidirectionalLayer, Cell
 
 
@@ -23,6 +24,8 @@ class EncoderConfig:
     """Hidden units a direction in every layer."""
     reductions: tuple[int, ...] = (2, 2, 2)
     """One number a layer: how many neighbouring frames are joined before it (1 keeps the rate)."""
+    convolutions: tuple[int, ...] = ()
+    """Channels of 3 x 3 convolutions before the layers, each of which halves time and frequency; none by default."""
     dropout: float = 0.1
     """Dropout after every layer."""
     layer_norm: bool = True
@@ -31,6 +34,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if not self.reductions or min(self.reductions) < 1:
             raise UsageError("encoder.reductions: needs at least one layer, every number 1 or more")
+        if min(self.convolutions, default=1) < 1:
+            raise UsageError("encoder.convolutions: every number of channels must be 1 or more")
         if self.units < 1:
             raise UsageError("encoder.units: must be 1 or more")
         if not 0 <= self.dropout < 1:
@@ -39,7 +44,7 @@ class EncoderConfig:
     @property
     def reduction(self) -> int:
         """Feature frames an encoded frame."""
-        return prod(self.reductions)
+        return 2 ** len(self.convolutions) * prod(self.reductions)
 
 
 class Encoder(nn.Module):
@@ -49,7 +54,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.size = 2 * config.units
-        sizes = [input_size] + [self.size] * (len(config.reductions) - 1)
+        self.front = ConvolutionalFrontEnd(config.convolutions, input_size) if config.convolutions else None
+        sizes = [self.front.size if self.front else input_size] + [self.size] * (len(config.reductions) - 1)
         joined = [size * factor for size, factor in zip(sizes, config.reductions, strict=True)]
         self.layers = nn.ModuleList(BidirectionalLayer(config.cell, size, config.units) for size in joined)
         self.norms = nn.ModuleList(nn.LayerNorm(self.size) if config.layer_norm else nn.Identity() for _ in joined)
@@ -67,7 +73,7 @@ class Encoder(nn.Module):
         Returns:
             Hidden states and their lengths; an utterance's states do not depend on its batch mates.
         """
-        states = features
+        states, lengths = self.front(features, lengths) if self.front else (features, lengths)
         for factor, layer, norm in zip(self.config.reductions, self.layers, self.norms, strict=True):
             states, lengths = join_frames(states, lengths, factor)
             states = self.dropout(norm(layer(states, lengths)))
@@ -77,7 +83,7 @@ class Encoder(nn.Module):
 
     def encoded_lengths(self, lengths: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
         """Hidden states that feature sequences of these lengths become."""
-        for factor in self.config.reductions:
+        for factor in (*[2] * len(self.config.convolutions), *self.config.reductions):
             lengths = ceil_division(lengths, factor)
         return lengths
 
@@ -91,8 +97,3 @@ def join_frames(
     frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % factor))
     batch, time, size = frames.shape
     return frames.reshape(batch, time // factor, size * factor), ceil_division(lengths, factor)
-
-
-def ceil_division(lengths: Int[Tensor, " B"], factor: int) -> Int[Tensor, " B"]:
-    """Lengths divided by ``factor``, rounded up."""
-    return (lengths + factor - 1) // factor

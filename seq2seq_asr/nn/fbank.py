@@ -89,9 +89,9 @@ class Fbank(nn.Module):
         frames = frames - frames.mean(2, keepdim=True)
         # The window is zero at a frame's first sample, the one that has no predecessor to subtract, so that sample is
         # left out; the shift by one sample does not change the power.
-        windowed = (frames[:, :, 1:] - PREEMPHASIS * frames[:, :, :-1]).mul_(self.window[1:])
-        spectrum = torch.view_as_real(torch.fft.rfft(windowed, n=self.fft_size))
-        return spectrum.square().sum(3)
+        windowed = torch.sub(frames[:, :, 1:], frames[:, :, :-1], alpha=PREEMPHASIS).mul_(self.window[1:])
+        spectrum = torch.fft.rfft(windowed, n=self.fft_size)
+        return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
 
 
 def povey_window(size: int) -> Float[Tensor, " size"]:

@@ -54,3 +54,8 @@ class _SelfInverse(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> Any:
         (rows,) = ctx.saved_tensors
         return _SelfInverse.apply(outputs[0], rows), None
+
+
+def ceil_division(lengths: Int[Tensor, " B"], factor: int) -> Int[Tensor, " B"]:
+    """Lengths divided by ``factor``, rounded up."""
+    return (lengths + factor - 1) // factor

@@ -32,18 +32,17 @@ def unroll(
     """
     from_token, from_context = cell.weight_ih.split([embedded.shape[-1], memory.encoded.shape[-1]], dim=1)
     gates = F.linear(embedded, from_token, cell.bias_ih).transpose(0, 1)
+    # tanh(x) = 2 sigmoid(2x) - 1: the twos are put into the weights, and the one falls out of the softmax.
     given = _Given(
         gates,
         memory.encoded,
-        memory.keys,
+        2 * memory.keys,
         from_context,
-        cell.weight_hh,
-        cell.bias_hh,
-        attention.query.weight,
-        attention.query.bias,
+        torch.cat([2 * attention.query.weight, cell.weight_hh]),
+        torch.cat([2 * attention.query.bias, cell.bias_hh]),
         attention.filters.weight,
-        attention.location.weight,
-        attention.score.weight[0],
+        2 * attention.location.weight,
+        2 * attention.score.weight[0],
     )
     outside = ~valid_mask(memory.lengths, memory.encoded.shape[1])
     kind, autocast = embedded.device.type, torch.is_autocast_enabled(embedded.device.type)
@@ -61,10 +60,9 @@ class _Given(NamedTuple):
     encoded: Float[Tensor, "B S E"]
     keys: Float[Tensor, "B S A"]
     context: Float[Tensor, "D3 E"]
-    hidden: Float[Tensor, "D3 D"]
-    hidden_bias: Float[Tensor, " D3"]
-    query: Float[Tensor, "A D"]
-    query_bias: Float[Tensor, " A"]
+    state: Float[Tensor, "AD3 D"]
+    """What the hidden state gives to the query, and to the gates of the next step."""
+    state_bias: Float[Tensor, " AD3"]
     filters: Float[Tensor, "C 1 W"]
     location: Float[Tensor, "A C"]
     score: Float[Tensor, " A"]
@@ -76,10 +74,9 @@ class _Kept(NamedTuple):
     hidden: Float[Tensor, "U1 B D"]
     context: Float[Tensor, "U1 B E"]
     alignment: Float[Tensor, "U1 B S"]
-    """These three begin with the state before the first step."""
+    from_state: Float[Tensor, "U1 B AD3"]
+    """What the hidden state has given; these four begin with the state before the first step."""
     gates: Float[Tensor, "U B D3"]
-    unreset: Float[Tensor, "U B D"]
-    """What the hidden state gives to the new gate before it is reset."""
     located: Float[Tensor, "U B C S"]
     compared: Float[Tensor, "U B S A"]
 
@@ -90,8 +87,10 @@ class _Unroll(torch.autograd.Function):
         given = _Given(*inputs)
         kept = _empty(given)
         kept.alignment[0] = first
+        kept.from_state[0] = given.state_bias
         for step in range(len(given.gates)):
             _gru(given, kept, step)
+            torch.addmm(given.state_bias, kept.hidden[step + 1], given.state.t(), out=kept.from_state[step + 1])
             _attend(given, kept, step, outside)
         ctx.save_for_backward(*given, *kept)
         return tuple(states[1:].clone() for states in kept[:3])
@@ -107,14 +106,14 @@ class _Unroll(torch.autograd.Function):
 def _empty(given: _Given) -> _Kept:
     """Room for every step; the state before the first is zero."""
     (steps, batch, _), new = given.gates.shape, given.gates.new_empty
-    units, size, frames = given.hidden.shape[1], given.encoded.shape[2], given.encoded.shape[1]
+    units, size, frames = given.state.shape[1], given.encoded.shape[2], given.encoded.shape[1]
     zeros = given.gates.new_zeros
     return _Kept(
         zeros(steps + 1, batch, units),
         zeros(steps + 1, batch, size),
         zeros(steps + 1, batch, frames),
+        from_state=new(steps + 1, batch, len(given.state)),
         gates=new(steps, batch, 3 * units),
-        unreset=new(steps, batch, units),
         located=new(steps, batch, len(given.filters), frames),
         compared=new(steps, *given.keys.shape),
     )
@@ -122,34 +121,33 @@ def _empty(given: _Given) -> _Kept:
 
 def _gru(given: _Given, kept: _Kept, step: int) -> None:
     """One step of ``nn.GRUCell``."""
-    units = given.hidden.shape[1]
+    units = given.state.shape[1]
     from_input = torch.addmm(given.gates[step], kept.context[step], given.context.t())
-    from_hidden = torch.addmm(given.hidden_bias, kept.hidden[step], given.hidden.t())
+    from_hidden = kept.from_state[step, :, -3 * units :]
     reset, update, new = kept.gates[step].chunk(3, dim=1)
     torch.sigmoid(from_input[:, : 2 * units] + from_hidden[:, : 2 * units], out=kept.gates[step, :, : 2 * units])
-    kept.unreset[step] = from_hidden[:, 2 * units :]
-    new.copy_(tanh(torch.addcmul(from_input[:, 2 * units :], reset, kept.unreset[step])))
-    kept.hidden[step + 1] = torch.lerp(new, kept.hidden[step], update)
+    new.copy_(tanh(torch.addcmul(from_input[:, 2 * units :], reset, from_hidden[:, 2 * units :])))
+    torch.lerp(new, kept.hidden[step], update, out=kept.hidden[step + 1])
 
 
 def _attend(given: _Given, kept: _Kept, step: int, outside: Bool[Tensor, "B S"]) -> None:
     """One step of `LocationAttention`."""
-    query = F.linear(kept.hidden[step + 1], given.query, given.query_bias).unsqueeze(1)
+    query = kept.from_state[step + 1, :, : given.keys.shape[2]]
     previous = kept.alignment[step].unsqueeze(1)
     kept.located[step] = F.conv1d(previous, given.filters, padding=given.filters.shape[2] // 2)
-    location = F.linear(kept.located[step].transpose(1, 2), given.location)
-    kept.compared[step] = tanh(location.add_(given.keys).add_(query))
+    located = kept.located[step].transpose(1, 2).flatten(0, 1)
+    argument = torch.addmm(given.keys.flatten(0, 1), located, given.location.t()).view_as(given.keys)
+    torch.sigmoid(argument.add_(query.unsqueeze(1)), out=kept.compared[step])
     energies = (kept.compared[step] @ given.score).masked_fill_(outside, -torch.inf)
-    kept.alignment[step + 1] = energies.softmax(dim=-1)
-    kept.context[step + 1] = torch.bmm(kept.alignment[step + 1].unsqueeze(1), given.encoded).squeeze(1)
+    torch.softmax(energies, dim=-1, out=kept.alignment[step + 1])
+    torch.bmm(kept.alignment[step + 1].unsqueeze(1), given.encoded, out=kept.context[step + 1].unsqueeze(1))
 
 
 class _Errors(NamedTuple):
     """Gradients of the loss by what every step computed: enough to get those of the weights."""
 
     from_input: Float[Tensor, "U B D3"]
-    from_hidden: Float[Tensor, "U B D3"]
-    query: Float[Tensor, "U B A"]
+    from_state: Float[Tensor, "U1 B AD3"]
     context: Float[Tensor, "U B E"]
     energies: Float[Tensor, "U B S"]
     located: Float[Tensor, "U B C S"]
@@ -164,9 +162,9 @@ def _backward(given: _Given, kept: _Kept, hidden: Tensor, context: Tensor, align
     # What a step's results get from the steps after it.
     to_hidden, to_context, to_alignment = (torch.zeros_like(output[0]) for output in (hidden, context, alignment))
     for step in reversed(range(len(kept.gates))):
-        errors.context[step] = context[step] + to_context
+        torch.add(context[step], to_context, out=errors.context[step])
         to_alignment = _attend_back(given, kept, errors, step, alignment[step] + to_alignment)
-        to_hidden = torch.addmm(hidden[step] + to_hidden, errors.query[step], given.query)
+        to_hidden = torch.addmm(hidden[step] + to_hidden, errors.from_state[step + 1], given.state)
         to_hidden = _gru_back(given, kept, errors, step, to_hidden)
         to_context = errors.from_input[step] @ given.context
     return _to_given(given, kept, errors)
@@ -174,11 +172,10 @@ def _backward(given: _Given, kept: _Kept, hidden: Tensor, context: Tensor, align
 
 def _no_errors(given: _Given, kept: _Kept, context: Tensor, alignment: Tensor) -> _Errors:
     """Room for every step, zero where steps are summed."""
-    like, (channels, size) = torch.empty_like, given.location.t().shape
+    like, (size, channels) = torch.empty_like, given.location.shape
     return _Errors(
         from_input=like(kept.gates),
-        from_hidden=like(kept.gates),
-        query=context.new_empty(*context.shape[:2], size),
+        from_state=torch.zeros_like(kept.from_state),
         context=like(context),
         energies=like(alignment),
         located=like(kept.located),
@@ -193,8 +190,8 @@ def _attend_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_alig
     to_alignment = to_alignment + torch.bmm(errors.context[step].unsqueeze(1), given.encoded.transpose(1, 2)).squeeze(1)
     errors.energies[step] = alignment * (to_alignment - (alignment * to_alignment).sum(-1, keepdim=True))
     to_compared = errors.energies[step].unsqueeze(-1) * given.score
-    inner = torch.addcmul(to_compared, to_compared * compared, compared, value=-1)  # (B, S, A), by the tanh's argument
-    errors.query[step] = inner.sum(dim=1)
+    inner = torch.ops.aten.sigmoid_backward(to_compared, compared)  # (B, S, A), by the sigmoid's argument
+    torch.sum(inner, dim=1, out=errors.from_state[step + 1, :, : inner.shape[2]])
     errors.keys.add_(inner)
     errors.location.baddbmm_(kept.located[step], inner)
     errors.located[step] = torch.bmm(given.location.t().expand(len(inner), -1, -1), inner.transpose(1, 2))
@@ -202,16 +199,18 @@ def _attend_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_alig
 
 
 def _gru_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_hidden: Tensor) -> Tensor:
-    """Through `_gru`: the gradient by the hidden state of the step before, without what goes by the context."""
+    """Through `_gru`: the gradient by the hidden state of the step before, as far as it went past the gates."""
+    units = given.state.shape[1]
     reset, update, new = kept.gates[step].chunk(3, dim=1)
     to_reset, to_update, to_new = errors.from_input[step].chunk(3, dim=1)
     kept_share = to_hidden * update
     to_new.copy_((to_hidden - kept_share) * (1 - new * new))
     to_update.copy_(kept_share * (1 - update) * (kept.hidden[step] - new))
-    to_reset.copy_(to_new * kept.unreset[step] * reset * (1 - reset))
-    errors.from_hidden[step] = errors.from_input[step]
-    errors.from_hidden[step].chunk(3, dim=1)[2].mul_(reset)
-    return torch.addmm(kept_share, errors.from_hidden[step], given.hidden)
+    to_reset.copy_(to_new * kept.from_state[step, :, -units:] * reset * (1 - reset))
+    from_hidden = errors.from_state[step, :, -3 * units :]
+    from_hidden.copy_(errors.from_input[step])
+    from_hidden[:, 2 * units :].mul_(reset)
+    return kept_share
 
 
 def _to_given(given: _Given, kept: _Kept, errors: _Errors) -> _Given:
@@ -222,10 +221,8 @@ def _to_given(given: _Given, kept: _Kept, errors: _Errors) -> _Given:
         encoded=torch.bmm(kept.alignment[1:].permute(1, 2, 0), errors.context.transpose(0, 1)),
         keys=errors.keys,
         context=_outer(errors.from_input, kept.context[:-1]),
-        hidden=_outer(errors.from_hidden, kept.hidden[:-1]),
-        hidden_bias=errors.from_hidden.sum(dim=(0, 1)),
-        query=_outer(errors.query, kept.hidden[1:]),
-        query_bias=errors.query.sum(dim=(0, 1)),
+        state=_outer(errors.from_state, kept.hidden),
+        state_bias=errors.from_state.sum(dim=(0, 1)),
         filters=conv1d_weight(
             previous, given.filters.shape, errors.located.flatten(0, 1), padding=given.filters.shape[2] // 2
         ),

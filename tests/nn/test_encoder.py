@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.encoder import Encoder, EncoderConfig, ceil_division, join_frames
+from seq2seq_asr.nn.encoder import Encoder, EncoderConfig, join_frames
+from seq2seq_asr.nn.masks import ceil_division
 
 LENGTHS = torch.tensor([13, 5, 1, 8])
 
@@ -74,7 +75,7 @@ def test_encoder_equals_packed_layers_with_the_same_weights(cell, layer_norm):
 
 
 @pytest.mark.parametrize("reductions", [(2, 2, 2), (1,), (3, 2)])
-@pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"layer_norm": True}])
+@pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"layer_norm": True}, {"convolutions": (2, 3)}])
 def test_states_are_the_same_alone_and_in_any_batch(settings, reductions):
     encoder = build(reductions=reductions, **settings)
     features = padded(LENGTHS, extra=3)
@@ -87,8 +88,9 @@ def test_states_are_the_same_alone_and_in_any_batch(settings, reductions):
         assert (states[b, kept:] == 0).all()
 
 
-def test_gradients_stay_within_the_utterance_and_reach_every_parameter():
-    encoder = build(layer_norm=True).train()
+@pytest.mark.parametrize("settings", [{}, {"convolutions": (3,), "reductions": (2, 1)}])
+def test_gradients_stay_within_the_utterance_and_reach_every_parameter(settings):
+    encoder = build(layer_norm=True, **settings).train()
     features = padded(LENGTHS, extra=2).requires_grad_()
     states, _ = encoder(features, LENGTHS)
     (own,) = torch.autograd.grad(states[1].square().sum(), features, retain_graph=True)
@@ -112,6 +114,7 @@ def test_dropout_works_while_training_alone():
     [
         ("reductions", {"reductions": ()}),
         ("reductions", {"reductions": (2, 0)}),
+        ("convolutions", {"convolutions": (4, 0)}),
         ("units", {"units": 0}),
         ("dropout", {"dropout": 1.0}),
         ("dropout", {"dropout": -0.1}),
@@ -122,9 +125,9 @@ def test_impossible_settings_are_named(field, settings):
         EncoderConfig(**settings)
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-def test_reduction_is_how_many_frames_one_state_spans(reductions):
-    config = EncoderConfig(units=1, reductions=tuple(reductions))
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 2))
+def test_reduction_is_how_many_frames_one_state_spans(reductions, convolutions):
+    config = EncoderConfig(units=1, reductions=tuple(reductions), convolutions=(1,) * convolutions)
     encoder = Encoder(config, 1)
     whole = torch.tensor([7 * config.reduction, 7 * config.reduction + 1])
     assert encoder.encoded_lengths(whole).tolist() == [7, 8]

@@ -1,0 +1,49 @@
+"""Convolutional front end: strided 3 × 3 convolutions over time and frequency, before the recurrence.
+
+After the VGG-like front end of Hori et al. 2017 ("Advances in joint CTC-attention based end-to-end speech
+recognition with a deep CNN encoder and RNN-LM", section 3.2), with strides in place of pooling: four times less work.
+What a speaker's vocal tract shifts along the frequency axis moves through a convolution unchanged, which helps with
+voices that training has not heard.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seq2seq_asr.nn.masks import ceil_division, valid_mask
+
+
+class ConvolutionalFrontEnd(nn.Module):
+    """Feature frames to fewer, wider frames; every layer halves time and frequency, rounding up.
+
+    Args:
+        channels: Output channels of each layer.
+        bins: Features a frame, taken as neighbours in frequency.
+    """
+
+    def __init__(self, channels: tuple[int, ...], bins: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1)
+            for before, after in zip((1, *channels), channels, strict=False)
+        )
+        self.size = channels[-1] * -(-bins // 2 ** len(channels))
+
+    def forward(
+        self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B T2 F2"], Int[Tensor, " B"]]:
+        """Convolve a padded batch.
+
+        Args:
+            features: Frames, zero past each utterance's length.
+            lengths: Frames of each utterance.
+
+        Returns:
+            Frames of channels × bins, zero past the lengths, which come second.
+        """
+        maps = features.unsqueeze(1)
+        for convolution in self.convolutions:
+            lengths = ceil_division(lengths, 2)
+            maps = torch.relu(convolution(maps))
+            maps = maps * valid_mask(lengths, maps.shape[2])[:, None, :, None]  # the bias would leak from the padding
+        return maps.transpose(1, 2).flatten(2), lengths

@@ -1,0 +1,35 @@
+import torch
+
+from seq2seq_asr.nn.convolution import ConvolutionalFrontEnd
+
+LENGTHS = torch.tensor([9, 4, 1])
+
+
+def written_out(front: ConvolutionalFrontEnd, features: torch.Tensor) -> torch.Tensor:
+    """Every output value as a sum over its own 3 x 3 neighbourhood; ``(T, F)`` to ``(T2, F2)``."""
+    maps = features[None]
+    for convolution in front.convolutions:
+        _, time, bins = maps.shape
+        out = torch.zeros(len(convolution.weight), -(-time // 2), -(-bins // 2), dtype=maps.dtype)
+        for channel, t, f in torch.cartesian_prod(*(torch.arange(size) for size in out.shape)).tolist():
+            value = convolution.bias[channel]
+            for dt, df in torch.cartesian_prod(torch.arange(3), torch.arange(3)).tolist():
+                row, column = 2 * t + dt - 1, 2 * f + df - 1
+                if 0 <= row < time and 0 <= column < bins:
+                    value = value + maps[:, row, column] @ convolution.weight[channel, :, dt, df]
+            out[channel, t, f] = value.clamp(min=0)
+        maps = out
+    return maps.transpose(0, 1).flatten(1)
+
+
+def test_equals_its_written_out_sum_for_each_utterance_in_a_batch():
+    front = ConvolutionalFrontEnd((2, 3), 5).double()
+    features = torch.randn(3, 11, 5, dtype=torch.float64)
+    for row, length in zip(features, LENGTHS.tolist(), strict=True):
+        row[length:] = 0
+    frames, lengths = front(features, LENGTHS)
+    assert lengths.tolist() == [3, 1, 1]
+    assert frames.shape == (3, 3, front.size)
+    for b, (length, kept) in enumerate(zip(LENGTHS.tolist(), lengths.tolist(), strict=True)):
+        torch.testing.assert_close(frames[b, :kept], written_out(front, features[b, :length]))
+        assert (frames[b, kept:] == 0).all()
