@@ -46,7 +46,8 @@ def plan_epoch(durations: np.ndarray, config: BatchingConfig, seed: int, epoch: 
     """Global batches of one epoch.
 
     Utterances are shuffled within buckets of similar duration; what does not fill a batch moves up to the next
-    bucket, so every epoch has the same number of batches and none exceeds the limit.
+    bucket, so every epoch has the same number of batches and none exceeds the limit. A first epoch that is to be
+    shortest-first is sorted in place of shuffled.
 
     Args:
         durations: Seconds of each utterance.
@@ -63,17 +64,17 @@ def plan_epoch(durations: np.ndarray, config: BatchingConfig, seed: int, epoch: 
     edges = np.flatnonzero(np.diff(buckets[order])) + 1
     batches: list[np.ndarray] = []
     left = np.empty(0, dtype=np.int64)
+    in_order = config.shortest_first and epoch == 0
     for members in np.split(order, edges):
-        pool = random.permutation(np.concatenate([left, members]))
+        pool = np.concatenate([left, members])
+        pool = pool[np.argsort(durations[pool], kind="stable")] if in_order else random.permutation(pool)
         size = batch_size(float(durations[members].max()), config)
         full = len(pool) // size * size
         batches.extend(pool[:full].reshape(-1, size))
         left = pool[full:]
     if len(left):
         batches.append(left)
-    if config.shortest_first and epoch == 0:
-        return batches
-    return [batches[place] for place in random.permutation(len(batches))]
+    return batches if in_order else [batches[place] for place in random.permutation(len(batches))]
 
 
 def batch_size(longest: float, config: BatchingConfig) -> int:
