@@ -1,7 +1,7 @@
-"""Attention decoder: stacked GRU with input feeding, one token a step, state passed as a value."""
+"""Attention decoder: stacked recurrence with input feeding, one token a step, state passed as a value."""
 
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, LocationAttention, Memory, build_attention
+from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, build_cell, state_size
 from seq2seq_asr.nn.dropout import Dropout
 from seq2seq_asr.nn.unroll import unroll
 from seq2seq_asr.vocabulary import SOS
@@ -16,12 +17,16 @@ from seq2seq_asr.vocabulary import SOS
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """The speller: GRU layers over the last token and the attended context."""
+    """The speller: recurrent layers over the last token and the attended context."""
 
+    cell: CellKind = "gru"
+    """Recurrent cell."""
+    peephole: PeepholeConfig = field(default_factory=PeepholeConfig)
+    """What the gates of a peephole LSTM see."""
     units: int = 256
     """Hidden units of every layer."""
     layers: int = 1
-    """Number of stacked GRU layers; the top one asks the attention."""
+    """Number of stacked layers; the top one asks the attention."""
     embedding: int = 128
     """Size of the token embedding."""
     dropout: float = 0.1
@@ -37,7 +42,8 @@ class DecoderConfig:
 class DecoderState(NamedTuple):
     """Everything a hypothesis owns between two steps."""
 
-    hidden: Float[Tensor, "B L D"]
+    hidden: Float[Tensor, "B L K"]
+    """What every layer's cell carries; its output comes first."""
     context: Float[Tensor, "B E"]
     alignment: Float[Tensor, "B S"]
 
@@ -59,7 +65,7 @@ class Decoder(nn.Module):
         self.vocabulary = vocabulary
         self.embedding = nn.Embedding(vocabulary, config.embedding)
         sizes = [config.embedding + encoder_size] + [config.units] * (config.layers - 1)
-        self.cells = nn.ModuleList(nn.GRUCell(size, config.units) for size in sizes)
+        self.cells = nn.ModuleList(build_cell(config.cell, size, config.units, config.peephole) for size in sizes)
         self.attention = build_attention(attention, encoder_size, config.units)
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.units + encoder_size, vocabulary)
@@ -72,7 +78,7 @@ class Decoder(nn.Module):
         """The state before the first token."""
         batch, _, size = memory.encoded.shape
         return DecoderState(
-            hidden=memory.encoded.new_zeros(batch, self.config.layers, self.config.units),
+            hidden=memory.encoded.new_zeros(batch, self.config.layers, state_size(self.config.cell, self.config.units)),
             context=memory.encoded.new_zeros(batch, size),
             alignment=self.attention.start(memory),
         )
@@ -93,7 +99,11 @@ class Decoder(nn.Module):
             Unnormalised scores of the next token, and the state after ``token``.
         """
         state = self.advance(self.dropout(self.embedding(token)), state, memory)
-        return self.scores(state.hidden[:, -1], state.context), state
+        return self.scores(self.top(state), state.context), state
+
+    def top(self, state: DecoderState) -> Float[Tensor, "B D"]:
+        """Output of the top layer, which asks the attention."""
+        return state.hidden[:, -1, : self.config.units]
 
     def advance(self, embedded: Float[Tensor, "B M"], state: DecoderState, memory: Memory) -> DecoderState:
         """The state after one embedded token."""
@@ -101,8 +111,8 @@ class Decoder(nn.Module):
         hidden = []
         for cell, previous in zip(self.cells, state.hidden.unbind(dim=1), strict=True):
             hidden.append(cell(below, previous))
-            below = self.dropout(hidden[-1])
-        context, alignment = self.attention(hidden[-1], memory, state.alignment)
+            below = self.dropout(hidden[-1][:, : self.config.units])
+        context, alignment = self.attention(hidden[-1][:, : self.config.units], memory, state.alignment)
         return DecoderState(torch.stack(hidden, dim=1), context, alignment)
 
     def scores(self, hidden: Float[Tensor, "*B D"], context: Float[Tensor, "*B E"]) -> Float[Tensor, "*B V"]:
@@ -126,8 +136,9 @@ class Decoder(nn.Module):
         if sampling > 0:
             return self._unroll_sampling(inputs, memory, sampling)
         embedded = self.dropout(self.embedding(inputs))
-        if len(self.cells) == 1 and isinstance(self.attention, LocationAttention):
-            hidden, context, alignments = unroll(embedded, memory, cast(nn.GRUCell, self.cells[0]), self.attention)
+        cell = self.cells[0]
+        if len(self.cells) == 1 and isinstance(cell, nn.GRUCell) and isinstance(self.attention, LocationAttention):
+            hidden, context, alignments = unroll(embedded, memory, cell, self.attention)
         else:
             hidden, context, alignments = self._unroll_steps(embedded, memory)
         return self.scores(hidden, context), alignments
@@ -139,7 +150,7 @@ class Decoder(nn.Module):
         state, states = self.start(memory), []
         for token in embedded.unbind(dim=1):
             state = self.advance(token, state, memory)
-            states.append((state.hidden[:, -1], state.context, state.alignment))
+            states.append((self.top(state), state.context, state.alignment))
         hidden, context, alignments = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
         return hidden, context, alignments
 

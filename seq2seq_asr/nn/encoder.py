@@ -1,6 +1,6 @@
 """Pyramidal bidirectional encoder (Chan et al. 2016, "Listen, Attend and Spell", section 3.1)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import torch.nn.functional as F
@@ -8,18 +8,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.cells import CellKind, PeepholeConfig
 from seq2seq_asr.nn.convolution import ConvolutionalFrontEnd
 from seq2seq_asr.nn.dropout import Dropout
 from seq2seq_asr.nn.masks import ceil_division, valid_mask
-from seq2seq_asr.nn.recurrent import BidirectionalLayer, Cell
+from seq2seq_asr.nn.recurrent import BidirectionalLayer
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """The listener: how deep, how wide and how strongly it shortens time."""
 
-    cell: Cell = "lstm"
+    cell: CellKind = "lstm"
     """Recurrent cell."""
+    peephole: PeepholeConfig = field(default_factory=PeepholeConfig)
+    """What the gates of a peephole LSTM see."""
     units: int = 128
     """Hidden units a direction in every layer."""
     reductions: tuple[int, ...] = (2, 2, 2)
@@ -57,7 +60,9 @@ class Encoder(nn.Module):
         self.front = ConvolutionalFrontEnd(config.convolutions, input_size) if config.convolutions else None
         sizes = [self.front.size if self.front else input_size] + [self.size] * (len(config.reductions) - 1)
         joined = [size * factor for size, factor in zip(sizes, config.reductions, strict=True)]
-        self.layers = nn.ModuleList(BidirectionalLayer(config.cell, size, config.units) for size in joined)
+        self.layers = nn.ModuleList(
+            BidirectionalLayer(config.cell, size, config.units, config.peephole) for size in joined
+        )
         self.norms = nn.ModuleList(nn.LayerNorm(self.size) if config.layer_norm else nn.Identity() for _ in joined)
         self.dropout = Dropout(config.dropout)
 

@@ -1,14 +1,11 @@
 """One recurrent layer over a padded batch, both directions, without packing."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, UnrolledCell, build_cell, open_forget_gate, state_size
 from seq2seq_asr.nn.masks import reverse_within_lengths, valid_mask
-
-Cell = Literal["lstm", "gru"]
 
 
 class BidirectionalLayer(nn.Module):
@@ -22,12 +19,14 @@ class BidirectionalLayer(nn.Module):
         cell: Recurrent cell.
         input_size: Features a frame.
         units: Hidden units a direction.
+        peephole: What the gates of a peephole LSTM see.
     """
 
-    def __init__(self, cell: Cell, input_size: int, units: int) -> None:
+    def __init__(self, cell: CellKind, input_size: int, units: int, peephole: PeepholeConfig | None = None) -> None:
         super().__init__()
-        self.ahead = recurrence(cell, input_size, units)
-        self.back = recurrence(cell, input_size, units)
+        peephole = peephole or PeepholeConfig()
+        self.ahead = recurrence(cell, input_size, units, peephole)
+        self.back = recurrence(cell, input_size, units, peephole)
         self.size = 2 * units
 
     def forward(self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T E"]:
@@ -38,10 +37,41 @@ class BidirectionalLayer(nn.Module):
         return states * valid_mask(lengths, frames.shape[1]).unsqueeze(-1)
 
 
-def recurrence(cell: Cell, input_size: int, units: int) -> nn.LSTM | nn.GRU:
-    """A left-to-right ``nn.LSTM`` or ``nn.GRU``; LSTM forget gates start open (Jozefowicz et al. 2015)."""
-    if cell == "gru":
-        return nn.GRU(input_size, units, batch_first=True)
-    layer = nn.LSTM(input_size, units, batch_first=True)
-    nn.init.ones_(layer.get_parameter("bias_hh_l0")[units : 2 * units])
-    return layer
+class UnrolledLayer(nn.Module):
+    """A cell over all frames from left to right, step by step.
+
+    Args:
+        cell: The cell.
+        state_size: Numbers it carries from step to step (K).
+    """
+
+    def __init__(self, cell: UnrolledCell, state_size: int) -> None:
+        super().__init__()
+        self.cell, self.state_size = cell, state_size
+
+    def forward(self, frames: Float[Tensor, "B T F"]) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B K"]]:
+        """Outputs of all steps and the last state, like the library's layers."""
+        given = self.cell.project(frames)
+        state, outputs = given.new_zeros(len(frames), self.state_size), []
+        for step in given.unbind(dim=1):
+            state = self.cell.advance(step, state)
+            outputs.append(state[:, : self.cell.units])
+        return torch.stack(outputs, dim=1), state
+
+
+def recurrence(cell: CellKind, input_size: int, units: int, peephole: PeepholeConfig) -> nn.Module:
+    """A left-to-right layer: the library's own where there is one."""
+    match cell:
+        case "lstm":
+            layer = nn.LSTM(input_size, units, batch_first=True)
+            open_forget_gate(layer.get_parameter("bias_hh_l0"))
+            return layer
+        case "gru":
+            return nn.GRU(input_size, units, batch_first=True)
+        case "elman" | "elman_relu":
+            nonlinearity = "tanh" if cell == "elman" else "relu"
+            return nn.RNN(input_size, units, nonlinearity=nonlinearity, batch_first=True)
+        case "peephole_lstm" | "light_gru":
+            unrolled = build_cell(cell, input_size, units, peephole)
+            assert isinstance(unrolled, UnrolledCell)
+            return UnrolledLayer(unrolled, state_size(cell, units))

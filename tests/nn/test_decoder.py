@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, Memory
+from seq2seq_asr.nn.cells import CellKind
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig, DecoderState
 from seq2seq_asr.vocabulary import SOS
 
@@ -15,8 +16,13 @@ every_shape = pytest.mark.parametrize("layers", [1, 3])
 every_kind = pytest.mark.parametrize("kind", ["location", "additive", "dot"])
 
 
-def build(layers: int = 2, kind: Literal["location", "additive", "dot"] = "location", dropout: float = 0.1) -> Decoder:
-    config = DecoderConfig(units=6, layers=layers, embedding=4, dropout=dropout)
+def build(
+    layers: int = 2,
+    kind: Literal["location", "additive", "dot"] = "location",
+    dropout: float = 0.1,
+    cell: CellKind = "gru",
+) -> Decoder:
+    config = DecoderConfig(cell=cell, units=6, layers=layers, embedding=4, dropout=dropout)
     return Decoder(config, AttentionConfig(kind=kind, size=5, filters=2, width=3), 4, 7).double().eval()
 
 
@@ -35,7 +41,16 @@ def equal_states(states: DecoderState, expected: DecoderState) -> None:
 @every_shape
 @every_kind
 def test_unrolled_steps_equal_teacher_forcing(layers, kind):
-    decoder = build(layers, kind)
+    assert_steps_equal_teacher_forcing(build(layers, kind))
+
+
+@pytest.mark.parametrize("cell", get_args(CellKind))
+def test_every_cell_can_decode(cell):
+    assert_steps_equal_teacher_forcing(build(cell=cell))
+    assert_select_reorders_all(build(cell=cell))
+
+
+def assert_steps_equal_teacher_forcing(decoder: Decoder) -> None:
     memory = remember(decoder)
     logits, alignments = decoder(TOKENS, memory)
     state = decoder.start(memory)
@@ -93,8 +108,11 @@ def test_logits_are_the_same_alone_and_beside_others_whatever_the_padding(kind, 
 
 
 @every_shape
-def test_select_reorders_all_that_the_next_step_depends_on(layers):
-    decoder = build(layers)
+def test_assert_select_reorders_all_that_the_next_step_depends_on(layers):
+    assert_select_reorders_all(build(layers))
+
+
+def assert_select_reorders_all(decoder: Decoder) -> None:
     memory = remember(decoder)
     _, state = decoder.step(TOKENS[:, 0], decoder.start(memory), memory)
     _, state = decoder.step(TOKENS[:, 1], state, memory)

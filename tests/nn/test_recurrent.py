@@ -3,20 +3,22 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seq2seq_asr.nn.recurrent import BidirectionalLayer, recurrence
+from seq2seq_asr.nn.recurrent import BidirectionalLayer
 
-CELLS = ("lstm", "gru")
+LIBRARY_CELLS = ("lstm", "gru", "elman", "elman_relu")
 
 
 def packed_twin(layer: BidirectionalLayer, cell: str, size: int, units: int) -> nn.Module:
     """PyTorch's own bidirectional layer with the weights of ``layer``."""
-    twin = getattr(nn, cell.upper())(size, units, batch_first=True, bidirectional=True).to(torch.float64)
+    options = {"nonlinearity": "relu"} if cell == "elman_relu" else {}
+    kind = getattr(nn, "RNN" if cell.startswith("elman") else cell.upper())
+    twin = kind(size, units, batch_first=True, bidirectional=True, **options).to(torch.float64)
     back = {f"{name}_reverse": value for name, value in layer.back.state_dict().items()}
     twin.load_state_dict({**layer.ahead.state_dict(), **back})
     return twin
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", LIBRARY_CELLS)
 def test_layer_equals_the_packed_bidirectional_one_in_values_and_gradients(cell):
     layer = BidirectionalLayer(cell, 3, 4).double()
     twin = packed_twin(layer, cell, 3, 4)
@@ -34,7 +36,7 @@ def test_layer_equals_the_packed_bidirectional_one_in_values_and_gradients(cell)
         torch.testing.assert_close(gradient, one)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", (*LIBRARY_CELLS, "peephole_lstm", "light_gru"))
 def test_states_are_the_same_alone_and_beside_others_whatever_the_padding(cell):
     layer = BidirectionalLayer(cell, 3, 4)
     lengths = torch.tensor([6, 2, 1])
@@ -47,11 +49,3 @@ def test_states_are_the_same_alone_and_beside_others_whatever_the_padding(cell):
         alone = layer(frames[b : b + 1, :length], lengths[b : b + 1])
         torch.testing.assert_close(result[b, :length], alone[0])
         assert (result[b, length:] == 0).all()
-
-
-def test_forget_gates_start_open():
-    layer = recurrence("lstm", 3, 50)
-    _, forget, _, _ = layer.get_parameter("bias_hh_l0").chunk(4)
-    assert (forget == 1).all() and layer.get_parameter("bias_hh_l0").requires_grad
-    others = torch.cat([bias for i, bias in enumerate(layer.get_parameter("bias_hh_l0").chunk(4)) if i != 1])
-    assert (others.abs() < 0.5).all()

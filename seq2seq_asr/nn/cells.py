@@ -1,0 +1,155 @@
+"""Recurrent cells: one step of each, for the decoder and for layers that no library kernel computes.
+
+A cell is a module called with an input ``(B, I)`` and a state ``(B, K)`` and gives the next state, whose first
+``units`` values are the output; an LSTM carries its memory behind them. The library's own cells are used where they
+exist; the others split a step into what the input gives, computed for all frames at once, and the rest.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+CellKind = Literal["lstm", "gru", "elman", "elman_relu", "peephole_lstm", "light_gru"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeepholeConfig:
+    """How the gates of a peephole LSTM see its memory."""
+
+    full: bool = False
+    """Every gate sees every memory cell; by default its own alone (a diagonal matrix)."""
+    output_sees: Literal["new", "old"] = "new"
+    """Whether the output gate sees the memory after this step (Graves 2013) or, like the other gates, before it."""
+
+
+class LstmCell(nn.LSTMCell):
+    """Long short-term memory with forget gate (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    Forget gates start open (Jozefowicz et al. 2015).
+    """
+
+    def __init__(self, input_size: int, units: int) -> None:
+        super().__init__(input_size, units)
+        open_forget_gate(self.bias_hh)
+
+    def forward(  # type: ignore[override]
+        self, frame: Float[Tensor, "B I"], state: Float[Tensor, "B K"]
+    ) -> Float[Tensor, "B K"]:
+        """The next output and memory, joined."""
+        output, memory = state.chunk(2, dim=-1)
+        return torch.cat(super().forward(frame, (output, memory)), dim=-1)
+
+
+class UnrolledCell(nn.Module):
+    """A cell in plain PyTorch.
+
+    Args:
+        input_size: Features of an input.
+        units: Size of the output.
+        gates: Blocks of ``units`` that input and last output give to a step.
+    """
+
+    def __init__(self, input_size: int, units: int, gates: int) -> None:
+        super().__init__()
+        self.units = units
+        self.input = nn.Linear(input_size, gates * units)
+        self.recurrent = nn.Linear(units, gates * units, bias=False)
+        for parameter in self.parameters():  # as the library's cells start
+            nn.init.uniform_(parameter, -(units**-0.5), units**-0.5)
+
+    def project(self, frames: Float[Tensor, "*B I"]) -> Float[Tensor, "*B G"]:
+        """What inputs give to their steps, whatever came before."""
+        return self.input(frames)
+
+    def advance(self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """The state after a step whose input gives this."""
+        raise NotImplementedError
+
+    def forward(self, frame: Float[Tensor, "B I"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """The next state."""
+        return self.advance(self.project(frame), state)
+
+
+class PeepholeLstmCell(UnrolledCell):
+    """LSTM whose gates see the memory (Gers & Schmidhuber 2000; Graves 2013, equations 7 to 11).
+
+    Args:
+        input_size: Features of an input.
+        units: Size of the output.
+        config: What the gates see.
+    """
+
+    def __init__(self, input_size: int, units: int, config: PeepholeConfig) -> None:
+        super().__init__(input_size, units, gates=4)
+        self.config = config
+        shape = (3, units, units) if config.full else (3, units)
+        self.peepholes = nn.Parameter(torch.empty(shape).uniform_(-(units**-0.5), units**-0.5))
+        """Of the input, forget and output gate."""
+        open_forget_gate(self.input.bias)
+
+    def advance(self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """Gates in the library's order: input, forget, candidate, output."""
+        output, memory = state.chunk(2, dim=-1)
+        enter, forget, candidate, leave = (given + self.recurrent(output)).chunk(4, dim=-1)
+        enter, forget = (torch.sigmoid(gate + self._seen(place, memory)) for place, gate in enumerate((enter, forget)))
+        new = forget * memory + enter * torch.tanh(candidate)
+        leave = torch.sigmoid(leave + self._seen(2, new if self.config.output_sees == "new" else memory))
+        return torch.cat([leave * torch.tanh(new), new], dim=-1)
+
+    def _seen(self, gate: int, memory: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        weight = self.peepholes[gate]
+        return F.linear(memory, weight) if self.config.full else memory * weight
+
+
+class LightGruCell(UnrolledCell):
+    """Light GRU: no reset gate, ReLU candidates (Ravanelli et al. 2018, equations 6 to 8).
+
+    The published cell normalises what the input gives by batch statistics; here that is layer normalisation, which
+    does not depend on the other utterances of a batch or on their padding.
+    """
+
+    def __init__(self, input_size: int, units: int) -> None:
+        super().__init__(input_size, units, gates=2)
+        self.norms = nn.ModuleList(nn.LayerNorm(units) for _ in range(2))
+        nn.init.orthogonal_(self.recurrent.weight)
+
+    def project(self, frames: Float[Tensor, "*B I"]) -> Float[Tensor, "*B G"]:
+        """The normalised update gate and candidate."""
+        parts = self.input(frames).chunk(2, dim=-1)
+        return torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=-1)
+
+    def advance(self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """The state is the output."""
+        update, candidate = (given + self.recurrent(state)).chunk(2, dim=-1)
+        return torch.lerp(torch.relu(candidate), state, torch.sigmoid(update))
+
+
+def open_forget_gate(bias: nn.Parameter) -> None:
+    """Set the forget gate's part of an LSTM's bias, the second of four, to one."""
+    nn.init.ones_(bias.chunk(4)[1])
+
+
+def build_cell(kind: CellKind, input_size: int, units: int, peephole: PeepholeConfig) -> nn.Module:
+    """The cell of this kind; ``peephole`` is for a peephole LSTM alone."""
+    match kind:
+        case "lstm":
+            return LstmCell(input_size, units)
+        case "gru":
+            return nn.GRUCell(input_size, units)
+        case "elman":
+            return nn.RNNCell(input_size, units, nonlinearity="tanh")
+        case "elman_relu":
+            return nn.RNNCell(input_size, units, nonlinearity="relu")
+        case "peephole_lstm":
+            return PeepholeLstmCell(input_size, units, peephole)
+        case "light_gru":
+            return LightGruCell(input_size, units)
+
+
+def state_size(kind: CellKind, units: int) -> int:
+    """Numbers a cell carries from step to step (K)."""
+    return 2 * units if kind in ("lstm", "peephole_lstm") else units
