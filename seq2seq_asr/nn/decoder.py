@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, LocationAttention, Memory, build_attention
+from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, build_cell, state_size
 from seq2seq_asr.nn.dropout import Dropout
 from seq2seq_asr.nn.unroll import unroll
@@ -46,6 +47,9 @@ class DecoderState(NamedTuple):
     """What every layer's cell carries; its output comes first."""
     context: Float[Tensor, "B E"]
     alignment: Float[Tensor, "B S"]
+    """Weights of the last step, for those who look on."""
+    trace: Float[Tensor, "B *X"]
+    """What the attention's next step is told of earlier ones."""
 
     def select(self, parents: Int[Tensor, " B2"]) -> "DecoderState":
         """The states of these parents, in this order; a parent may repeat."""
@@ -67,6 +71,8 @@ class Decoder(nn.Module):
         sizes = [config.embedding + encoder_size] + [config.units] * (config.layers - 1)
         self.cells = nn.ModuleList(build_cell(config.cell, size, config.units, config.peephole) for size in sizes)
         self.attention = build_attention(attention, encoder_size, config.units)
+        carried = config.layers * state_size(config.cell, config.units)
+        self.bridge = nn.Linear(encoder_size, carried) if attention.kind == "none" else None
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.units + encoder_size, vocabulary)
 
@@ -76,11 +82,16 @@ class Decoder(nn.Module):
 
     def start(self, memory: Memory) -> DecoderState:
         """The state before the first token."""
-        batch, _, size = memory.encoded.shape
+        batch, frames, size = memory.encoded.shape
+        carried = (batch, self.config.layers, state_size(self.config.cell, self.config.units))
+        hidden = memory.encoded.new_zeros(carried)
+        if self.bridge is not None:
+            hidden = tanh(self.bridge(memory.keys[:, 0])).view(carried)
         return DecoderState(
-            hidden=memory.encoded.new_zeros(batch, self.config.layers, state_size(self.config.cell, self.config.units)),
+            hidden=hidden,
             context=memory.encoded.new_zeros(batch, size),
-            alignment=self.attention.start(memory),
+            alignment=memory.encoded.new_zeros(batch, frames),
+            trace=self.attention.start(memory),
         )
 
     def step(
@@ -112,8 +123,8 @@ class Decoder(nn.Module):
         for cell, previous in zip(self.cells, state.hidden.unbind(dim=1), strict=True):
             hidden.append(cell(below, previous))
             below = self.dropout(hidden[-1][:, : self.config.units])
-        context, alignment = self.attention(hidden[-1][:, : self.config.units], memory, state.alignment)
-        return DecoderState(torch.stack(hidden, dim=1), context, alignment)
+        attended = self.attention(hidden[-1][:, : self.config.units], memory, state.trace)
+        return DecoderState(torch.stack(hidden, dim=1), *attended)
 
     def scores(self, hidden: Float[Tensor, "*B D"], context: Float[Tensor, "*B E"]) -> Float[Tensor, "*B V"]:
         """Unnormalised token scores of top states and contexts."""
@@ -136,17 +147,23 @@ class Decoder(nn.Module):
         if sampling > 0:
             return self._unroll_sampling(inputs, memory, sampling)
         embedded = self.dropout(self.embedding(inputs))
-        cell = self.cells[0]
-        if len(self.cells) == 1 and isinstance(cell, nn.GRUCell) and isinstance(self.attention, LocationAttention):
-            hidden, context, alignments = unroll(embedded, memory, cell, self.attention)
-        else:
-            hidden, context, alignments = self._unroll_steps(embedded, memory)
+        hidden, context, alignments = self._unroll(embedded, memory)
         return self.scores(hidden, context), alignments
+
+    def _unroll(
+        self, embedded: Float[Tensor, "B U M"], memory: Memory
+    ) -> tuple[Float[Tensor, "B U D"], Float[Tensor, "B U E"], Float[Tensor, "B U S"]]:
+        """Top output, context and alignment of every step; the usual decoder goes by a quicker way."""
+        cell, attention = self.cells[0], self.attention
+        if len(self.cells) == 1 and isinstance(cell, nn.GRUCell) and isinstance(attention, LocationAttention):
+            if attention.plain:
+                return unroll(embedded, memory, cell, attention)
+        return self._unroll_steps(embedded, memory)
 
     def _unroll_steps(
         self, embedded: Float[Tensor, "B U M"], memory: Memory
     ) -> tuple[Float[Tensor, "B U D"], Float[Tensor, "B U E"], Float[Tensor, "B U S"]]:
-        """Top hidden state, context and alignment of every step, by ``advance``."""
+        """The same by ``advance``."""
         state, states = self.start(memory), []
         for token in embedded.unbind(dim=1):
             state = self.advance(token, state, memory)

@@ -4,7 +4,7 @@ The arithmetic of ``Decoder.advance`` over and over, in two thirds of the time o
 that a step records nothing and the weights' gradients of all steps come from one matrix product each.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv1d_weight
 
-from seq2seq_asr.nn.attention import LocationAttention, Memory, tanh
+from seq2seq_asr.nn.attention import LocationAttention, Memory
+from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.masks import valid_mask
 
 
@@ -30,6 +31,7 @@ def unroll(
         cell: Reads embedding and context, joined.
         attention: Asked with the cell's new state.
     """
+    query = cast(nn.Linear, attention.query)
     from_token, from_context = cell.weight_ih.split([embedded.shape[-1], memory.encoded.shape[-1]], dim=1)
     gates = F.linear(embedded, from_token, cell.bias_ih).transpose(0, 1)
     # tanh(x) = 2 sigmoid(2x) - 1: the twos are put into the weights, and the one falls out of the softmax.
@@ -38,8 +40,8 @@ def unroll(
         memory.encoded,
         2 * memory.keys,
         from_context,
-        torch.cat([2 * attention.query.weight, cell.weight_hh]),
-        torch.cat([2 * attention.query.bias, cell.bias_hh]),
+        torch.cat([2 * query.weight, cell.weight_hh]),
+        torch.cat([2 * query.bias, cell.bias_hh]),
         attention.filters.weight,
         2 * attention.location.weight,
         2 * attention.score.weight[0],

@@ -1,40 +1,86 @@
 import math
-from typing import Literal
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.attention import Attention, AttentionConfig, Memory, build_attention
+from seq2seq_asr.nn.attention import AnyAttention, AttentionConfig, Memory, build_attention
+from seq2seq_asr.nn.attention.base import Attended
+from seq2seq_asr.nn.attention.config import AttentionKind
 
-Kind = Literal["location", "additive", "dot"]
 LENGTHS = torch.tensor([7, 3, 1])
-every_kind = pytest.mark.parametrize("kind", ["location", "additive", "dot"])
+CONFIGS = [
+    *({"kind": kind} for kind in get_args(AttentionKind)),
+    {"kind": "location", "cumulative": True},
+    {"kind": "location", "window": 2},
+    {"kind": "additive", "smoothing": True},
+    *({"kind": kind, "heads": 2} for kind in ("location", "scaled_dot", "gaussian")),
+    {"kind": "none", "fixed_feeds": "start"},
+]
+every_attention = pytest.mark.parametrize(
+    "settings", CONFIGS, ids=lambda settings: "-".join(map(str, settings.values()))
+)
 
 
-def build(kind: Kind) -> Attention:
-    return build_attention(AttentionConfig(kind=kind, size=5, filters=2, width=3), 4, 6).double()
+def build(settings: dict[str, Any]) -> AnyAttention:
+    return build_attention(AttentionConfig(size=6, filters=2, width=3, mixtures=2, **settings), 4, 6).double()
 
 
-def inputs(attention: Attention, garbage: float = 0.0) -> tuple[Tensor, Memory, Tensor]:
-    """Decoder states, memory and an alignment of the step before; the padding of the memory holds ``garbage``."""
+def padded(garbage: float = 0.0) -> Tensor:
     encoded = torch.randn(3, 7, 4, dtype=torch.float64)
-    previous = torch.rand(3, 7, dtype=torch.float64)
-    for row, weights, length in zip(encoded, previous, LENGTHS.tolist(), strict=True):
+    for row, length in zip(encoded, LENGTHS.tolist(), strict=True):
         row[length:] = garbage
-        weights[length:] = 0
-    previous = previous / previous.sum(1, keepdim=True)
-    return torch.randn(3, 6, dtype=torch.float64), attention.memory(encoded, LENGTHS), previous
+    return encoded
 
 
-def energy(attention: Attention, kind: str, query: Tensor, key: Tensor, previous: list[float], s: int) -> float:
-    """The papers' sums for one frame, a number at a time."""
-    if kind == "dot":
-        return sum(float(q) * float(k) for q, k in zip(query, key, strict=True)) / math.sqrt(len(query))
-    weights = dict(attention.named_parameters())
+def steps(attention: AnyAttention, encoded: Tensor, lengths: Tensor, states: Tensor) -> list[Attended]:
+    """Attend with one state after the other."""
+    memory = attention.memory(encoded, lengths)
+    trace, found = attention.start(memory), []
+    for state in states:
+        found.append(attention(state, memory, trace))
+        trace = found[-1].trace
+    return found
+
+
+def written_out(settings: dict[str, Any], weights: dict[str, Tensor], states: list[Tensor], frames: Tensor) -> list:
+    """The papers' sums for one utterance and one head, a number at a time: context and alignment of every step."""
+    size, last = len(frames), [1.0] + [0.0] * (len(frames) - 1)
+    total, means, found = list(last), [0.0, 0.0], []
+    for state in states:
+        if settings["kind"] == "gaussian":
+            energies = gaussian_energies(weights, state, means, size)
+        else:
+            energies = [energy(settings, weights, state, frames[s], last, total, s) for s in range(size)]
+        if settings.get("smoothing"):
+            powers = [1 / (1 + math.exp(-x)) for x in energies]
+        else:
+            powers = [math.exp(x) for x in energies]
+        if settings["kind"] == "forward":
+            powers = [power * (last[s] + (last[s - 1] if s else 0.0)) for s, power in enumerate(powers)]
+        if settings.get("window"):
+            peak = last.index(max(last))
+            powers = [power if abs(s - peak) <= settings["window"] else 0.0 for s, power in enumerate(powers)]
+        last = [power / sum(powers) for power in powers]
+        total = [before + now for before, now in zip(total, last, strict=True)]
+        found.append((sum(weight * frame for weight, frame in zip(last, frames, strict=True)), last))
+    return found
+
+
+def energy(settings, weights, state, frame, last, total, s) -> float:
+    query, key = state, weights["key.weight"] @ frame
+    if settings["kind"] != "general":
+        query = weights["query.weight"] @ state + weights["query.bias"]
+    if settings["kind"] in ("dot", "scaled_dot", "general"):
+        scale = math.sqrt(len(query)) if settings["kind"] == "scaled_dot" else 1.0
+        return sum(float(q) * float(k) for q, k in zip(query, key, strict=True)) / scale
     inner = [float(q) + float(k) for q, k in zip(query, key, strict=True)]
-    if kind == "location":
+    if settings["kind"] == "coverage":
+        inner = [x + total[s] * float(w) for x, w in zip(inner, weights["covered.weight"][:, 0], strict=True)]
+    if settings["kind"] == "location":
+        previous = total if settings.get("cumulative") else last
         for channel, taps in enumerate(weights["filters.weight"][:, 0].tolist()):
             seen = [(s + place - 1, tap) for place, tap in enumerate(taps)]
             value = sum(tap * previous[t] for t, tap in seen if 0 <= t < len(previous))
@@ -42,90 +88,112 @@ def energy(attention: Attention, kind: str, query: Tensor, key: Tensor, previous
     return sum(float(w) * math.tanh(x) for w, x in zip(weights["score.weight"][0], inner, strict=True))
 
 
-@every_kind
+def gaussian_energies(weights: dict[str, Tensor], state: Tensor, means: list[float], size: int) -> list[float]:
+    """Logarithms of the mixture at every frame; moves the means."""
+    given = (weights["query.weight"] @ state + weights["query.bias"]).tolist()
+    for k in range(2):
+        means[k] += math.log(1 + math.exp(given[4 + k] + math.log(math.e - 1)))
+    widths = [math.log(1 + math.exp(given[2 + k])) for k in range(2)]
+    return [
+        math.log(sum(math.exp(given[k]) * math.exp(-widths[k] * (means[k] - s) ** 2) for k in range(2)))
+        for s in range(size)
+    ]
+
+
+@pytest.mark.parametrize("settings", [one for one in CONFIGS if one["kind"] != "none" and "heads" not in one], ids=str)
 @torch.no_grad()
-def test_attention_equals_the_written_out_sums(kind):
-    attention = build(kind)
-    state, memory, previous = inputs(attention)
-    context, alignment = attention(state, memory, previous)
+def test_attention_equals_the_written_out_sums(settings):
+    attention, encoded, states = build(settings), padded(), torch.randn(3, 3, 6, dtype=torch.float64)
+    found = steps(attention, encoded, LENGTHS, states)
     for b, length in enumerate(LENGTHS.tolist()):
-        query = attention.query.weight @ state[b] + attention.query.bias
-        keys = [attention.key.weight @ frame for frame in memory.encoded[b]]
-        row = previous[b].tolist()
-        powers = [math.exp(energy(attention, kind, query, keys[s], row, s)) for s in range(length)]
-        weights = [power / sum(powers) for power in powers]
-        expected = sum(weight * memory.encoded[b, s] for s, weight in enumerate(weights))
-        torch.testing.assert_close(alignment[b, :length].tolist(), weights)
-        torch.testing.assert_close(context[b], expected)
+        own = dict(attention.named_parameters())
+        expected = written_out(settings, own, list(states[:, b]), encoded[b, :length])
+        for step, (context, weights) in zip(found, expected, strict=True):
+            torch.testing.assert_close(step.alignment[b, :length].tolist(), weights)
+            torch.testing.assert_close(step.context[b], context)
 
 
-@every_kind
+@torch.no_grad()
+def test_heads_attend_on_their_own():
+    attention, encoded, states = build({"kind": "location", "heads": 2}), padded(), torch.randn(3, 3, 6).double()
+    found = steps(attention, encoded, LENGTHS, states)
+    single = [steps(head, encoded, LENGTHS, states) for head in attention.heads]
+    for step, *heads in zip(found, *single, strict=True):
+        contexts = [head.context @ value.weight.T for head, value in zip(heads, attention.values, strict=True)]
+        torch.testing.assert_close(step.context, torch.cat(contexts, dim=1))
+        torch.testing.assert_close(step.alignment, (heads[0].alignment + heads[1].alignment) / 2)
+
+
+def test_a_fixed_vector_joins_the_last_state_ahead_and_the_first_state_back():
+    encoded, state = padded(), torch.randn(1, 3, 6, dtype=torch.float64)
+    (found,) = steps(build({"kind": "none"}), encoded, LENGTHS, state)
+    for b, length in enumerate(LENGTHS.tolist()):
+        assert found.context[b].tolist() == [*encoded[b, length - 1, :2].tolist(), *encoded[b, 0, 2:].tolist()]
+        assert found.alignment[b, length - 1] == 1
+    (found,) = steps(build({"kind": "none", "fixed_feeds": "start"}), encoded, LENGTHS, state)
+    assert (found.context == 0).all()
+
+
+@every_attention
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_alignment_sums_to_one_and_is_exactly_zero_on_padding(kind, dtype):
-    attention = build(kind)
-    state, memory, previous = inputs(attention, garbage=50.0)
-    attention.to(dtype)
-    memory = attention.memory(memory.encoded.to(dtype), LENGTHS)
-    context, alignment = attention(state.to(dtype), memory, previous.to(dtype))
-    assert context.dtype == dtype and alignment.dtype == torch.float32
-    torch.testing.assert_close(alignment.sum(1), torch.ones(3))
-    assert (alignment >= 0).all()
-    for row, length in zip(alignment, LENGTHS.tolist(), strict=True):
-        assert (row[length:] == 0).all()
+def test_alignment_sums_to_one_and_is_exactly_zero_on_padding(settings, dtype):
+    attention = build(settings).to(dtype)
+    found = steps(attention, padded(garbage=50.0).to(dtype), LENGTHS, torch.randn(3, 3, 6, dtype=dtype))
+    for step in found:
+        assert step.context.dtype == dtype
+        torch.testing.assert_close(step.alignment.float().sum(1), torch.ones(3))
+        assert (step.alignment >= 0).all()
+        for row, length in zip(step.alignment, LENGTHS.tolist(), strict=True):
+            assert (row[length:] == 0).all()
 
 
-@every_kind
-def test_result_is_the_same_alone_and_beside_others_whatever_the_padding(kind):
-    attention = build(kind)
-    state, memory, previous = inputs(attention, garbage=1e4)
-    context, alignment = attention(state, memory, previous)
+@every_attention
+def test_result_is_the_same_alone_and_beside_others_whatever_the_padding(settings):
+    attention, encoded, states = build(settings), padded(garbage=1e4), torch.randn(3, 3, 6, dtype=torch.float64)
+    found = steps(attention, encoded, LENGTHS, states)
     for b, length in enumerate(LENGTHS.tolist()):
         one = slice(b, b + 1)
-        alone = attention.memory(memory.encoded[one, :length], LENGTHS[one])
-        expected = attention(state[one], alone, previous[one, :length])
-        torch.testing.assert_close(context[one], expected[0])
-        torch.testing.assert_close(alignment[one, :length], expected[1])
+        alone = steps(attention, encoded[one, :length], LENGTHS[one], states[:, one])
+        for step, expected in zip(found, alone, strict=True):
+            torch.testing.assert_close(step.context[one], expected.context)
+            torch.testing.assert_close(step.alignment[one, :length], expected.alignment)
 
 
-@every_kind
-def test_no_gradient_reaches_the_padding_and_every_parameter_gets_one(kind):
-    attention = build(kind)
-    state, memory, previous = inputs(attention)
-    encoded = memory.encoded.detach().requires_grad_()
-    context, _ = attention(state, attention.memory(encoded, LENGTHS), previous)
-    context.square().sum().backward()
+@every_attention
+def test_no_gradient_reaches_the_padding_and_every_parameter_gets_one(settings):
+    attention, encoded = build(settings), padded().requires_grad_()
+    found = steps(attention, encoded, LENGTHS, torch.randn(3, 3, 6, dtype=torch.float64))
+    if settings.get("fixed_feeds") == "start":
+        return  # what feeds the start alone gives a step nothing
+    sum(step.context.square().sum() for step in found).backward()
     for row, length in zip(encoded.grad, LENGTHS.tolist(), strict=True):
-        assert (row[:length] != 0).all() and (row[length:] == 0).all()
+        assert (row[:length] != 0).any() and (row[length:] == 0).all()
     for name, parameter in attention.named_parameters():
         assert parameter.grad is not None and (parameter.grad != 0).any(), name
 
 
-@every_kind
-def test_gradients_are_those_of_finite_differences(kind):
-    attention = build(kind)
-    state, memory, previous = inputs(attention)
+@every_attention
+def test_gradients_are_those_of_finite_differences(settings):
+    attention, encoded = build(settings), padded()
+    states = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
 
-    def attend(state: Tensor, encoded: Tensor, previous: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        names = [name for name, _ in attention.named_parameters()]
-        own = dict(zip(names, weights, strict=True))
-        keys = encoded @ own["key.weight"].T
-        return torch.func.functional_call(attention, own, (state, Memory(encoded, LENGTHS, keys), previous))
+    def attend(states: Tensor, encoded: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part for step in steps(attention, encoded, LENGTHS, states) for part in step[:2])
 
-    leaves = [x.detach().requires_grad_() for x in (state, memory.encoded, previous, *attention.parameters())]
-    assert torch.autograd.gradcheck(attend, leaves)
+    assert torch.autograd.gradcheck(attend, [states, encoded.requires_grad_(), *attention.parameters()])
 
 
-@every_kind
+@pytest.mark.parametrize("kind", ["location", "additive", "dot", "coverage", "forward"])
 def test_it_starts_on_the_first_frame(kind):
-    attention = build(kind)
-    _, memory, _ = inputs(attention)
+    attention = build({"kind": kind})
+    memory = attention.memory(padded(), LENGTHS)
     start = attention.start(memory)
     assert start.dtype == memory.encoded.dtype
     assert start.tolist() == [[1.0] + [0.0] * 6] * 3
 
 
 def test_select_reorders_and_repeats_everything():
-    _, memory, _ = inputs(build("dot"))
+    memory = build({"kind": "dot"}).memory(padded(), LENGTHS)
     chosen = memory.select(torch.tensor([2, 0, 0, 1]))
     assert isinstance(chosen, Memory)
     for part, whole in zip(chosen, memory, strict=True):

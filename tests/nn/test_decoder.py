@@ -1,4 +1,4 @@
-from typing import Literal, get_args
+from typing import get_args
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, Memory
+from seq2seq_asr.nn.attention.config import AttentionKind
 from seq2seq_asr.nn.cells import CellKind
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig, DecoderState
 from seq2seq_asr.vocabulary import SOS
@@ -13,12 +14,12 @@ from seq2seq_asr.vocabulary import SOS
 LENGTHS = torch.tensor([6, 3, 1])
 TOKENS = torch.tensor([[SOS, 4, 5, 4], [SOS, 6, 6, 3], [SOS, 5, 0, 0]])
 every_shape = pytest.mark.parametrize("layers", [1, 3])
-every_kind = pytest.mark.parametrize("kind", ["location", "additive", "dot"])
+every_kind = pytest.mark.parametrize("kind", get_args(AttentionKind))
 
 
 def build(
     layers: int = 2,
-    kind: Literal["location", "additive", "dot"] = "location",
+    kind: AttentionKind = "location",
     dropout: float = 0.1,
     cell: CellKind = "gru",
 ) -> Decoder:
@@ -85,7 +86,7 @@ def test_decoder_equals_the_written_out_equations(layers):
             below = torch.cat([decoder.embedding.weight[token], context])
             for layer, cell in enumerate(decoder.cells):
                 hidden[layer] = below = gated(cell, below, hidden[layer])
-            contexts, alignment = decoder.attention(below[None], mine, alignment)
+            contexts, alignment, _ = decoder.attention(below[None], mine, alignment)
             context = contexts[0]
             expected = decoder.output.weight @ torch.cat([below, context]) + decoder.output.bias
             torch.testing.assert_close(logits[b, u], expected)

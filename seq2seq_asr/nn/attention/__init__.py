@@ -1,0 +1,35 @@
+"""Attention over encoded frames, one class a kind."""
+
+from dataclasses import replace
+
+from seq2seq_asr.nn.attention.base import AnyAttention, Attention, Memory
+from seq2seq_asr.nn.attention.config import AttentionConfig
+from seq2seq_asr.nn.attention.content import AdditiveAttention, DotAttention, GeneralAttention, ScaledDotAttention
+from seq2seq_asr.nn.attention.fixed import FixedVector
+from seq2seq_asr.nn.attention.gaussian import GaussianAttention
+from seq2seq_asr.nn.attention.location import CoverageAttention, ForwardAttention, LocationAttention
+from seq2seq_asr.nn.attention.multihead import MultiHeadAttention
+
+KINDS: dict[str, type[Attention]] = {
+    "location": LocationAttention,
+    "additive": AdditiveAttention,
+    "dot": DotAttention,
+    "scaled_dot": ScaledDotAttention,
+    "general": GeneralAttention,
+    "coverage": CoverageAttention,
+    "forward": ForwardAttention,
+    "gaussian": GaussianAttention,
+}
+
+__all__ = ["KINDS", "AnyAttention", "AttentionConfig", "LocationAttention", "Memory", "build_attention"]
+
+
+def build_attention(config: AttentionConfig, encoder_size: int, decoder_size: int) -> AnyAttention:
+    """The attention of ``config.kind``."""
+    if config.kind == "none":
+        return FixedVector(config)
+    kind = KINDS[config.kind]
+    if config.heads == 1:
+        return kind(config, encoder_size, decoder_size)
+    own = replace(config, size=config.size // config.heads, heads=1)
+    return MultiHeadAttention([kind(own, encoder_size, decoder_size) for _ in range(config.heads)], encoder_size)

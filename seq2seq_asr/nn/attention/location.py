@@ -1,0 +1,80 @@
+"""Attentions that also look at where the earlier steps stood."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seq2seq_asr.nn.attention.base import tanh
+from seq2seq_asr.nn.attention.config import AttentionConfig
+from seq2seq_asr.nn.attention.content import AdditiveAttention
+
+
+class LocationAttention(AdditiveAttention):
+    """Additive attention over filtered previous alignments (Chorowski et al. 2015, equations 8 and 9)."""
+
+    def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
+        super().__init__(config, encoder_size, decoder_size)
+        self.filters = nn.Conv1d(1, config.filters, config.width, padding=config.width // 2, bias=False)
+        self.location = nn.Linear(config.filters, config.size, bias=False)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the published kind without options."""
+        return not (self.config.cumulative or self.config.window or self.config.smoothing)
+
+    def energies(  # noqa: D102
+        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S"]:
+        location = self.location(self.filters(trace.to(keys.dtype).unsqueeze(1)).transpose(1, 2))
+        return self.score(tanh(keys + query.unsqueeze(1) + location)).squeeze(-1)
+
+    def weigh(  # noqa: D102
+        self, energies: Float[Tensor, "B S"], valid: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S"]:
+        if self.config.window:
+            valid = valid * self._near(trace)
+        return super().weigh(energies, valid, trace)
+
+    def _near(self, trace: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
+        """1 around the last peak, which always lies on a valid frame (Chorowski et al. 2015, section 2.3)."""
+        peak = trace.argmax(dim=1, keepdim=True)
+        frames = torch.arange(trace.shape[1], device=trace.device)
+        return ((frames - peak).abs() <= self.config.window).to(trace.dtype)
+
+    def follow(  # noqa: D102
+        self, query: Float[Tensor, "B A"], alignment: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S"]:
+        return trace + alignment if self.config.cumulative else alignment
+
+
+class CoverageAttention(AdditiveAttention):
+    """Additive attention that sees how much weight each frame has had (See et al. 2017, equations 10 and 11)."""
+
+    def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
+        super().__init__(config, encoder_size, decoder_size)
+        self.covered = nn.Linear(1, config.size, bias=False)
+
+    def energies(  # noqa: D102
+        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S"]:
+        covered = self.covered(trace.to(keys.dtype).unsqueeze(-1))
+        return self.score(tanh(keys + query.unsqueeze(1) + covered)).squeeze(-1)
+
+    def follow(  # noqa: D102
+        self, query: Float[Tensor, "B A"], alignment: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S"]:
+        return trace + alignment
+
+
+class ForwardAttention(AdditiveAttention):
+    """Additive attention that stays or moves one frame on (Zhang et al. 2018, algorithm 1).
+
+    The recurrence runs in the logarithm: far from the path its products would fall below the smallest number.
+    """
+
+    def weigh(  # noqa: D102
+        self, energies: Float[Tensor, "B S"], valid: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S"]:
+        moved = torch.nn.functional.pad(trace, (1, -1))
+        reached = (trace + moved).clamp(min=torch.finfo(torch.float32).tiny).log()
+        return super().weigh(energies + reached, valid, trace)
