@@ -1,0 +1,68 @@
+"""Every cell and every attention learns a toy by heart: patterns of features that stand for tokens."""
+
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq_asr.nn.attention import AttentionConfig
+from seq2seq_asr.nn.attention.config import AttentionKind
+from seq2seq_asr.nn.cells import CellKind
+from seq2seq_asr.nn.decoder import DecoderConfig
+from seq2seq_asr.nn.encoder import EncoderConfig
+from seq2seq_asr.nn.features import FeaturesConfig
+from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
+from seq2seq_asr.nn.specaugment import SpecAugmentConfig
+from seq2seq_asr.search.attention import AttentionScorer
+from seq2seq_asr.search.greedy import greedy_search
+
+BINS, VOCABULARY, REPEATS = 6, 8, 6
+TEXTS = [(4, 5, 6), (7, 4), (5, 5, 7, 6), (6,), (7, 6, 5), (4, 4)]
+CASES: list[dict[str, str | int]] = [{"cell": cell} for cell in get_args(CellKind)]
+CASES += [{"kind": kind} for kind in get_args(AttentionKind) if kind != "location"]
+CASES += [{"kind": "scaled_dot", "heads": 2}]
+
+
+def toy() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features in which each token is its own pattern for six frames, and the tokens."""
+    patterns = torch.randn(VOCABULARY, BINS)
+    rows = [patterns[list(text)].repeat_interleave(REPEATS, dim=0) for text in TEXTS]
+    lengths = torch.tensor([len(row) for row in rows])
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(text) for text in TEXTS], batch_first=True)
+    inputs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return inputs + 0.1 * torch.randn(inputs.shape), lengths, tokens, torch.tensor([len(text) for text in TEXTS])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
+def test_a_toy_is_learnt_by_heart(case):
+    cell = case.get("cell", "gru")
+    model = Seq2Seq(
+        ModelConfig(
+            features=FeaturesConfig(kind="precomputed", bins=BINS),
+            specaugment=SpecAugmentConfig.policy("none"),
+            encoder=EncoderConfig(cell=cell, units=24, reductions=(2, 1), dropout=0.0),
+            attention=AttentionConfig(
+                kind=case.get("kind", "location"), heads=case.get("heads", 1), size=16, filters=2, width=5
+            ),
+            decoder=DecoderConfig(cell=cell, units=32, embedding=8, dropout=0.0),
+            label_smoothing=0.0,
+        ),
+        VOCABULARY,
+    )
+    inputs, lengths, tokens, counts = toy()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        losses = model(inputs, lengths, tokens, counts)
+        mean = losses.total.sum() / losses.tokens.sum()
+        if mean < 0.05:
+            break
+        optimizer.zero_grad()
+        mean.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        encoded = model.encode(inputs, lengths)
+        found = greedy_search(AttentionScorer(model.decoder, model.memory(encoded)), encoded.lengths)
+    assert [hypothesis.tokens for hypothesis in found] == TEXTS
