@@ -49,7 +49,12 @@ class AttentionState(NamedTuple):
     @property
     def peaks(self) -> Int[Tensor, " BK"]:
         """Encoded frame with the largest attention weight in the last step."""
-        return self.decoder.alignment.argmax(-1)
+        return self.alignment.argmax(-1)
+
+    @property
+    def alignment(self) -> Float[Tensor, "BK S"]:
+        """Attention weights of the last step."""
+        return self.decoder.alignment
 
 
 class AttentionScorer:

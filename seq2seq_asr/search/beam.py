@@ -3,20 +3,23 @@
 Every step keeps the best ``beam`` prefixes of each utterance, whole or not; those that ended leave the beam for a pool
 of their own, where they rank by ``Ranking.score``. With one beam and no length bonus this is greedy search. An
 utterance closes when no growing prefix can still enter the pool (``Ranking.bound``, so stopping never changes the
-result) or at its maximum length. Everything about an utterance, its maximum length too, depends on it alone.
+result), when all growing ones have ranked below the pool for ``BeamConfig.patience`` steps, or at its maximum length.
+Everything about an utterance, its maximum length too, depends on it alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.search.alignment import Aligner
 from seq2seq_asr.search.beam_state import BeamState, Hypotheses, best_places, empty_hypotheses
-from seq2seq_asr.search.expansion import Expansion, expand, may_end, peaks, select_states
+from seq2seq_asr.search.expansion import Expansion, expand, limit_shift, may_end, peaks, select_states
+from seq2seq_asr.search.guards import Guarding
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.ranking import LengthNormalisation, Ranking, length_limit
 from seq2seq_asr.search.results import collect
@@ -25,6 +28,7 @@ from seq2seq_asr.vocabulary import EOS
 
 _NEVER = float("-inf")
 _CHECK_EVERY = 4
+_WEIGHTS = ("lm_weight", "coverage_weight", "hotword_boost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,15 @@ class BeamConfig:
     ctc_weight: float = 0.2
     """Weight of the CTC prefix score; the attention has the rest. 0 leaves CTC out; small corpora gain from 0.5."""
     candidates: int = 20
-    """Tokens per prefix that CTC looks at, the best of the attention, besides the end."""
+    """Tokens per prefix that CTC and hot words look at, the best of attention and language model, besides the end."""
+    lm_weight: float = 0.3
+    """Weight of the language model, when one is given; 0 leaves it out."""
+    coverage_weight: float = 0.0
+    """Reward for each encoded frame that the attention covers, in nats; 0 leaves coverage out."""
+    coverage_threshold: float = 0.5
+    """Summed attention with which a frame is covered."""
+    hotword_boost: float = 0.5
+    """Reward for each character of the hot words in a transcript, in nats, when some are given; 0 leaves them out."""
     length_normalisation: LengthNormalisation = "length"
     """What a transcript's score is divided by: 1, (U + 1)^alpha, or ((5 + U + 1) / 6)^alpha, for U tokens."""
     alpha: float = 1.0
@@ -55,6 +67,14 @@ class BeamConfig:
     """Tokens demanded per encoded frame."""
     max_length_ratio: float = 2.0
     """Tokens allowed per encoded frame; one token is always allowed."""
+    max_attention_shift: int | None = None
+    """Encoded frames that the attention may jump from token to token; who jumps farther must end. None is off."""
+    guards: Guarding = "replace"
+    """Flag transcripts that loop, stop early or fill silence, and replace them by more CTC, then CTC alone."""
+    align: Aligner = "attention"
+    """Where the times of words come from: attention peaks, or forced alignment with CTC."""
+    patience: int | None = 20
+    """Stop unproven after so many steps in which all that grows ranks below the n-best found; None never does."""
 
     def __post_init__(self) -> None:
         inf = float("inf")
@@ -63,12 +83,21 @@ class BeamConfig:
             "nbest": (1 <= self.nbest <= self.beam, "from 1 to beam"),
             "ctc_weight": (0 <= self.ctc_weight < 1, "at least 0 and below 1"),
             "candidates": (self.candidates >= 1, "at least 1"),
+            **{name: (0 <= getattr(self, name) < inf, "at least 0") for name in _WEIGHTS},
+            "coverage_threshold": (0 < self.coverage_threshold < inf, "above 0"),
             "length_normalisation": (self.length_normalisation in ("none", "length", "gnmt"), "none, length or gnmt"),
+            "guards": (self.guards in get_args(Guarding), "off, flag or replace"),
+            "align": (self.align in get_args(Aligner), "attention or ctc"),
             "alpha": (0 <= self.alpha < inf, "at least 0"),
             "length_bonus": (-inf < self.length_bonus < inf, "finite"),
             "end_threshold": (self.end_threshold is None or 0 < self.end_threshold < inf, "above 0, or None"),
             "min_length_ratio": (0 <= self.min_length_ratio < inf, "at least 0"),
             "max_length_ratio": (self.min_length_ratio <= self.max_length_ratio < inf, "at least min_length_ratio"),
+            "max_attention_shift": (
+                self.max_attention_shift is None or self.max_attention_shift >= 1,
+                "at least 1, or None",
+            ),
+            "patience": (self.patience is None or self.patience >= 1, "at least 1, or None"),
         }
         for name, (holds, wanted) in checks.items():
             if not holds:
@@ -96,7 +125,8 @@ def beam_search(
         scorers: The first is a full one: it makes ``Hypothesis.log_prob`` and ``frames`` and bears the end threshold.
         lengths: Encoded frames of each utterance.
         config: How to search.
-        early_stop: Close an utterance when its result is certain. Off, every search runs to its maximum length.
+        early_stop: Close an utterance when its result is certain, or patience is at its end. Off, every search runs
+            to its maximum length.
 
     Returns:
         For each utterance 1 to ``config.nbest`` hypotheses, best first. Those cut at the maximum length come after
@@ -146,13 +176,17 @@ def _start(search: _Search) -> BeamState:
     active = active._replace(score=active.score.masked_fill(first, 0.0))
     finished = empty_hypotheses(utterances, search.config.nbest, scorers, search.most + 1, device)
     states = tuple(weighted.scorer.start(beam) for weighted in search.scorers)
-    return BeamState(active, finished, states, torch.ones(utterances, dtype=torch.bool, device=device))
+    behind = torch.zeros(utterances, dtype=torch.long, device=device)
+    return BeamState(active, finished, states, torch.ones_like(behind, dtype=torch.bool), behind)
 
 
 def _advance(search: _Search, state: BeamState, step: int) -> BeamState:
     """Let every active hypothesis, of ``step`` tokens, grow by one token or end."""
     last = state.active.tokens[:, :, step].flatten()
     expansion = expand(search.scorers, state.scorers, last, search.candidates, search.config.end_threshold)
+    if search.config.max_attention_shift is not None and step > 0:  # the first token may stand anywhere
+        previous = state.active.frames[:, :, step].flatten()
+        expansion = limit_shift(expansion, previous, search.config.max_attention_shift)
     grown, ends, parents, columns = _keep_best(search, state.active, expansion, step)
     finished = _pool(search, state, grown, ends, step)
     growing = state.open & (step < search.longest)
@@ -160,7 +194,9 @@ def _advance(search: _Search, state: BeamState, step: int) -> BeamState:
     active = grown._replace(score=grown.score.masked_fill(ends, _NEVER)).where(growing, cut)
     first_row = torch.arange(len(parents), device=parents.device)[:, None] * search.config.beam
     states = select_states(search.scorers, expansion, (parents + first_row).flatten(), columns.flatten())
-    return BeamState(active, finished, states, growing & ~_certain(search, active, finished, step + 1))
+    behind = _behind(search, state.behind, active, finished)
+    closed = _certain(search, active, finished, step + 1) | _out_of_patience(search, behind)
+    return BeamState(active, finished, states, growing & ~closed, behind)
 
 
 def _keep_best(
@@ -211,3 +247,16 @@ def _certain(search: _Search, active: Hypotheses, finished: Hypotheses, length: 
         return best == _NEVER
     bound = search.config.ranking.bound(best, length, search.longest, search.most, greatest_gain(search.scorers))
     return finished.score[:, -1] >= bound
+
+
+def _behind(search: _Search, behind: Int[Tensor, " B"], active: Hypotheses, finished: Hypotheses) -> Int[Tensor, " B"]:
+    """Steps in a row in which every active hypothesis, scored as it stands, ranks below the last place of the pool."""
+    scores = search.config.ranking.score(active.score, active.length)
+    return torch.where(scores.amax(1) < finished.score[:, -1], behind + 1, 0)
+
+
+def _out_of_patience(search: _Search, behind: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+    """Whether to give up the proof; a transcript that loops would else be followed to its maximum length."""
+    if search.config.patience is None or not search.early_stop:
+        return torch.zeros_like(behind, dtype=torch.bool)
+    return behind >= search.config.patience

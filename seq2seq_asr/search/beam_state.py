@@ -48,6 +48,8 @@ class BeamState(NamedTuple):
     """State of each scorer, for the active hypotheses."""
     open: Bool[Tensor, " B"]
     """Utterances whose search goes on."""
+    behind: Int[Tensor, " B"]
+    """Steps since an active hypothesis last ranked with the finished ones."""
 
 
 def empty_hypotheses(utterances: int, places: int, scorers: int, size: int, device: torch.device) -> Hypotheses:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seq2seq_asr.search.scorer import AlignedState, PartialScorer, Scorer, Weighted
+from seq2seq_asr.search.scorer import AlignedState, AttendingState, Follower, PartialScorer, Scorer, Weighted
 from seq2seq_asr.vocabulary import EOS
 
 _NEVER = float("-inf")
@@ -49,9 +49,21 @@ def expand(
     tokens = best_tokens(combined, min(count + 1, combined.shape[1]))
     part = {w.name: w.scorer.extend(tokens, state) for w, state in pairs if isinstance(w.scorer, PartialScorer)}
     part |= {name: (log_probs.gather(1, tokens), state) for name, (log_probs, state) in full.items()}
+    for name, (gain, state) in _follow(pairs, full[scorers[0].name][1]).items():
+        part[name] = gain[:, None].expand(tokens.shape), state
     scores = torch.stack([part[w.name][0].double() for w in scorers], 2)
     confident = confident_end(full[scorers[0].name][0], end_threshold)
     return Expansion(tokens, scores, confident, tuple(part[w.name][1] for w in scorers))
+
+
+def _follow(pairs: Sequence[tuple[Weighted, Any]], attention: Any) -> dict[str, tuple[Tensor, Any]]:
+    """What the followers make of where the first scorer looks now."""
+    followers = [(w.name, w.scorer, state) for w, state in pairs if isinstance(w.scorer, Follower)]
+    if not followers:
+        return {}
+    if not isinstance(attention, AttendingState):
+        raise TypeError(f"{followers[0][0]}: the first scorer has no alignment to follow")
+    return {name: scorer.follow(attention.alignment, state) for name, scorer, state in followers}
 
 
 def select_states(
@@ -67,6 +79,24 @@ def peaks(expansion: Expansion) -> Int[Tensor, " BK"] | None:
     """Frames that the first scorer looked at in this step, if it looks at any."""
     state = expansion.states[0]
     return state.peaks if isinstance(state, AlignedState) else None
+
+
+def limit_shift(expansion: Expansion, previous: Int[Tensor, " BK"], most: int) -> Expansion:
+    """Let no hypothesis grow whose attention jumped (the hard attention limit of Hannun et al. 2019, section 2.4).
+
+    It may end still: after the last word, the attention often leaps over the silence to the last frame.
+
+    Args:
+        expansion: What may follow.
+        previous: Frames that the attention looked at in the step before.
+        most: Frames it may go from there, forward or back.
+    """
+    looked = peaks(expansion)
+    if looked is None:
+        return expansion
+    jumped = (looked - previous).abs() > most
+    barred = jumped[:, None] & (expansion.tokens != EOS)
+    return expansion._replace(scores=expansion.scores.masked_fill(barred[:, :, None], _NEVER))
 
 
 def may_end(expansion: Expansion, long_enough: Bool[Tensor, " BK"]) -> Bool[Tensor, " BK"]:

@@ -19,6 +19,10 @@ class Hypothesis:
     """Encoded frame that the attention looked at most when it emitted each token; empty without an attention."""
     ended: bool = True
     """False when the hypothesis was cut at the maximum length instead of ending by itself."""
+    flags: tuple[str, ...] = ()
+    """What the guards found wrong: loop, truncated, silence."""
+    fallback: str | None = None
+    """The guards' step that replaced a flagged transcript by this one: ctc_weight or ctc."""
 
 
 NOTHING = Hypothesis(tokens=(), score=float("-inf"), log_prob=float("-inf"), ended=False)

@@ -1,18 +1,15 @@
 """How the search sees a model: scorers that walk along a prefix, and states that the search may reorder.
 
-Rows are hypotheses, utterance after utterance: row ``b * K + k`` is beam ``k`` of utterance ``b``. Two kinds of scorer:
+Rows are hypotheses, utterance after utterance: row ``b * K + k`` is beam ``k`` of utterance ``b``. Three kinds of
+scorer:
 
 * A ``Scorer`` scores the whole vocabulary from the last token: the attention decoder, a language model.
-* A ``PartialScorer`` scores a few given candidates, because the whole vocabulary would cost too much: the CTC prefix
-  score. The candidates are the best of the weighted sum of the full scorers, and always the end of sentence.
+* A ``PartialScorer`` scores a few given candidates: the CTC prefix score, because the whole vocabulary would cost too
+  much, and hot words. The candidates are the best of the weighted sum of the full scorers, and always the end.
+* A ``Follower`` looks at where the attention looks: coverage.
 
-What is to come plugs in here and changes nothing in the search:
-
-* A language model is a ``Scorer``; its state is its recurrent state. Its weight is added to the attention's.
-* Coverage is a ``Scorer`` that wraps the ``AttentionScorer`` and adds what the last step newly covered to every token;
-  its state is the attention's state with the sum of its alignments.
-* Hot words are a ``PartialScorer`` whose state is a position in a trie. A scorer that can reward (return more than 0)
-  states the largest reward of one token as ``Weighted.max_gain``: the stopping rule of the beam search counts on it.
+A scorer that can reward (return more than 0) states the largest reward of one token as ``Weighted.max_gain``: the
+stopping rule of the beam search counts on it.
 """
 
 from collections.abc import Sequence
@@ -41,6 +38,16 @@ class AlignedState(ScorerState, Protocol):
     @property
     def peaks(self) -> Int[Tensor, " BK"]:
         """Encoded frame with the largest attention weight in the last step."""
+        ...
+
+
+@runtime_checkable
+class AttendingState(AlignedState, Protocol):
+    """A state that knows all of its last alignment."""
+
+    @property
+    def alignment(self) -> Float[Tensor, "BK S"]:
+        """Attention weights of the last step, which sum to 1."""
         ...
 
 
@@ -93,6 +100,30 @@ class PartialScorer(Protocol[State]):
         ...
 
 
+@runtime_checkable
+class Follower(Protocol[State]):
+    """Scores where the first scorer looks, whatever the next token is."""
+
+    def start(self, beam: int = 1) -> State:
+        """The state before the first token, ``beam`` equal rows per utterance."""
+        ...
+
+    def follow(self, alignment: Float[Tensor, "BK S"], state: State) -> tuple[Float[Tensor, " BK"], State]:
+        """Advance every hypothesis by the alignment that its next token comes from.
+
+        Args:
+            alignment: Attention weights of this step.
+            state: The state before it.
+
+        Returns:
+            What any next token, or the end, adds to the total, and the state after it.
+        """
+        ...
+
+
+AnyScorer = Scorer[Any] | PartialScorer[Any] | Follower[Any]
+
+
 @dataclass(frozen=True)
 class Weighted:
     """A scorer, the name its total is reported under, and its weight in the sum.
@@ -102,7 +133,7 @@ class Weighted:
     """
 
     name: str
-    scorer: Scorer[Any] | PartialScorer[Any]
+    scorer: AnyScorer
     weight: float = 1.0
     max_gain: float = 0.0
     """The most that one token, or the end, can add to the unweighted total; 0 for log probabilities."""

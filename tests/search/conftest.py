@@ -17,6 +17,7 @@ class ToyState(NamedTuple):
     history: Tensor
     rows: Tensor
     peaks: Tensor
+    alignment: Tensor
 
     def select(self, parents: Tensor) -> "ToyState":
         return ToyState(*(part[parents] for part in self))
@@ -30,6 +31,12 @@ def cell(history: list[int]) -> int:
     return value
 
 
+def attend(cells: Tensor, frames: int) -> Tensor:
+    """An alignment for each table row."""
+    waves = torch.sin((cells + 1)[..., None].double() * torch.arange(1, frames + 1))
+    return (4 * waves).softmax(-1)
+
+
 class ToyScorer:
     """Log probabilities looked up by utterance and whole history."""
 
@@ -38,14 +45,18 @@ class ToyScorer:
 
     def start(self, beam: int = 1) -> ToyState:
         rows = torch.arange(len(self.table)).repeat_interleave(beam)
-        return ToyState(torch.zeros(len(rows), 0, dtype=torch.long), rows, torch.zeros_like(rows))
+        return ToyState(
+            torch.zeros(len(rows), 0, dtype=torch.long), rows, torch.zeros_like(rows), attend(rows, self.frames)
+        )
 
     def step(self, tokens: Tensor, state: ToyState) -> tuple[Tensor, ToyState]:
         history = torch.cat([state.history, tokens[:, None]], 1)
         cells = torch.full_like(state.rows, 7)
         for column in history.T:
             cells = (cells * 31 + column + 1) % CELLS
-        return self.table[state.rows, cells], ToyState(history, state.rows, cells % self.frames)
+        return self.table[state.rows, cells], ToyState(
+            history, state.rows, cells % self.frames, attend(cells, self.frames)
+        )
 
     def after(self, utterance: int, tokens: tuple[int, ...]) -> Tensor:
         """Log probabilities of what follows ``tokens``."""
@@ -59,6 +70,10 @@ class ToyScorer:
     def look(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The frames it looks at while saying ``tokens``."""
         return tuple(cell([SOS, *tokens[:i]]) % self.frames for i in range(len(tokens)))
+
+    def alignments(self, tokens: tuple[int, ...]) -> Tensor:
+        """Its attention while saying ``tokens`` and the end."""
+        return attend(torch.tensor([cell([SOS, *tokens[:i]]) for i in range(len(tokens) + 1)]), self.frames)
 
 
 class Toy:

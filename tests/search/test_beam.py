@@ -35,6 +35,12 @@ def frames_needed(tokens: tuple[int, ...]) -> int:
     return len(tokens) + sum(one == other for one, other in itertools.pairwise(tokens))
 
 
+def jumps(model, tokens: tuple[int, ...], most: int | None) -> list[bool]:
+    """For each step but the first, that of the end too, whether the attention went too far."""
+    looks = model.look((*tokens, EOS))
+    return [most is not None and abs(one - other) > most for one, other in itertools.pairwise(looks)]
+
+
 def exhaustive(toy, model, posteriors, utterance, frames, config) -> list[tuple[float, tuple[int, ...]]]:
     """Every transcript that may be returned as ended, best first."""
     found = []
@@ -44,9 +50,10 @@ def exhaustive(toy, model, posteriors, utterance, frames, config) -> list[tuple[
         others = max(float(after[token]) for token in REAL)
         unsure = config.end_threshold is not None and float(after[EOS]) < config.end_threshold * others
         stuck = posteriors is not None and all(frames_needed((*tokens, token)) > frames for token in REAL)
-        if unsure and not stuck:
+        *before, at_the_end = jumps(model, tokens, config.max_attention_shift) or [False]
+        if any(before) or (unsure and not stuck and not at_the_end):
             continue
-        if len(tokens) < round(frames * config.min_length_ratio):
+        if len(tokens) < round(frames * config.min_length_ratio) and not at_the_end:
             continue
         total = model.rescore(utterance, tokens)
         if posteriors is not None:
@@ -58,7 +65,16 @@ def exhaustive(toy, model, posteriors, utterance, frames, config) -> list[tuple[
 
 
 @pytest.mark.parametrize("with_ctc", [False, True])
-@pytest.mark.parametrize("limits", [{}, {"end_threshold": 1.5}, {"min_length_ratio": 0.4}])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"end_threshold": 1.5},
+        {"min_length_ratio": 0.4},
+        {"max_attention_shift": 2},
+        {"max_attention_shift": 1, "end_threshold": 1.5, "min_length_ratio": 0.4},
+    ],
+)
 @pytest.mark.parametrize("ranking", RANKINGS)
 def test_a_wide_beam_finds_all_in_order(toy, ranking, limits, with_ctc) -> None:
     lengths = torch.tensor([5, 3])
@@ -174,6 +190,48 @@ def test_stopping_saves_steps(toy) -> None:
     assert 0 < len(calls) < 40
 
 
+class Counted:
+    """A toy model that counts its steps."""
+
+    def __init__(self, model) -> None:
+        self.model, self.steps = model, 0
+
+    def start(self, beam: int = 1):
+        return self.model.start(beam)
+
+    def step(self, tokens, state):
+        self.steps += 1
+        return self.model.step(tokens, state)
+
+
+def steady(toy, first_end: float) -> Counted:
+    """Says token 4 for ever; ends with this probability at once, with 1 % later."""
+    table = torch.full((1, 61, VOCABULARY), -math.inf, dtype=torch.float64)
+    table[..., 4], table[..., EOS] = math.log(0.99), math.log(0.01)
+    start = toy.of(table).after(0, ())
+    start[4], start[EOS] = math.log(1 - first_end), math.log(first_end)
+    return Counted(toy.of(table))
+
+
+def test_patience_ends_a_search_that_only_might_pay(toy) -> None:
+    """The empty transcript scores log 0.9; what goes on scores (log 0.1 + n log 0.99) / n, after 26 tokens more."""
+    lengths, found = torch.tensor([30]), {}
+    for patience in (None, 40, 6):
+        model = steady(toy, 0.9)
+        config = BeamConfig(beam=2, patience=patience)
+        ((found[patience],),) = beam_search(joint_scorers(model), lengths, config)
+        assert (model.steps < 12) == (patience == 6)
+    assert found[6].tokens == () and len(found[None].tokens) > 26 and found[40] == found[None]
+
+
+def test_patience_waits_while_something_better_grows(toy) -> None:
+    found = [
+        beam_search(joint_scorers(steady(toy, 0.01)), torch.tensor([30]), BeamConfig(beam=2, patience=patience))
+        for patience in (None, 1)
+    ]
+    assert found[0] == found[1] and len(found[0][0][0].tokens) > 26
+
+
 def test_equal_scores_go_to_the_lowest_parent_then_token(toy) -> None:
     table = toy.scorer(1, VOCABULARY, seed=0).table
     table[:, :, [*REAL, EOS]] = -math.log(4)
@@ -258,6 +316,7 @@ def test_no_frames_and_no_utterances(toy) -> None:
         {"beam": 0}, {"nbest": 9}, {"nbest": 0}, {"ctc_weight": 1.0}, {"ctc_weight": -0.1}, {"candidates": 0},
         {"length_normalisation": "mean"}, {"alpha": -1.0}, {"alpha": math.nan}, {"length_bonus": math.inf},
         {"end_threshold": 0.0}, {"min_length_ratio": -1.0}, {"max_length_ratio": math.inf},
+        {"max_attention_shift": 0}, {"patience": 0},
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_told_by_name(field) -> None:

@@ -1,0 +1,19 @@
+"""Train a language model for a run: ``python -m seq2seq_asr.fit_lm --text corpus.txt --run checkpoints/spoken``."""
+
+from seq2seq_asr.command_line import parse
+from seq2seq_asr.console import run_entry_point
+from seq2seq_asr.fit_lm_config import FitLmConfig
+
+PROGRAM = "python -m seq2seq_asr.fit_lm"
+
+
+def main(argv: list[str]) -> int:
+    """Parse, train, print the perplexity and the file."""
+    config = parse(FitLmConfig, argv, prog=PROGRAM, description=(FitLmConfig.__doc__ or "").strip())
+    from seq2seq_asr.language_modelling import fit_lm
+
+    return fit_lm(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(main)
