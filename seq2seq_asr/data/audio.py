@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import stat
 from pathlib import Path
 
@@ -10,14 +9,15 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
+from seq2seq_asr.data.completeness import LONGEST_HEADER, require_no_holes, require_whole_file
 from seq2seq_asr.errors import AudioError
 
 TOLERANCE = 0.025
 """Seconds by which a file may be shorter than asked for: rounded durations and the padding of lossy codecs."""
-_LONGEST_HEADER = 1 << 36
-"""More samples than this in a header mean that the writer did not know the length."""
-_WAV_DATA_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_WAV_LENGTH_UNKNOWN = 0x7FFF0000
+LOUDEST = 16.0
+"""A sample beyond this many times full scale is of another scale, such as 16-bit values in a file of floats."""
+_CANCELLED = 0.01
+"""Power of the average, relative to what the loudest channel alone would leave of it."""
 
 
 def read_audio(
@@ -37,13 +37,50 @@ def read_audio(
         Samples, full scale is [-1, 1].
 
     Raises:
-        AudioError: The file is missing, not a regular file, not audio, cut short, empty, silent or not finite.
+        AudioError: The file is missing, not a regular file, not audio, cut short, empty, silent, not finite, of
+            another scale, or its channels cancel out.
+    """
+    samples, from_rate = read_channels(path, offset=offset, duration=duration)
+    mono = to_mono(samples, path)
+    check_signal(mono, path)
+    return resample(mono, from_rate, rate)
+
+
+def read_channels(
+    path: Path, *, offset: float = 0.0, duration: float | None = None
+) -> tuple[Float32[np.ndarray, "N C"], int]:
+    """Read a recording, or a part of it, as it is in the file: all channels at its own rate, whatever they hold.
+
+    Args:
+        path: As `read_audio`, like the other arguments.
+        offset: Where the part begins, in seconds.
+        duration: Length of the part in seconds; None reads to the end.
+
+    Returns:
+        Samples, full scale is [-1, 1], and their rate in Hz.
+
+    Raises:
+        AudioError: The file is missing, not a regular file, not audio, cut short or empty.
     """
     _require_regular_file(path)
-    samples, from_rate = _decode(path, offset, duration)
-    mono = samples.mean(axis=1, dtype=np.float32)
-    _check_signal(mono, path)
-    return resample(mono, from_rate, rate)
+    return _decode(path, offset, duration)
+
+
+def to_mono(samples: Float32[np.ndarray, "N C"], path: Path) -> Float32[np.ndarray, " N"]:
+    """Average the channels.
+
+    Raises:
+        AudioError: They cancel out: what is left would be noise, but not silent.
+    """
+    count, channels = samples.shape
+    if channels == 1 or count == 0:
+        return samples[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mono = samples.mean(axis=1, dtype=np.float32)
+        loudest = np.einsum("nc,nc->c", samples, samples).max()
+        if mono @ mono < _CANCELLED * loudest / channels**2:
+            raise AudioError(f"{path}: its {channels} channels cancel out when averaged: keep one of them")
+    return mono
 
 
 def audio_duration(path: Path) -> float:
@@ -54,7 +91,7 @@ def audio_duration(path: Path) -> float:
     """
     _require_regular_file(path)
     with _open(path) as file:
-        if not 0 < file.frames < _LONGEST_HEADER:
+        if not 0 < file.frames < LONGEST_HEADER:
             raise AudioError(f"{path}: empty, or its header does not tell its length")
         return file.frames / file.samplerate
 
@@ -86,6 +123,23 @@ def read_features(path: Path, *, dim: int | None = None) -> Float32[np.ndarray, 
     if not np.isfinite(features).all():
         raise AudioError(f"{path}: features hold NaN or infinite values")
     return features
+
+
+def check_signal(samples: Float32[np.ndarray, " N"], path: Path) -> None:
+    """Refuse samples that nothing can be recognised in.
+
+    Raises:
+        AudioError: There are none, they are all alike, not finite, or far beyond full scale.
+    """
+    if samples.size == 0:
+        raise AudioError(f"{path}: no samples")
+    low, high = samples.min(), samples.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise AudioError(f"{path}: samples hold NaN or infinite values")
+    if low == high:
+        raise AudioError(f"{path}: silent: all {samples.size} samples are {low:g}")
+    if max(-low, high) > LOUDEST:
+        raise AudioError(f"{path}: samples reach {max(-low, high):g} where full scale is 1: divide them by their scale")
 
 
 def check_length(samples: np.ndarray, minimum: int, path: Path) -> None:
@@ -163,13 +217,15 @@ def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[
         rate, total = file.samplerate, file.frames
         start = round(offset * rate)
         if duration is None:
-            _check_header(file, path)
+            require_whole_file(file, path)
             wanted = total - start
         else:
             wanted = round(duration * rate)
         if wanted <= 0:
             raise AudioError(f"{path}: no audio: {total / rate:.3f} s long, asked for it from {offset:.3f} s on")
         samples = _read(file, path, start, min(wanted, max(total - start, 0)))
+        if duration is None and start == 0:
+            require_no_holes(file, path)
     if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
         raise AudioError(
             f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {offset:.3f} s on, "
@@ -189,26 +245,7 @@ def _read(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Floa
         raise AudioError(f"{path}: damaged or cut short: {_one_line(error)}") from error
 
 
-def _check_header(file: soundfile.SoundFile, path: Path) -> None:
-    """Compare the length a header promises with the file; libsndfile quietly shortens a wav to what is there."""
-    if file.frames >= _LONGEST_HEADER:
-        raise AudioError(f"{path}: its header does not tell its length: write the file again or give a duration")
-    cut = _WAV_DATA_CUT.search(file.extra_info)
-    if cut and int(cut[2]) < int(cut[1]) < _WAV_LENGTH_UNKNOWN:
-        raise AudioError(f"{path}: cut short: expected {cut[1]} bytes of samples, found {cut[2]}")
-
-
-def _check_signal(samples: Float32[np.ndarray, " N"], path: Path) -> None:
-    if samples.size == 0:
-        raise AudioError(f"{path}: no samples")
-    low, high = samples.min(), samples.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise AudioError(f"{path}: samples hold NaN or infinite values")
-    if low == high:
-        raise AudioError(f"{path}: silent: all {samples.size} samples are {low:g}")
-
-
 def _one_line(error: BaseException) -> str:
-    """The reason alone: the system's words for an `OSError`, whose text would name the path again."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    """The reason alone: the words of the system or of libsndfile, where the whole text would name the path again."""
+    words = error.strerror if isinstance(error, OSError) else getattr(error, "error_string", None)
+    return " ".join(str(words or error).split()) or type(error).__name__

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from seq2seq_asr.data.audio import check_length, read_audio, read_features
 from seq2seq_asr.data.augment import SpeedPerturbConfig, draw_factor, speed_perturb, speed_perturb_features
 from seq2seq_asr.data.batching import Item
+from seq2seq_asr.data.noise import NoiseAdder
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.vocabulary import BLANK
@@ -101,9 +102,10 @@ class SpeechDataset(Dataset):
         reader: InputReader,
         *,
         speed: SpeedPerturbConfig | None = None,
+        noise: NoiseAdder | None = None,
         seed: int = 0,
     ) -> None:
-        self.utterances, self.reader, self.speed, self.seed = utterances, reader, speed, seed
+        self.utterances, self.reader, self.speed, self.noise, self.seed = utterances, reader, speed, noise, seed
         self.texts = [tokenizer.normalise(utterance.text) for utterance in utterances]
         self.tokens = [torch.tensor(tokenizer.encode(utterance.text), dtype=torch.long) for utterance in utterances]
 
@@ -112,13 +114,18 @@ class SpeechDataset(Dataset):
 
     def __getitem__(self, item: Item) -> Example:
         utterance = self.utterances[item.place]
-        inputs = self.reader(utterance)
-        if self.speed is not None:
-            perturb = speed_perturb_features if utterance.audio is None else speed_perturb
-            perturbed = perturb(inputs, draw_factor(self.speed, self._random(item)))
-            inputs = perturbed if len(perturbed) >= self.reader.smallest else inputs
+        inputs = self._augment(self.reader(utterance), utterance, self._random(item))
         text, tokens = self.texts[item.place], self.tokens[item.place]
         return Example(utterance.id, text, torch.from_numpy(inputs), tokens, item.counted)
+
+    def _augment(self, inputs: np.ndarray, utterance: Utterance, random: np.random.Generator) -> np.ndarray:
+        if self.speed is not None:
+            perturb = speed_perturb_features if utterance.audio is None else speed_perturb
+            perturbed = perturb(inputs, draw_factor(self.speed, random))
+            inputs = perturbed if len(perturbed) >= self.reader.smallest else inputs
+        if self.noise is not None and utterance.audio is not None:
+            inputs = self.noise(inputs, random)
+        return inputs
 
     def _random(self, item: Item) -> np.random.Generator:
         name = zlib.crc32(self.utterances[item.place].id.encode())

@@ -6,32 +6,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seq2seq_asr.data.audio import audio_duration
+from seq2seq_asr.data.confinement import Confinement, require_plain_path
 from seq2seq_asr.data.lines import fault, read_pairs
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import ManifestError
+from seq2seq_asr.errors import AudioError, ManifestError
 
 _Table = dict[str, tuple[int, str]]
 
 
-def read_kaldi(folder: Path) -> list[Utterance]:
+def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | None = None) -> list[Utterance]:
     """Read a Kaldi data folder; commands are never run.
 
     Args:
         folder: Holds ``wav.scp`` (paths relative to `folder`, or absolute) and ``text``. With ``segments``,
             ``wav.scp`` names recordings and an end of -1 means the recording's end. Without, lengths come from
             ``utt2dur`` or else from the headers of the files.
+        allow_empty_text: Accept a folder without ``text``, such as audio yet to be transcribed.
+        root: Folder that the audio must lie in, symbolic links followed; None takes it from anywhere.
 
     Returns:
         The utterances in the order of ``text``, with absolute paths.
 
     Raises:
-        ManifestError: ``file:line: why``; a pipe in ``wav.scp`` is such an error.
+        ManifestError: ``file:line: why``; a pipe or a URL in ``wav.scp`` is such an error.
         AudioError: A length is needed from a file that cannot be read.
     """
-    recordings = _recordings(folder / "wav.scp")
-    texts = read_pairs(folder / "text")
-    speakers = _optional_table(folder / "utt2spk")
+    recordings = _recordings(folder / "wav.scp", Confinement(root))
+    told = None if allow_empty_text and not (folder / "text").exists() else read_pairs(folder / "text")
     spans = _spans(folder, recordings)
+    texts = {name: (span.line, "") for name, span in spans.items()} if told is None else told
+    speakers = _optional_table(folder / "utt2spk")
     _require_same_ids(folder, texts, spans)
     utterances = [
         Utterance(
@@ -64,13 +68,17 @@ def _optional_table(path: Path) -> _Table:
     return read_pairs(path) if path.exists() else {}
 
 
-def _recordings(path: Path) -> dict[str, tuple[int, Path]]:
+def _recordings(path: Path, confinement: Confinement) -> dict[str, tuple[int, Path]]:
     folder = os.path.abspath(path.parent)
     recordings = {}
     for name, (line, location) in read_pairs(path).items():
-        if "|" in location:
-            raise fault(path, line, "a pipe: commands are not run, write the audio to files first")
-        recordings[name] = line, Path(os.path.join(folder, location))
+        audio = Path(os.path.join(folder, location))
+        try:
+            require_plain_path(location)
+            confinement.require(audio)
+        except ValueError as error:
+            raise fault(path, line, str(error)) from error
+        recordings[name] = line, audio
     return recordings
 
 
@@ -85,7 +93,7 @@ def _spans(folder: Path, recordings: dict[str, tuple[int, Path]]) -> dict[str, _
     spans = {}
     for name, (line, audio) in recordings.items():
         known = durations.get(name)
-        duration = _seconds(folder / "utt2dur", *known) if known else audio_duration(audio)
+        duration = _seconds(folder / "utt2dur", *known) if known else _measured(audio, folder / "wav.scp", line)
         spans[name] = _Span(audio, 0.0, duration, folder / "wav.scp", line)
     return spans
 
@@ -99,10 +107,17 @@ def _segment(path: Path, line: int, columns: str, recordings: dict[str, tuple[in
     audio = recordings[recording][1]
     start, end = (_number(path, line, time) for time in times[:2])
     if end == -1:
-        end = audio_duration(audio)
+        end = _measured(audio, path, line)
     if not 0 <= start < end:
         raise fault(path, line, f"expected 0 <= start < end, found {times[0]} and {times[1]}")
     return _Span(audio, start, end - start, path, line)
+
+
+def _measured(audio: Path, path: Path, line: int) -> float:
+    try:
+        return audio_duration(audio)
+    except AudioError as error:
+        raise AudioError(f"{path}:{line}: {error}") from error
 
 
 def _number(path: Path, line: int, text: str) -> float:

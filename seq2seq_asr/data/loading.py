@@ -13,6 +13,7 @@ from seq2seq_asr.data.batching import BatchingConfig, Item, PlannedBatches, plan
 from seq2seq_asr.data.corpora.spoken import SpokenConfig
 from seq2seq_asr.data.dataset import InputReader, SpeechDataset, collate
 from seq2seq_asr.data.manifest import Utterance, read_utterances
+from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import ManifestError, UsageError
 
@@ -45,6 +46,8 @@ class DataConfig:
     """Manifests to choose checkpoints by."""
     test: tuple[Path, ...] = ()
     """Manifests that `decode` scores by default; none takes dev."""
+    root: Path | None = None
+    """Folder that the audio of manifests must lie in, symbolic links followed; none takes it from anywhere."""
     spoken: SpokenConfig = field(default_factory=SpokenConfig)
     """The embedded corpus, when no training manifest is given."""
     connect: ConnectConfig = field(default_factory=ConnectConfig)
@@ -53,6 +56,8 @@ class DataConfig:
     """Size and order of batches."""
     speed: SpeedPerturbConfig = field(default_factory=SpeedPerturbConfig)
     """Speed perturbation of training utterances."""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    """Noise added to training utterances."""
     workers: int = 0
     """Processes that read audio; 0 reads in the training process, best where the corpus fits in memory."""
     memory_mb: float = 1024.0
@@ -69,15 +74,22 @@ class DataConfig:
             raise UsageError("data.workers: must be 0 or more")
 
 
-def read_split(manifests: Sequence[Path]) -> list[Utterance]:
+def read_split(
+    manifests: Sequence[Path], *, allow_empty_text: bool = False, root: Path | None = None
+) -> list[Utterance]:
     """All utterances of several manifests.
+
+    Args:
+        manifests: Files or Kaldi folders.
+        allow_empty_text: Accept utterances without words.
+        root: Folder that their audio must lie in.
 
     Raises:
         ManifestError: A manifest cannot be read, or an id occurs twice across them.
     """
     utterances: dict[str, Utterance] = {}
     for path in manifests:
-        for utterance in read_utterances(path):
+        for utterance in read_utterances(path, allow_empty_text=allow_empty_text, root=root):
             if utterance.id in utterances:
                 raise ManifestError(f"{path}: id {utterance.id!r} is also in another manifest of this split")
             utterances[utterance.id] = utterance
@@ -114,8 +126,9 @@ def training_loader(
     """Batches for training; ``loader.batch_sampler`` is the `PlannedBatches` to seek on resume."""
     durations = np.array([utterance.duration for utterance in utterances])
     speed = config.speed if config.speed.probability > 0 else None
+    noise = NoiseAdder(config.noise, reader.rate) if config.noise.probability > 0 else None
     return _loader(
-        SpeechDataset(utterances, tokenizer, reader, speed=speed, seed=seed),
+        SpeechDataset(utterances, tokenizer, reader, speed=speed, noise=noise, seed=seed),
         PlannedBatches(durations, config.batching, seed=seed, rank=rank, world=world),
         config.workers,
     )

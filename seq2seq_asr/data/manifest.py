@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from seq2seq_asr.data.confinement import Confinement, require_plain_path
 from seq2seq_asr.data.kaldi import read_kaldi
 from seq2seq_asr.data.utterance import Utterance as Utterance
 from seq2seq_asr.errors import ManifestError
@@ -18,7 +19,7 @@ _KEYS = frozenset({"audio_filepath", "features_filepath", "duration", "text", "o
 _UNFIT = re.compile("[\0\ud800-\udfff]").search
 
 
-def read_manifest(path: Path, *, allow_empty_text: bool = False) -> list[Utterance]:
+def read_manifest(path: Path, *, allow_empty_text: bool = False, root: Path | None = None) -> list[Utterance]:
     """Read a manifest; a byte-order mark, CRLF line ends and blank lines are tolerated, nothing else is.
 
     Whether the audio exists is not looked at here: `read_audio` tells.
@@ -27,7 +28,8 @@ def read_manifest(path: Path, *, allow_empty_text: bool = False) -> list[Utteran
         path: JSON lines with ``audio_filepath`` or ``features_filepath`` (relative to the manifest's folder or
             absolute), ``duration``, ``text`` and, optionally, ``offset``, ``speaker``, ``lang`` and ``id``. Without
             ``id`` it is the file's stem, followed by ``-<offset in ms>`` when there is an offset.
-        allow_empty_text: Accept utterances without words, such as audio yet to be transcribed.
+        allow_empty_text: Accept utterances with an empty or no ``text``, such as audio yet to be transcribed.
+        root: Folder that audio and features must lie in, symbolic links followed; None takes them from anywhere.
 
     Returns:
         The utterances in file order, with absolute paths.
@@ -37,12 +39,14 @@ def read_manifest(path: Path, *, allow_empty_text: bool = False) -> list[Utteran
     """
     try:
         with open(path, "rb") as file, _collector_paused():
-            return _read_lines(path, file, allow_empty_text)
+            return _read_lines(path, file, allow_empty_text, Confinement(root))
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _read_lines(path: Path, lines: Iterable[bytes], allow_empty_text: bool) -> list[Utterance]:
+def _read_lines(
+    path: Path, lines: Iterable[bytes], allow_empty_text: bool, confinement: Confinement
+) -> list[Utterance]:
     folder = os.path.dirname(os.path.abspath(path)) + os.sep
     utterances: list[Utterance] = []
     first_lines: dict[str, int] = {}
@@ -52,7 +56,7 @@ def _read_lines(path: Path, lines: Iterable[bytes], allow_empty_text: bool) -> l
         if line.isspace() or not line:
             continue
         try:
-            utterance = _utterance(_decode(line), folder, allow_empty_text)
+            utterance = _utterance(_decode(line), folder, allow_empty_text, confinement)
             if first_lines.setdefault(utterance.id, number) != number:
                 raise ValueError(f"id {utterance.id!r} is already on line {first_lines[utterance.id]}")
         except (ValueError, RecursionError) as error:
@@ -84,13 +88,19 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_utterances(path: Path) -> list[Utterance]:
+def read_utterances(path: Path, *, allow_empty_text: bool = False, root: Path | None = None) -> list[Utterance]:
     """Read a manifest file or a Kaldi data folder.
+
+    Args:
+        path: The file or the folder.
+        allow_empty_text: Accept utterances without words, and a Kaldi folder without ``text``.
+        root: As `read_manifest`.
 
     Raises:
         ManifestError: ``file:line: why``.
     """
-    return read_kaldi(path) if path.is_dir() else read_manifest(path)
+    read = read_kaldi if path.is_dir() else read_manifest
+    return read(path, allow_empty_text=allow_empty_text, root=root)
 
 
 @contextmanager
@@ -134,7 +144,7 @@ def _decode(line: bytes) -> dict[str, Any]:
     return entry
 
 
-def _utterance(entry: dict[str, Any], folder: str, allow_empty_text: bool) -> Utterance:
+def _utterance(entry: dict[str, Any], folder: str, allow_empty_text: bool, confinement: Confinement) -> Utterance:
     """Check one line; plain and flat, since it runs a million times."""
     if not entry.keys() <= _KEYS:
         raise ValueError(f"unknown key {min(entry.keys() - _KEYS)!r}; known are {', '.join(sorted(_KEYS))}")
@@ -148,11 +158,14 @@ def _utterance(entry: dict[str, Any], folder: str, allow_empty_text: bool) -> Ut
     offset = _seconds(entry["offset"], "offset") if "offset" in entry else 0.0
     if offset < 0 or (offset and features is not None):
         raise ValueError(f"offset: expected 0 or more seconds, and none with features, found {offset}")
-    text = get("text")
+    text = get("text", "" if allow_empty_text else None)
     if text != "" or not allow_empty_text:
         text = _string(text, "text")
     source = _string(audio if features is None else features, "audio_filepath or features_filepath")
+    if "|" in source or "://" in source:
+        require_plain_path(source)
     location = Path(source if source.startswith(os.sep) else folder + source)
+    confinement.require(location)
     name = get("id")
     if name is None:
         name = f"{location.stem}-{round(offset * 1000)}" if offset else location.stem

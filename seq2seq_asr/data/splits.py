@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, make_connected
 from seq2seq_asr.data.corpora.spoken import cache_folder, make_spoken
-from seq2seq_asr.data.loading import DataConfig
+from seq2seq_asr.data.loading import DataConfig, read_split
 
 Progress = Callable[[str, int, int], None]
 """Told what is made, how much of it is done, and how much there is."""
@@ -27,10 +27,17 @@ class Splits:
 
 
 def resolve_splits(config: DataConfig, progress: Progress = lambda *_: None) -> Splits:
-    """The manifests to use, made first where they are synthetic; what was made before is found again."""
+    """The manifests to use, made first where they are synthetic; what was made before is found again.
+
+    Raises:
+        ManifestError: With ``data.root``, a manifest that cannot be read or names a file outside of it.
+    """
     if not config.train:
         made = make_spoken(config.spoken, progress=lambda done, total: progress("spoken corpus", done, total))
         return Splits((made["train"],), (made["dev"],), (made["test"],))
+    if config.root is not None:  # before anything is made of them
+        for given in (config.train, config.dev, config.test):
+            read_split(given, allow_empty_text=True, root=config.root)
     counts = (config.connect.train, config.connect.dev, config.connect.test)
     train, dev, test = (
         tuple(_connected(path, count, config, progress) for path in paths)

@@ -53,8 +53,13 @@ def test_known_durations_spare_the_headers(folder):
 @pytest.mark.parametrize(
     ("name", "lines", "where"),
     [
-        ("wav.scp", ["r1 first one.wav", "r2 flac -dc second.flac |"], "wav.scp:2: a pipe"),
-        ("wav.scp", ["r1 first one.wav", "r2 | tee x"], "wav.scp:2: a pipe"),
+        ("wav.scp", ["r1 first one.wav", "r2 flac -dc second.flac |"], "wav.scp:2: 'flac -dc second.flac |' is a pipe"),
+        ("wav.scp", ["r1 first one.wav", "r2 | tee x"], "wav.scp:2: '| tee x' is a pipe"),
+        (
+            "wav.scp",
+            ["r1 first one.wav", "r2 https://host/second.flac"],
+            "wav.scp:2: 'https://host/second.flac' is a URL",
+        ),
         ("wav.scp", ["r1 first one.wav", "r2"], "wav.scp:2: expected two columns"),
         ("wav.scp", ["r1 first one.wav"], "text:1: utterance 'r2' has no audio"),
         ("text", ["r1 EINS"], "wav.scp:2: utterance 'r2' has no line in text"),
@@ -80,7 +85,7 @@ def test_flawed_segments_are_told_by_file_and_line(folder, segment):
 
 def test_missing_files_are_told(folder):
     (folder / "second.flac").unlink()
-    with pytest.raises(AudioError, match="second.flac"):
+    with pytest.raises(AudioError, match=r"wav\.scp:2: .*second\.flac: cannot be read"):
         read_kaldi(folder)
     (folder / "text").unlink()
     with pytest.raises(ManifestError, match="text: cannot be read"):
@@ -89,3 +94,11 @@ def test_missing_files_are_told(folder):
     (folder / "wav.scp").write_text("")
     with pytest.raises(ManifestError, match="empty"):
         read_kaldi(folder)
+
+
+def test_a_folder_without_text_is_read_where_texts_are_optional(folder):
+    (folder / "text").unlink()
+    assert [(u.id, u.text, u.duration) for u in read_kaldi(folder, allow_empty_text=True)] == [
+        ("r1", "", 1.0),
+        ("r2", "", 0.5),
+    ]

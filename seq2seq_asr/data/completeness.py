@@ -1,0 +1,79 @@
+"""Is a recording all there? libsndfile quietly shortens a file that was cut; what it noticed stands in its log."""
+
+import os
+import re
+from pathlib import Path
+
+import soundfile
+
+from seq2seq_asr.errors import AudioError
+
+LONGEST_HEADER = 1 << 36
+"""More samples than this in a header mean that the writer did not know the length."""
+_LENGTH_UNKNOWN = 0x7FFF0000
+"""From here on, a 32-bit length stands for "not known": the file was written to a pipe."""
+# Bytes of samples in wav, aiff and au; of the whole file in rf64 and w64, whose logs do not compare the former.
+_BYTES_CUT = re.compile(
+    r"^\s*(?:data|SSND|Data Size|Riff size|riff) *: (?P<said>\d+) \(should be (?P<found>\d+)\)", re.MULTILINE
+)
+_LONGEST_OGG_PAGE = 65307
+_OGG_END_OF_STREAM = 4
+_OGG_DAMAGED = re.compile(r"Ogg : Skipped (\d+) bytes looking for the next page")
+_SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
+_SPHERE_HEADER = 1024
+
+
+def require_whole_file(file: soundfile.SoundFile, path: Path) -> None:
+    """Compare the length that a header promises with the file.
+
+    An mp3 without a Xing header promises nothing: cut at the end of a frame, it is whole as far as anyone can tell.
+
+    Args:
+        file: Just opened.
+        path: Its path, for the error and, in a NIST sphere file, for the header.
+
+    Raises:
+        AudioError: There is less than promised, or no telling.
+    """
+    if file.frames >= LONGEST_HEADER:
+        raise AudioError(f"{path}: its header does not tell its length: write the file again or give a duration")
+    for cut in _BYTES_CUT.finditer(file.extra_info):
+        if int(cut["found"]) < int(cut["said"]) < _LENGTH_UNKNOWN:
+            raise AudioError(f"{path}: cut short: expected {cut['said']} bytes of samples, found {cut['found']}")
+    if file.format == "OGG" and not _ogg_ends(path):
+        raise AudioError(f"{path}: cut short: the stream does not end, {file.frames / file.samplerate:.3f} s are there")
+    promised = _sphere_samples(path) if file.format == "NIST" else None
+    if promised is not None and file.frames < promised:
+        raise AudioError(f"{path}: cut short: expected {promised} samples, found {file.frames}")
+
+
+def require_no_holes(file: soundfile.SoundFile, path: Path) -> None:
+    """Look, after a file was read from end to end, whether its decoder had to leave something out.
+
+    Args:
+        file: Read whole; seeking alone leaves the same trace in the log of an Ogg stream.
+        path: Its path, for the error.
+
+    Raises:
+        AudioError: Part of the stream was damaged and skipped.
+    """
+    if found := _OGG_DAMAGED.search(file.extra_info):
+        raise AudioError(f"{path}: damaged: {found[1]} bytes in the middle of the stream cannot be read")
+
+
+def _ogg_ends(path: Path) -> bool:
+    """Whether the last page of an Ogg file is whole and is marked as the last (RFC 3533, section 6)."""
+    with path.open("rb") as raw:
+        size = raw.seek(0, os.SEEK_END)
+        raw.seek(max(0, size - 2 * _LONGEST_OGG_PAGE))
+        tail = raw.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or not page[5] & _OGG_END_OF_STREAM:
+        return False
+    return len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _sphere_samples(path: Path) -> int | None:
+    with path.open("rb") as raw:
+        found = _SPHERE_SAMPLES.search(raw.read(_SPHERE_HEADER))
+    return int(found[1]) if found else None

@@ -1,0 +1,53 @@
+"""What may be wrong with a corpus, and how much it matters."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+Severity = Literal["error", "warning", "note"]
+
+
+class Check(NamedTuple):
+    """Something that is looked for."""
+
+    severity: Severity
+    """An error stops training, cannot be learnt or decoded, or makes a score untrue; a warning may be meant."""
+    meaning: str
+    """What was found, and what it does."""
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "unreadable": Check("error", "cannot be read: training stops there, decoding skips it"),
+    "duration": Check("error", "the manifest's duration is not the file's: what lies beyond it is never heard"),
+    "ctc": Check("error", "more tokens than encoded frames: CTC finds no path and learns nothing from it"),
+    "contradiction": Check("error", "the same audio with different texts in one set"),
+    "audio_leak": Check("error", "the same audio is trained and tested on: scores are too good"),
+    "no_text": Check("error", "nothing is left of the text once it is normalised"),
+    "text_leak": Check("warning", "the same speaker says the same text in training and in a test"),
+    "speaker_overlap": Check("warning", "speakers are trained and tested on: scores are not for new voices"),
+    "duplicate_audio": Check("warning", "the same audio twice in one set"),
+    "rate": Check("warning", "a rate of its own, or one below the model's: bands are missing, which may tell sources"),
+    "clipping": Check("warning", "samples stand at the limit for three or more in a row"),
+    "silence": Check("warning", "barely audible, or nearly all of it is silence"),
+    "unknown": Check("warning", "characters that the tokenizer does not know"),
+    "duplicate_text": Check("note", "the same text more than once in one set"),
+}
+"""Every check by name, the worst first."""
+
+OF_GROUPS: Final = frozenset(
+    {"contradiction", "audio_leak", "text_leak", "speaker_overlap", "duplicate_audio", "duplicate_text", "rate"}
+)
+"""Checks whose findings concern several utterances, and name them in their detail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One instance of what a check looks for."""
+
+    check: str
+    """Name in `CHECKS`."""
+    set: str
+    """The set it was found in: ``train`` or a test set."""
+    ids: tuple[str, ...]
+    """The utterances that are concerned."""
+    detail: str
+    """Figures and paths."""

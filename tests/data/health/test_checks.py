@@ -1,0 +1,187 @@
+"""One of every flaw is planted in a corpus of real files: exactly those are found, and where they are."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from seq2seq_asr.data.health.across import check_leaks
+from seq2seq_asr.data.health.examine import ExaminedSet, examine
+from seq2seq_asr.data.health.findings import CHECKS, OF_GROUPS
+from seq2seq_asr.data.health.report import Health, diagnose, format_health, health_json
+from seq2seq_asr.data.health.target import Target
+from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
+from seq2seq_asr.data.utterance import Utterance
+
+RATE = 8000
+TARGET = Target(
+    tokenizer=Tokenizer.train(["abc bca cab"], TokenizerConfig(kind="char", normaliser="basic")),
+    rate=RATE,
+    feature_frames=lambda samples: samples // 80,
+    reduction=4,
+)
+"""A character each; 40 ms an encoded frame."""
+
+
+def sound(number: int, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
+    """A sound like no other number's."""
+    random = np.random.default_rng(number)
+    return random.normal(0, 0.1, round(seconds * rate)) * np.hanning(round(seconds * rate))
+
+
+def utterance(folder: Path, name: str, samples: np.ndarray, text: str = "", rate: int = RATE) -> Utterance:
+    path = folder / f"{name}.wav"
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    return Utterance(id=name, text=text or f"{name[0]} abc", duration=len(samples) / rate, audio=path, speaker=name[0])
+
+
+def sick_corpus(folder: Path) -> tuple[list[Utterance], list[Utterance]]:
+    """Training and test utterances, named by what is wrong with them."""
+    damaged = utterance(folder, "b-unreadable", sound(1))
+    assert damaged.audio is not None
+    damaged.audio.write_text("no audio")
+    first = utterance(folder, "a-part-1", sound(2, 3.0))
+    long = utterance(folder, "c-long", sound(3, 1.5))
+    short = utterance(folder, "c-short", sound(4))
+    train = [
+        utterance(folder, "a-well", sound(5), text="cab"),
+        damaged,
+        replace(first, duration=1.0),
+        replace(first, id="a-part-2", offset=1.0, duration=2.0, text="bca"),
+        replace(long, duration=1.0, text="acb"),
+        replace(short, duration=1.01, text="bac"),
+        replace(short, id="c-missing-end", duration=2.0, audio=utterance(folder, "c2", sound(18)).audio, text="cba"),
+        utterance(folder, "a-tight", sound(6, 0.3), text="abcabcabc"),
+        utterance(folder, "a-repeats", sound(7, 0.32), text="aabbcc"),
+        utterance(folder, "a-no-words", sound(8), text="?!"),
+        utterance(folder, "b-double", sound(9), text="c a"),
+        utterance(folder, "b-double-2", sound(9), text="c a"),
+        utterance(folder, "b-contrary", sound(10), text="a b"),
+        utterance(folder, "b-contrary-2", sound(10), text="b a"),
+        utterance(folder, "b-rate", sound(11, rate=16000), text="b c", rate=16000),
+        utterance(folder, "b-clipped", np.clip(sound(12), -0.1, 0.1), text="b c a"),
+        utterance(folder, "b-faint", 0.001 * sound(13), text="c b"),
+        utterance(folder, "b-silence", np.concatenate([sound(14, 0.3), 1e-5 * sound(15, 5.0)]), text="c b a"),
+        utterance(folder, "b-unknown", sound(16), text="ab xyz"),
+    ]
+    test = [
+        utterance(folder, "t-heard", sound(5), text="b cab"),
+        replace(utterance(folder, "t-said", sound(20), text="c a"), speaker="b"),
+        utterance(folder, "t-new", sound(21), text="cab"),
+    ]
+    return train, test
+
+
+def examined(name: str, utterances: Sequence[Utterance]) -> ExaminedSet:
+    return examine(name, utterances, TARGET, threads=2, progress=lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def health(tmp_path_factory: pytest.TempPathFactory) -> Health:
+    train, test = sick_corpus(tmp_path_factory.mktemp("corpus"))
+    return diagnose(examined("train", train), [examined("test", test)], TARGET)
+
+
+EXPECTED: dict[str, list[tuple[str, ...]]] = {
+    "unreadable": [("b-unreadable",)],
+    "duration": [("c-long",), ("c-missing-end",)],
+    "ctc": [("a-tight",), ("a-repeats",)],
+    "contradiction": [("b-contrary", "b-contrary-2")],
+    "audio_leak": [("t-heard", "a-well")],
+    "no_text": [("a-no-words",)],
+    "text_leak": [("t-said", "b-double", "b-double-2")],
+    "speaker_overlap": [("t-said",)],
+    "duplicate_audio": [("b-double", "b-double-2")],
+    "rate": [("b-rate",)],
+    "clipping": [("b-clipped",)],
+    "silence": [("b-faint",), ("b-silence",)],
+    "unknown": [("b-unknown",)],
+    "duplicate_text": [("b-double", "b-double-2")],
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_exactly_what_was_planted_is_found(health: Health, check: str) -> None:
+    assert [one.ids for one in health.findings if one.check == check] == EXPECTED[check]
+
+
+def test_details_tell_what_to_do_about_it(health: Health) -> None:
+    details = {one.ids[0]: one.detail for one in health.findings if one.check not in OF_GROUPS}
+    assert "b-unreadable.wav: cannot be read as audio" in details["b-unreadable"]
+    assert details["c-long"] == "1.000 s in the manifest, 1.500 s in the file"
+    assert details["a-repeats"] == "7 tokens need 10 frames, 0.32 s give 8"
+    assert details["b-unknown"] == "1 of 5 pieces: x y z"
+
+
+def test_the_summary_counts(health: Health) -> None:
+    train, test = health.summaries
+    assert (train.utterances, train.readable, train.speakers, train.kinds) == (
+        19,
+        18,
+        3,
+        {"8000 Hz": 17, "16000 Hz": 1},
+    )
+    assert train.longest == pytest.approx(5.3) and train.shortest == pytest.approx(0.3)
+    assert train.histogram == {"0-0.5": 2, "0.5-1": 0, "1-2": 14, "2-3": 1, "3-5": 0, "5-8": 1}
+    assert train.unknown_rate == pytest.approx(1 / train.tokens) and test.unknown_rate == 0
+    assert test.histogram == {"1-2": 3}
+    assert train.without_text == 1
+
+
+def test_text_and_json_tell_the_same(health: Health) -> None:
+    values = json.loads(json.dumps(health_json(health), allow_nan=False))
+    assert (values["errors"], values["warnings"], values["notes"]) == (8, 8, 1)
+    assert {
+        name: [tuple(one["ids"]) for one in check["findings"]] for name, check in values["checks"].items()
+    } == EXPECTED
+    text = format_health(health)
+    assert text.endswith("\n8 errors, 8 warnings, 1 notes\n")
+    for name, check in values["checks"].items():
+        assert f"{check['severity']}: " in text and f" x {name}: {check['meaning']}" in text
+        assert all(one["detail"] in text for one in check["findings"])
+    assert "  0-0.5 s  ######" in text
+
+
+def test_a_long_list_is_cut_in_the_text_only(tmp_path: Path) -> None:
+    many = [utterance(tmp_path, f"a{index}", 1e-4 * sound(index), text="abc") for index in range(9)]
+    health = diagnose(examined("train", many), [], TARGET)
+    assert "… and 4 more" in format_health(health) and len(health_json(health)["checks"]["silence"]["findings"]) == 9
+
+
+def test_a_corpus_in_health_has_no_findings(tmp_path: Path) -> None:
+    train = [utterance(tmp_path, f"a{index}", sound(index), text="abc"[: index + 1]) for index in range(3)]
+    test = [utterance(tmp_path, f"b{index}", sound(9 + index), text="abc"[: index + 1]) for index in range(3)]
+    health = diagnose(examined("train", train), [examined("test", test)], TARGET)
+    assert health.findings == () and health.count("error") == 0
+    assert format_health(health).endswith("\n\n0 errors, 0 warnings, 0 notes\n")
+
+
+def test_unknown_speakers_do_not_overlap(tmp_path: Path) -> None:
+    one, other = (replace(utterance(tmp_path, name, sound(n)), speaker=None) for n, name in enumerate(("a", "b")))
+    assert list(check_leaks(examined("train", [one]), examined("test", [other]))) == []
+
+
+def test_features_are_examined_too(tmp_path: Path) -> None:
+    for name, frames in (("a", 100), ("b", 100), ("c", 20)):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(frames).normal(size=(frames, 13)).astype(np.float32))
+    train = [
+        Utterance(id=name, text="abc abc", duration=1.0, features=tmp_path / f"{name}.npy") for name in ("a", "b", "c")
+    ]
+    found = {(one.check, one.ids) for one in diagnose(examined("train", train), [], TARGET).findings}
+    assert found == {
+        ("duration", ("c",)),
+        ("ctc", ("c",)),
+        ("duplicate_audio", ("a", "b")),
+        ("duplicate_text", ("a", "b", "c")),
+    }
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    train = [utterance(tmp_path, f"a{index}", sound(index)) for index in range(3)]
+    examine("train", train, TARGET, threads=1, progress=lambda *step: told.append(step))
+    assert told == [("train", 3, 3)]

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig, coloured_noise, mix
+from seq2seq_asr.errors import AudioError, UsageError
+
+
+def tone(size: int = 8000) -> np.ndarray:
+    return 0.1 * np.sin(np.arange(size, dtype=np.float32) / 3)
+
+
+@given(st.floats(-10, 60))
+def test_speech_over_noise_is_as_asked(snr):
+    speech, noise = tone(), np.random.default_rng(0).standard_normal(8000, dtype=np.float32)
+    mixed = mix(speech, noise, snr)
+    gain = float(mixed @ speech / (speech @ speech)) if snr > 20 else 1 / max(1.0, np.abs(mixed).max())
+    added = mixed - gain * speech
+    if np.abs(mixed).max() < 1:
+        assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.5)
+    assert np.abs(mixed).max() <= 1
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
+def test_power_falls_with_frequency_as_the_colour_says(slope):
+    noise = coloured_noise(1 << 16, slope, np.random.default_rng(0))
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    low, high = power[1000:2000].mean(), power[16000:32000].mean()
+    assert 10 * np.log10(low / high) == pytest.approx(10 * slope * np.log10(16), abs=1.0)
+    assert noise.dtype == np.float32
+
+
+def test_noise_comes_as_often_as_asked_and_from_the_generator_alone():
+    adder = NoiseAdder(NoiseConfig(probability=0.3), 8000)
+    results = [adder(tone(), np.random.default_rng(seed)) for seed in range(300)]
+    changed = sum(not np.array_equal(result, tone()) for result in results)
+    assert 60 < changed < 120
+    assert np.array_equal(results[7], adder(tone(), np.random.default_rng(7)))
+
+
+def test_recordings_are_cut_repeated_and_resampled_to_the_length(tmp_path):
+    (tmp_path / "deep").mkdir()
+    soundfile.write(tmp_path / "short.wav", np.full(100, 0.5), 8000)
+    soundfile.write(tmp_path / "deep" / "long.flac", np.full((90000, 2), -0.5), 16000)
+    adder = NoiseAdder(NoiseConfig(probability=1.0, snr_min=0.0, snr_max=0.0, folders=(tmp_path,)), 8000)
+    signs = {float(np.sign(np.mean(adder(tone(), np.random.default_rng(seed))))) for seed in range(20)}
+    assert signs == {1.0, -1.0}
+
+
+def test_a_folder_without_recordings_is_named(tmp_path):
+    with pytest.raises(AudioError, match=str(tmp_path)):
+        NoiseAdder(NoiseConfig(probability=1.0, folders=(tmp_path,)), 8000)
+
+
+def test_silent_noise_changes_nothing():
+    assert np.array_equal(mix(tone(), np.zeros(8000, np.float32), 0.0), tone())
+
+
+@pytest.mark.parametrize("settings", [{"probability": 1.5}, {"snr_min": 9.0, "snr_max": 3.0}])
+def test_impossible_settings_are_named(settings):
+    with pytest.raises(UsageError, match="noise."):
+        NoiseConfig(**settings)
