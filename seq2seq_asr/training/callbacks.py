@@ -1,5 +1,6 @@
 """What happens around training steps: saving, stopping, the last validation."""
 
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.training.checkpoint import FORMAT
+from seq2seq_asr.training.requeue import job_id, requeue
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.signals import SignalWatch, end_of
 
@@ -68,7 +70,9 @@ class SaveCheckpoints(Callback):
 
 
 class StopOnSignal(Callback):
-    """After SIGINT or SIGTERM: save when the step is done, and end all processes.
+    """After SIGINT, SIGTERM or SIGUSR1: save when the step is done, and end all processes.
+
+    Under SLURM the last of them puts the job back into the queue.
 
     Within validation and behind an epoch's last step nothing needs saving, see `SaveCheckpoints`.
     """
@@ -106,6 +110,8 @@ class StopOnSignal(Callback):
             self.saving.save_last(trainer)
         if not trainer.is_global_zero:
             raise SystemExit(0)  # any other code makes Lightning kill the main process, whose code counts
+        if number == signal.SIGUSR1 and (job := job_id()):
+            requeue(job)
         raise end_of(number, f"stopped after step {trainer.global_step}; --resume goes on from there")
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,30 +12,54 @@ import torch
 from torch import nn
 
 from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.training.sums import HashingFile, check_sums, known_sums, put_in_place, sums_path
 
 FORMAT = 1
 """Version of what ``checkpoint["seq2seq_asr"]`` holds."""
 
 
-def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write beside, flush to the disk, rename: a crash leaves the old file or the new one.
+def write_atomically(checkpoint: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
+    """Write beside, flush to the disk, rename: a crash leaves the old file or the new one, and its SHA-256 beside it.
+
+    Args:
+        checkpoint: What to write.
+        path: The file.
+        keep: Where the file that is replaced goes, in the same folder; nowhere by default.
 
     Raises:
         CheckpointError: The folder is not writable or the disk is full; the old file still stands.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
-            torch.save(dict(checkpoint), file)
+            hashing = HashingFile(file)
+            torch.save(dict(checkpoint), hashing)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if keep is not None and path.exists():
+            _keep(path, keep)
+        put_in_place(temporary, path, [hashing.sha256.hexdigest()])
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        for leftover in (path, sums_path(path), *((keep, sums_path(keep)) if keep else ())):
+            with contextlib.suppress(OSError):
+                _temporary(leftover).unlink()
+
+
+def _keep(path: Path, keep: Path) -> None:
+    """Give a file a second name; where the file system knows no links, the first one is lost."""
+    link = _temporary(keep)
+    try:
+        os.link(path, link)
+    except OSError:
+        link = path
+    put_in_place(link, keep, known_sums(path))
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -46,7 +72,7 @@ def _sync_folder(folder: Path) -> None:
 
 def sweep_leftovers(folder: Path) -> list[Path]:
     """Remove what interrupted writes left behind, and name it."""
-    leftovers = sorted(folder.glob(".*.ckpt.*.tmp"))
+    leftovers = sorted(path for path in folder.glob(".*.tmp") if re.fullmatch(r"\..+\.\d+\.tmp", path.name))
     for path in leftovers:
         path.unlink(missing_ok=True)
     return leftovers
@@ -60,7 +86,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    check_sums(path)
     try:
+        _check_container(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes lead torch's reader into errors of nearly every kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -70,6 +98,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(weights, dict):
         raise CheckpointError(f"{path}: not a checkpoint of seq2seq_asr (format {FORMAT})")
     return checkpoint
+
+
+def _check_container(path: Path) -> None:
+    """Refuse what torch.save does not write: other containers, and members that are larger than the file."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise CheckpointError("it has compressed members")
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise CheckpointError("its members claim to be larger than the file")
 
 
 def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:

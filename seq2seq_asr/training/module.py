@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from seq2seq_asr.data.dataset import Batch
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import TrainingError
 from seq2seq_asr.nn.model import Losses, Seq2Seq
+from seq2seq_asr.training.dump import dump_batch
 from seq2seq_asr.training.schedule import (
     OptimizerConfig,
     build_optimizer,
@@ -35,7 +37,7 @@ EPOCH_SUMS = ("loss", "tokens", "norm", "steps", "skipped")
 class Step(NamedTuple):
     """The training step under way."""
 
-    ids: tuple[str, ...]
+    batch: Batch
     losses: Tensor
     """Of this rank's utterances."""
     totals: Tensor
@@ -62,6 +64,8 @@ class Recognition(pl.LightningModule):
         self.sums = dict.fromkeys(VALIDATION_SUMS, 0.0)
         self.epoch_sums = dict.fromkeys(EPOCH_SUMS, 0.0)
         self.step: Step | None = None
+        self.batch_ids: tuple[str, ...] = ()
+        """Utterances in hand, for an error to name."""
         self.step_loss = self.step_norm = float("nan")
         self.validated: dict[str, float] = {}
         """Validation figures of the present epoch; empty before its validation, or when it has none."""
@@ -98,6 +102,7 @@ class Recognition(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss a token of the global batch, scaled so that DDP's mean over ranks gives one process's gradient."""
+        self.batch_ids = batch.ids
         seed_step(self.seed, self.global_step, self.global_rank)
         losses = forward(self.model, batch, sampling_probability(self.progress, self.optimizer))
         loss = (losses.total * batch.counted).sum()
@@ -105,7 +110,7 @@ class Recognition(pl.LightningModule):
         world = self.trainer.world_size
         if world > 1:
             torch.distributed.all_reduce(totals)
-        self.step = Step(batch.ids, losses.total.detach(), totals)
+        self.step = Step(batch, losses.total.detach(), totals)
         return loss * world / totals[1]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -127,6 +132,8 @@ class Recognition(pl.LightningModule):
         self.skipped += 1
         self.epoch_sums["skipped"] += 1
         if ids := suspects(self.step):
+            folder = Path(self.trainer.default_root_dir) / "skipped"
+            dump_batch(folder, self.step.batch, self.global_step, self.global_rank, ids)
             worth = f"loss {self.step_loss:.4g}, gradient norm {norm:.4g}"
             say(f"step {self.global_step} skipped: {worth}; utterances: {' '.join(ids)}")
         if self.skipped > self.max_skipped:
@@ -138,6 +145,7 @@ class Recognition(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Teacher-forced loss, and errors of what the model says on its own (greedy)."""
+        self.batch_ids = batch.ids
         losses = forward(self.model, batch)
         hypotheses = transcribe_greedily(self.model, self.tokenizer, batch)
         add_losses(self.sums, losses, batch.counted)
@@ -167,6 +175,6 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 def suspects(step: Step) -> tuple[str, ...]:
     """Utterances of this rank to blame for a step that is not finite: those whose loss is not, or else all."""
-    guilty = tuple(id for id, finite in zip(step.ids, step.losses.isfinite().tolist(), strict=True) if not finite)
+    guilty = tuple(id for id, finite in zip(step.batch.ids, step.losses.isfinite().tolist(), strict=True) if not finite)
     elsewhere = not guilty and not bool(step.totals.isfinite().all())
-    return () if elsewhere else guilty or step.ids
+    return () if elsewhere else guilty or step.batch.ids

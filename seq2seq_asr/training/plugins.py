@@ -7,6 +7,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.checkpoint import read_checkpoint, write_atomically
+from seq2seq_asr.training.run_folder import RunFolder
 
 
 class SafeCheckpointIO(CheckpointIO):
@@ -16,8 +17,9 @@ class SafeCheckpointIO(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` whole or not at all."""
-        write_atomically(checkpoint, Path(path))
+        """Write ``checkpoint`` whole or not at all; what was the run's newest state becomes its previous one."""
+        run = RunFolder(Path(path).parent)
+        write_atomically(checkpoint, Path(path), keep=run.previous if Path(path) == run.last else None)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

@@ -1,6 +1,8 @@
 """Which of several training processes this is, as its environment tells before Lightning has started."""
 
 import os
+import threading
+import time
 
 
 def is_main_process() -> bool:
@@ -11,6 +13,17 @@ def is_main_process() -> bool:
 def is_launched_by_us() -> bool:
     """Whether Lightning, in the main process of the same run, has started this one."""
     return "RANK" not in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def end_with_parent(parent: int, seconds: float = 5.0) -> None:
+    """From now on, end this process within so many seconds of the one that launched it, whatever it waits for."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
 
 def processes_started_outside() -> int:

@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "last.ckpt"
 
     @property
+    def previous(self) -> Path:
+        """The training state before the newest, for when that is damaged."""
+        return self.path / "previous.ckpt"
+
+    @property
     def best(self) -> Path:
         """Training state with the lowest validation WER."""
         return self.path / "best.ckpt"

@@ -1,33 +1,43 @@
 """One training session: builds Lightning's trainer around a model and runs it."""
 
-import contextlib
 import logging
-import subprocess
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from seq2seq_asr.console import Interrupted, say
+from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import DataConfig
 from seq2seq_asr.data.manifest import Utterance
 from seq2seq_asr.data.tokenizer import Tokenizer
-from seq2seq_asr.errors import AsrError, TrainingError, UsageError
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.training import bar
 from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, ValidateLastEpoch
 from seq2seq_asr.training.checkpoint import sweep_leftovers
 from seq2seq_asr.training.datamodule import Feeding
 from seq2seq_asr.training.examples import LogExamples
+from seq2seq_asr.training.faults import explained, stop_children
 from seq2seq_asr.training.metrics import EpochClock, EpochLine, MetricsFile
 from seq2seq_asr.training.module import Recognition
 from seq2seq_asr.training.plugins import SafeCheckpointIO
-from seq2seq_asr.training.processes import devices_started_outside, is_main_process, processes_started_outside
+from seq2seq_asr.training.probing import ProbeMemory
+from seq2seq_asr.training.processes import (
+    devices_started_outside,
+    end_with_parent,
+    is_launched_by_us,
+    is_main_process,
+    processes_started_outside,
+)
 from seq2seq_asr.training.reading import input_reader
+from seq2seq_asr.training.recovery import set_aside
+from seq2seq_asr.training.room import check_room, state_bytes
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.schedule import OptimizerConfig
 from seq2seq_asr.training.settings import LoggingConfig, TrainerConfig
@@ -53,6 +63,8 @@ class Session:
     """Plain values stored in every checkpoint."""
     epochs_done: int = 0
     """Epochs that a resumed run has behind it."""
+    resume_from: Path | None = None
+    """Checkpoint to go on from, where it is not the run's last one."""
 
     @property
     def finished(self) -> bool:
@@ -65,7 +77,7 @@ def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[C
 
     Args:
         session: What to train, on what, how.
-        resume: Continue from the run's ``last.ckpt``.
+        resume: Continue from the session's checkpoint, usually the run's ``last.ckpt``.
         extra_callbacks: Further Lightning callbacks.
 
     Raises:
@@ -76,20 +88,36 @@ def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[C
         Terminated: SIGTERM; the run is saved.
     """
     quieten_lightning()
+    if is_launched_by_us():
+        end_with_parent(os.getppid())
+    state = session.resume_from or session.run.last
     if is_main_process():
-        for path in sweep_leftovers(session.run.path):
-            say(f"removed {path}, left by an interrupted save")
+        clean(session.run, state)
+        check_room(session.run.path, state_bytes(session.model))
     with SignalWatch() as watch:
         trainer = build_trainer(session, watch, extra_callbacks)
         module, feeding = build_parts(session)
         try:
-            trainer.fit(module, datamodule=feeding, ckpt_path=str(session.run.last) if resume else None)
+            trainer.fit(module, datamodule=feeding, ckpt_path=str(state) if resume else None)
         except BaseException as error:
-            clearer = clearer_error(error, stop_children(trainer))
+            clearer = explained(error, stop_children(trainer), module, feeding)
             if clearer is error:
                 raise
             raise clearer from error
     return trainer
+
+
+def clean(run: RunFolder, state: Path) -> None:
+    """Clear away what a crash has left.
+
+    Args:
+        run: The run.
+        state: Checkpoint to go on from; where it is an older one, the last one is damaged.
+    """
+    for path in sweep_leftovers(run.path):
+        say(f"removed {path}, left by an interrupted save")
+    if state != run.last and (aside := set_aside(run)) is not None:
+        say(f"renamed {run.last} to {aside.name}")
 
 
 def build_parts(session: Session) -> tuple[Recognition, Feeding]:
@@ -104,6 +132,7 @@ def build_parts(session: Session) -> tuple[Recognition, Feeding]:
         session.data,
         input_reader(session.model.features, session.data.memory_mb),
         seed=session.seed,
+        timeout=session.trainer.read_timeout,
     )
     return module, feeding
 
@@ -147,6 +176,7 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
     shown = [bar.TrainingBar(clock)] if session.trainer.progress and bar.on_a_terminal() else []
     saving = SaveCheckpoints(session.run, session.trainer.save_minutes, session.record)
     return [
+        ProbeMemory(),
         ValidateLastEpoch(),
         *wanted,
         LogExamples(session.run.plots, session.logging.examples, log if wanted else None),
@@ -157,32 +187,6 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
         StopOnSignal(watch, saving),
         clock,
     ]
-
-
-def clearer_error(error: BaseException, failed: int) -> BaseException:
-    """What to tell instead of an error that Lightning or the data loader has wrapped.
-
-    Args:
-        error: What ended the training.
-        failed: How many child processes have failed.
-    """
-    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-        return Interrupted()  # Lightning ends the program with exit code 1
-    if isinstance(error, AsrError) and str(error).startswith("Caught "):
-        return type(error)(str(error).strip().splitlines()[-1].partition(": ")[2])  # from a data worker, with its trace
-    if isinstance(error, RuntimeError) and failed:
-        return TrainingError(f"{failed} of the other training processes failed, see above")
-    return error
-
-
-def stop_children(trainer: Any) -> int:
-    """End the processes that Lightning started, after a moment to end by themselves; returns how many had failed."""
-    failed = 0
-    for process in getattr(trainer.strategy.launcher, "procs", []):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            failed += process.wait(timeout=3.0) != 0
-        process.kill()
-    return failed
 
 
 def precision(config: TrainerConfig) -> Literal["32-true", "bf16-mixed"]:

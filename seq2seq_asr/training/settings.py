@@ -28,6 +28,8 @@ class TrainerConfig:
     """Minutes between two saves of last.ckpt within an epoch; it is saved after every epoch as well."""
     max_skipped: int = 10
     """Steps in a row that may be skipped for a gradient that is not finite, before training stops."""
+    read_timeout: float = 300.0
+    """Seconds to wait for the next batch of the data workers before training stops and names the utterance."""
     deterministic: bool = False
     """Refuse operations whose result varies from run to run (slower on a GPU)."""
     progress: bool = True
@@ -36,6 +38,8 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.validate_every < 1 or self.num_nodes < 1:
             raise UsageError("trainer.epochs, validate_every and num_nodes: must be 1 or more")
+        if self.read_timeout <= 0:
+            raise UsageError("trainer.read_timeout: must be above 0")
         if self.devices < 0:
             raise UsageError("trainer.devices: must be 0 or more")
 
@@ -52,3 +56,5 @@ class LoggingConfig:
     """Validation utterances whose audio, transcript and attention are logged."""
     every: int = 10
     """Steps between two logged training losses."""
+    machine: bool = False
+    """Tell W&B the host name, the command line, hardware and absolute paths as well."""

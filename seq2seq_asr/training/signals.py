@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while training: finish the step, save, and end with the signal's exit code."""
+"""SIGINT, SIGTERM and SIGUSR1 while training: finish the step, save, and end with the signal's exit code."""
 
 import os
 import signal
@@ -9,12 +9,14 @@ from typing import Any
 
 from seq2seq_asr.console import Interrupted, Terminated, say
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""What ends a training in order; SIGUSR1 is what a SLURM job asks for before its time is up."""
 SAME = 1.0
 """Seconds within which a signal that comes again is the same one: a terminal and torchrun both send it."""
 
 
 class SignalWatch:
-    """Takes over both signals while it is open.
+    """Takes over these signals while it is open.
 
     Outside the training loop a signal ends the program at once. Within it (`graceful`) the first one is noted, for the
     loop to stop after its step, and the second one ends the program at once.
@@ -39,10 +41,10 @@ class SignalWatch:
             signal.signal(number, handler)
 
     def take_over(self) -> None:
-        """Become the handler of both signals; Lightning puts its own in between."""
+        """Become their handler; Lightning puts its own in between."""
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may handle signals
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             before = signal.signal(number, self._note)
             self.previous.setdefault(number, before)
 
@@ -59,6 +61,6 @@ class SignalWatch:
 
 
 def end_of(number: int, message: str = "") -> BaseException:
-    """What ends the program with the exit code of a signal."""
+    """What ends the program with the exit code of a signal; SIGUSR1 counts as SIGTERM."""
     kind = Interrupted if number == signal.SIGINT else Terminated
     return kind(message) if message else kind()

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,9 @@ from seq2seq_asr.console import say
 from seq2seq_asr.training.metrics import EpochClock, epoch_figures
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.settings import LoggingConfig
+
+ANONYMOUS: dict[str, Any] = {"x_disable_meta": True, "x_disable_machine_info": True, "host": "unnamed"}
+"""Settings of W&B under which it keeps to itself where, how and by whom it was started."""
 
 
 class WandbLog(Callback):
@@ -60,7 +64,7 @@ class WandbLog(Callback):
             resume="allow",
             dir=self.folder.path,
             mode="offline" if self.settings.wandb == "offline" else "online",
-            config=self.config,
+            config=self.config if self.settings.machine else without_places(self.config),
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -68,6 +72,7 @@ class WandbLog(Callback):
                 disable_code=True,
                 x_disable_stats=True,
                 reinit="create_new",
+                **({} if self.settings.machine else ANONYMOUS),
             ),
         )
         self.run.define_metric("step")
@@ -108,3 +113,12 @@ class WandbLog(Callback):
             self.run = None
             reason = str(error).splitlines()[0] if str(error) else ""
             say(f"warning: W&B logging has stopped ({type(error).__name__}: {reason}); metrics.csv goes on")
+
+
+def without_places(value: Any) -> Any:
+    """A plain value in which absolute paths are cut down to their last name: they tell of users and machines."""
+    if isinstance(value, Mapping):
+        return {name: without_places(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(inner) for inner in value]
+    return f"…/{Path(value).name}" if isinstance(value, str) and value.startswith(("/", "~")) else value

@@ -80,7 +80,7 @@ def toy_session(tones: list[Utterance], tmp_path: Path) -> Callable[..., Session
             ),
             optimizer=OptimizerConfig(lr=lr),
             trainer=TrainerConfig(
-                epochs=epochs, accelerator="cpu", devices=1, progress=False, **{"validate_every": 1, **trainer}
+                epochs=epochs, accelerator="cpu", progress=False, **{"devices": 1, "validate_every": 1, **trainer}
             ),
             logging=LoggingConfig(wandb="off", examples=0),
             seed=3,

@@ -23,6 +23,7 @@ from seq2seq_asr.training.checkpoint import (
     sweep_leftovers,
     write_atomically,
 )
+from seq2seq_asr.training.sums import sums_path
 
 OURS = {"seq2seq_asr": {"format": FORMAT, "text": "ä", "numbers": [1, 2.5, None]}, "epoch": 3}
 
@@ -30,6 +31,9 @@ OURS = {"seq2seq_asr": {"format": FORMAT, "text": "ä", "numbers": [1, 2.5, None
 def ours(size: int = 3) -> dict:
     """A checkpoint of this package, ``size`` weights large."""
     return {**OURS, "state_dict": {"model.a": torch.arange(float(size)), "other.b": torch.ones(1)}}
+
+
+WHOLE = ["last.ckpt", "last.ckpt.sha256"]
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_what_is_written_is_read_and_replaces_what_was_there(saved):
     assert equals_ours(saved)
     write_atomically(ours(7), saved)
     assert equals_ours(saved, 7)
-    assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in saved.parent.iterdir()) == WHOLE
 
 
 def fail_to_rename(*_: object) -> None:
@@ -62,7 +66,7 @@ def test_a_failing_write_keeps_the_old_file(saved, monkeypatch, function):
     with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be written .*the disk is gone"):
         write_atomically(ours(7), saved)
     assert equals_ours(saved)
-    assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in saved.parent.iterdir()) == WHOLE
 
 
 def test_a_full_disk_keeps_the_old_file(saved):
@@ -74,7 +78,7 @@ def test_a_full_disk_keeps_the_old_file(saved):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert equals_ours(saved)
-    assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in saved.parent.iterdir()) == WHOLE
 
 
 def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(saved, monkeypatch):
@@ -85,7 +89,7 @@ def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(saved, monke
     with pytest.raises(KeyboardInterrupt):
         write_atomically(ours(7), saved)
     assert equals_ours(saved)
-    assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in saved.parent.iterdir()) == WHOLE
 
 
 def test_the_new_file_is_on_the_disk_before_the_old_one_goes(saved, monkeypatch):
@@ -94,7 +98,8 @@ def test_the_new_file_is_on_the_disk_before_the_old_one_goes(saved, monkeypatch)
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (calls.append(name), real(*args))[1])
     write_atomically(ours(7), saved)
-    assert calls == ["fsync", "replace", "fsync"], "file, then its name, then the folder"
+    # The file; its sum beside the old one, and their name; the file's name; the sum alone, and its name; the folder.
+    assert calls == ["fsync", "fsync", "replace", "replace", "fsync", "replace", "fsync"]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
@@ -130,8 +135,8 @@ def test_leftovers_of_killed_writes_are_swept_and_nothing_else(saved, monkeypatc
     (saved.parent / "metrics.csv").write_text("")
     (saved.parent / ".hidden.tmp").write_text("")
     leftovers = sweep_leftovers(saved.parent)
-    assert len(leftovers) == 1 and not leftovers[0].exists()
-    assert sorted(path.name for path in saved.parent.iterdir()) == [".hidden.tmp", "last.ckpt", "metrics.csv"]
+    assert len(leftovers) == 2 and not any(path.exists() for path in leftovers)
+    assert sorted(path.name for path in saved.parent.iterdir()) == [".hidden.tmp", *WHOLE, "metrics.csv"]
     assert sweep_leftovers(saved.parent) == []
 
 
@@ -207,6 +212,18 @@ def test_a_missing_checkpoint_a_folder_and_other_formats_are_refused(tmp_path):
             read_checkpoint(path)
 
 
+def test_a_small_file_that_becomes_large_is_refused(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({**ours(), "padding": torch.zeros(2**20)}, tmp_path / "plain.ckpt")
+    with zipfile.ZipFile(tmp_path / "plain.ckpt") as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+    assert path.stat().st_size < 2**16
+    assert "padding" in torch.load(path, weights_only=True), "torch itself would read it"
+    with pytest.raises(CheckpointError, match="compressed members"):
+        read_checkpoint(path)
+
+
 damage = st.one_of(
     st.tuples(st.just("cut"), st.floats(0, 0.999)),
     st.tuples(st.just("noise"), st.binary(max_size=64)),
@@ -224,6 +241,7 @@ def test_a_damaged_file_is_an_error_of_one_line_or_is_read_all_the_same(tmp_path
     if kind == "flip":
         for share, change in what:
             content[int(share * len(content))] ^= change
+    sums_path(path).unlink()  # the reader itself is put to the test
     damaged = {"cut": lambda: content[: int(what * len(content))], "flip": lambda: content}
     path.write_bytes(bytes(damaged[kind]()) if kind in damaged else (b"" if kind == "noise" else b"\x80\x02") + what)
     try:

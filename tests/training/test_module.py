@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from seq2seq_asr.data.dataset import Example, collate
 from seq2seq_asr.errors import TrainingError
-from seq2seq_asr.training import metrics
+from seq2seq_asr.training import dump, metrics
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.module import Step, suspects
 from seq2seq_asr.training.session import Session, train
@@ -63,6 +65,11 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_its_utterance(
     assert len(lines) == 1
     assert lines[0].startswith("step 2 skipped: loss nan")
     assert lines[0].endswith(f"utterances: {spoil.named[0]}")
+    (dumped,) = (session.run.path / "skipped").iterdir()
+    kept = torch.load(dumped, weights_only=True)
+    assert dumped.name == "step-2-rank-0.pt" and kept["step"] == 2 and kept["suspects"] == (spoil.named[0],)
+    assert kept["ids"][-1] == spoil.named[0]
+    assert kept["inputs"].isnan().nonzero().tolist() == [[len(kept["ids"]) - 1, 0]]
 
 
 def test_the_mean_loss_is_that_of_the_steps_that_counted(toy_session: Build) -> None:
@@ -127,7 +134,17 @@ def test_validation_is_missing_where_there_was_none_and_comes_with_the_last_epoc
     ],
 )
 def test_who_is_to_blame(losses: list[float], total: float, named: tuple[str, ...]) -> None:
-    assert suspects(Step(("a", "b"), torch.tensor(losses), torch.tensor([total, 5.0]))) == named
+    batch = collate([Example(id, "", torch.ones(1), torch.ones(1), True) for id in "ab"])
+    assert suspects(Step(batch, torch.tensor(losses), torch.tensor([total, 5.0]))) == named
+
+
+def test_no_more_batches_are_dumped_than_the_disk_should_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "MOST", 2)
+    batch = collate([Example("a", "", torch.ones(1), torch.ones(1), True)])
+    found = [dump.dump_batch(tmp_path / "skipped", batch, step, 0, ("a",)) for step in range(3)]
+    assert found[2] is None and sorted((tmp_path / "skipped").iterdir()) == found[:2]
+    (tmp_path / "file").touch()
+    assert dump.dump_batch(tmp_path / "file", batch, 0, 0, ("a",)) is None
 
 
 def test_validation_rates_are_shares_of_their_own_totals() -> None:

@@ -12,11 +12,10 @@ from pytorch_lightning.callbacks import Callback
 from seq2seq_asr.console import Interrupted
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError, TrainingError, UsageError
+from seq2seq_asr.training.faults import clearer_error, stop_children
 from seq2seq_asr.training.session import (
     Session,
     build_trainer,
-    clearer_error,
-    stop_children,
     train,
     validation_subset,
 )

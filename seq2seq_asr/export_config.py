@@ -1,0 +1,21 @@
+"""Settings of ``export``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Make a folder to hand on out of a run: weights, settings and tokenizer, nothing that can be executed."""
+
+    run: Path | None = None
+    """Run folder; the newest one by default."""
+    checkpoints: Path = Path("checkpoints")
+    """Where the newest run is looked for."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Weights with the lowest validation WER, or the newest."""
+    format: Literal["safetensors"] = "safetensors"
+    """How the weights are written."""
+    out: Path | None = None
+    """New folder; by default `export` in the run folder."""

@@ -1,0 +1,24 @@
+"""What ``export`` does: load a run as decoding does, and write it so that only data is left."""
+
+from pathlib import Path
+
+from seq2seq_asr.export_config import ExportConfig
+from seq2seq_asr.recognizer import Recognizer, available
+from seq2seq_asr.strict_yaml import to_mapping
+from seq2seq_asr.training.portable import write_portable
+from seq2seq_asr.training.run_folder import newest_run, open_run
+
+
+def export(config: ExportConfig) -> Path:
+    """Export as configured; returns the new folder.
+
+    Raises:
+        CheckpointError: There is no such run, or the folder cannot be written.
+    """
+    run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    choice = available(run, config.checkpoint)
+    recognizer = Recognizer.load(run.path, checkpoint=choice, device="cpu")
+    out = config.out if config.out is not None else run.path / "export"
+    model = recognizer.model
+    write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)
+    return out

@@ -1,0 +1,98 @@
+"""An exported folder says what its run says, holds data only, and is checked before it is believed."""
+
+import json
+import pickle
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq_asr import Recognizer
+from seq2seq_asr.console import exit_code_of
+from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.errors import CheckpointError, TokenizerError
+from seq2seq_asr.export import main
+
+
+@pytest.fixture(scope="module")
+def made(tones_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "deep" / "out"
+    assert exit_code_of(main, ["--run", str(tones_run), "--format", "safetensors", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def exported(made: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(made, tmp_path / "out")
+
+
+def test_an_exported_recogniser_transcribes_as_its_run_does(tones_run: Path, made: Path) -> None:
+    utterances = read_manifest(tones_run.parent / "test.jsonl")[:4]
+    assert Recognizer.load(made).transcribe(utterances) == Recognizer.load(tones_run).transcribe(utterances)
+
+
+def test_there_is_nothing_but_data(made: Path) -> None:
+    assert sorted(path.name for path in made.iterdir()) == ["config.json", "model.safetensors", "tokenizer.model"]
+    content = (made / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header.pop("__metadata__")
+    assert all(entry.keys() == {"dtype", "shape", "data_offsets"} for entry in header.values())
+    assert max(entry["data_offsets"][1] for entry in header.values()) == len(content) - 8 - length
+    with pytest.raises(Exception, match="."):
+        pickle.loads(content)
+
+
+def test_nothing_is_overwritten(tones_run: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in made.iterdir()}
+    assert exit_code_of(main, ["--run", str(tones_run), "--out", str(made)]) == 1
+    assert "exists already and is not empty" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in made.iterdir()} == before
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "why"),
+    [
+        (lambda out: flip(out / "model.safetensors"), CheckpointError, r"model\.safetensors: damaged, its SHA-256"),
+        (lambda out: (out / "config.json").unlink(), CheckpointError, r"config\.json: cannot be read"),
+        (lambda out: (out / "config.json").write_text("{"), CheckpointError, r"config\.json: no JSON"),
+        (lambda out: (out / "config.json").write_text("[" * 9**5), CheckpointError, r"config\.json: no JSON"),
+        (lambda out: (out / "config.json").write_text(" " * 2**21), CheckpointError, "not of an exported recogniser"),
+        (lambda out: (out / "config.json").write_text("[1]"), CheckpointError, "not of an exported recogniser"),
+        (lambda out: change(out / "config.json", seq2seq_asr=9), CheckpointError, "not of an exported recogniser"),
+        (lambda out: change(out / "config.json", model={"unitz": 3}), CheckpointError, "its model cannot be built"),
+        (lambda out: change(out / "config.json", tokenizer="0"), CheckpointError, "not the tokenizer"),
+        (lambda out: (out / "tokenizer.model").write_bytes(b"garbage"), TokenizerError, r"tokenizer\.model"),
+    ],
+)
+def test_what_is_damaged_is_named(
+    exported: Path, damage: Callable[[Path], None], error: type[Exception], why: str
+) -> None:
+    damage(exported)
+    with pytest.raises(error, match=why) as caught:
+        Recognizer.load(exported)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_of_a_stranger_take_no_memory_before_they_are_checked(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = json.loads((exported / "config.json").read_text())["model"]
+    change(exported / "config.json", model={**model, "decoder": {**model["decoder"], "embedding": 2**50}})
+    with pytest.raises(CheckpointError, match="weights do not fit its own settings, such as decoder"):
+        Recognizer.load(exported)
+    assert torch.get_default_device().type == "cpu"
