@@ -8,7 +8,7 @@ UV := 0.13.8
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install fit test check lint lock clean
+.PHONY: help install fit test nightly check lint lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ fit: install  ## train and score the default recogniser
 
 test: install  ## run the tests on two processes
 	$(RUN) pytest -n 2 -q $(ARGS)
+
+nightly: install  ## run the tests that take minutes, such as 20 real kills while a checkpoint is saved
+	$(RUN) pytest -q -m nightly --timeout 3600 $(ARGS)
 
 lint: install  ## style and types
 	$(RUN) ruff check

@@ -9,6 +9,9 @@ import tyro
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
 
+Format = Literal["ctm", "srt", "vtt", "tsv", "txt"]
+"""How transcripts can be written besides hyp.jsonl and hyp.trn."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
@@ -30,10 +33,22 @@ class DecodeConfig:
     """Folder for the results; none makes `decode_<set>_beam<K>` in the run folder, and for audio files writes none."""
     search: Annotated[BeamConfig, tyro.conf.arg(name="")] = field(default_factory=BeamConfig)
     """How to search."""
+    lm: Path | None = None
+    """Language model that `fit_lm` made with this run's tokenizer; it joins the search with `lm_weight`."""
+    hotwords: Path | None = None
+    """File of words and phrases to expect, one a line; see `hotword_boost`."""
+    formats: tuple[Format, ...] = ()
+    """Written besides: ctm, txt (a file for all), srt, vtt, tsv (subtitles, a file an utterance)."""
     batch_seconds: float = 100.0
     """Padded seconds of audio decoded together, at most."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
+    max_seconds: float = float("inf")
+    """Longer recordings are skipped unread and named; the time a search takes grows with the square of their length."""
+    data_root: Path | None = None
+    """Folder that all audio must lie in, symbolic links followed; without, a run's own splits keep its `data.root`."""
+    resume: bool = False
+    """Go on with an interrupted decoding of the same utterances into the same folder."""
     allow_skips: bool = False
     """Exit with 0 even if some utterances could not be decoded."""
     seed: int = 0
@@ -42,6 +57,12 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         if self.audio and self.manifest is not None:
             raise UsageError("give audio files or --manifest, not both")
+        if self.resume and self.audio and self.out is None:
+            raise UsageError("resume: of audio files nothing is kept without --out")
+        if self.formats and self.audio and self.out is None:
+            raise UsageError("formats: of audio files nothing is written without --out")
+        if not self.max_seconds > 0:
+            raise UsageError("max_seconds: must be above 0")
         if not 0 < self.batch_seconds < float("inf"):
             raise UsageError("batch_seconds: must be above 0 and finite")
         if self.seed < 0:

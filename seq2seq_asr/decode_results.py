@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -21,20 +21,24 @@ SCORES = ("ref.trn", "hyp.trn", "wer.txt", "wer.json")
 """What `write_scores` writes."""
 
 
-def start_results(folder: Path, config: DecodeConfig) -> None:
+def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: bool = True) -> None:
     """Make the folder with ``decode.yaml``, and remove the scores of an earlier decoding: they would not belong.
 
     Args:
         folder: Where the results go.
         config: The settings, with the run and checkpoint that were found; ``--config decode.yaml`` repeats them.
+        mark: A comment for ``decode.yaml``, to know the same weights and utterances by.
+        anew: Remove an earlier decoding's transcripts too.
 
     Raises:
         CheckpointError: The folder or the file cannot be written.
     """
-    settings = f"# Decoded with seq2seq_asr {package_version()}.\n{to_yaml(replace(config, out=folder))}"
+    values = to_yaml(replace(config, out=folder, resume=False))
+    settings = f"# Decoded with seq2seq_asr {package_version()}.\n{mark}\n{values}"
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in SCORES:
+        # Transcripts before settings: a kill in between must not leave them to be taken for the new settings'.
+        for name in (*SCORES, *["hyp.jsonl"] * anew):
             (folder / name).unlink(missing_ok=True)
         (folder / "decode.yaml").write_text(settings, encoding="utf-8")
 
@@ -52,18 +56,21 @@ class HypothesisFile:
 
     Args:
         folder: Its folder; None writes nothing.
+        kept: Lines of an interrupted decoding, by place, which the file begins with.
 
     Raises:
         CheckpointError: From any method, when the file cannot be written.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, kept: Mapping[int, str] | None = None) -> None:
         self.path = None if folder is None else folder / "hyp.jsonl"
-        self.lines: dict[int, str] = {}
+        self.lines = dict(kept or {})
         self.file = None
         if self.path is not None:
+            if self.lines:  # written anew: a line that was cut goes, and what was kept is never missing
+                self.sort()
             with _writing(self.path):
-                self.file = self.path.open("w", encoding="utf-8", newline="\n")
+                self.file = self.path.open("a" if self.lines else "w", encoding="utf-8", newline="\n")
 
     def write(self, transcripts: dict[int, Transcript]) -> None:
         """Write the transcripts of a batch, by place."""
@@ -95,15 +102,9 @@ class HypothesisFile:
 
 
 def transcript_line(transcript: Transcript) -> str:
-    """A transcript as JSON: id, text, scores, pieces and their times in seconds, n-best."""
-    entry = {
-        "id": transcript.id,
-        **_hypothesis(transcript),
-        "scores": {name: _finite(score) for name, score in transcript.scores.items()},
-        "pieces": transcript.pieces,
-        "times": transcript.times,
-        "nbest": [_hypothesis(one) for one in transcript.nbest],
-    }
+    """A transcript as JSON: id, text, scores, pieces and words with their times in seconds, flags, n-best."""
+    nbest = [_hypothesis(one) for one in transcript.nbest]
+    entry = {"id": transcript.id, **_hypothesis(transcript), "nbest": nbest}
     return json.dumps(entry, ensure_ascii=False, allow_nan=False)
 
 
@@ -113,6 +114,12 @@ def _hypothesis(transcript: Transcript) -> dict[str, Any]:
         "score": _finite(transcript.score),
         "log_prob": _finite(transcript.log_prob),
         "ended": transcript.ended,
+        "flags": transcript.flags,
+        "fallback": transcript.fallback,
+        "scores": {name: _finite(score) for name, score in transcript.scores.items()},
+        "pieces": transcript.pieces,
+        "times": transcript.times,
+        "words": [word._asdict() for word in transcript.words],
     }
 
 

@@ -1,22 +1,26 @@
 """What ``decode`` does: transcribe files, or decode a manifest, score what has a reference and write the results."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
-from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.decode_config import DecodeConfig
 from seq2seq_asr.decode_results import HypothesisFile, start_results, write_scores
+from seq2seq_asr.decode_resuming import KeptLine, claimed, fingerprint, kept_lines
 from seq2seq_asr.errors import AsrError
 from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.evaluation.report import Report, Scored, format_report, make_report
+from seq2seq_asr.hotword_file import read_hotwords
+from seq2seq_asr.output_formats import remove_formats, write_formats
 from seq2seq_asr.progress import ProgressLine
 from seq2seq_asr.recognizer import DECODING_BATCHES, Recognizer, Transcript, available
 from seq2seq_asr.strict_yaml import load_yaml
@@ -34,13 +38,18 @@ class Decoded:
     errors: dict[int, AsrError] = field(default_factory=dict)
     seconds: float = 0.0
     """Wall time of reading, features, encoder and search."""
+    kept: frozenset[int] = frozenset()
+    """Places whose transcripts an interrupted decoding left; `seconds` is without them."""
 
 
 def decode(config: DecodeConfig) -> int:
     """Decode as configured; returns the exit code."""
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
     config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
-    recognizer = Recognizer.load(run.path, checkpoint=config.checkpoint, device=config.device)
+    hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))
+    recognizer = Recognizer.load(
+        run.path, checkpoint=config.checkpoint, device=config.device, lm=config.lm, hotwords=hotwords
+    )
     decoded = transcribe_files(recognizer, config) if config.audio else decode_set(recognizer, config, run)
     return 0 if not decoded.errors or (config.allow_skips and decoded.transcripts) else 1
 
@@ -76,36 +85,65 @@ def find_utterances(config: DecodeConfig, run: RunFolder) -> tuple[list[Utteranc
     if manifest is None:
         fit = load_yaml(run.config, FitConfig)
         with ProgressLine() as progress:
-            return read_split(resolve_splits(fit.data, progress).named(config.split)), config.split
+            splits = resolve_splits(replace(fit.data, root=config.data_root or fit.data.root), progress)
+            return read_split(splits.named(config.split)), config.split
+    utterances = read_split([manifest], allow_empty_text=True, root=config.data_root)
     if manifest.is_dir():
-        return read_split([manifest]), manifest.resolve().name
+        return utterances, manifest.resolve().name
     # Another corpus's test.jsonl is not this run's test set: its results must not take their place.
     own = manifest.stem in ("train", "dev", "test")
     name = f"{manifest.resolve().parent.name}_{manifest.stem}" if own else manifest.stem
-    return read_manifest(manifest, allow_empty_text=True), name
+    return utterances, name
 
 
 def decode_all(
     recognizer: Recognizer, sources: Sequence[Source], config: DecodeConfig, folder: Path | None, decoded: Decoded
 ) -> None:
     """Decode in batches into ``decoded``, writing every batch to the folder as soon as it is done."""
-    if folder is not None:
-        start_results(folder, config)
-    batching = replace(DECODING_BATCHES, batch_seconds=config.batch_seconds)
-    started, done = time.perf_counter(), 0
-    with HypothesisFile(folder) as file, ProgressLine() as progress:
-        for places, results in recognizer.stream(sources, config.search, batching):
-            batch = dict(zip(places, results, strict=True))
-            transcripts = {place: one for place, one in batch.items() if isinstance(one, Transcript)}
-            file.write(transcripts)
-            decoded.transcripts |= transcripts
-            decoded.errors |= {place: one for place, one in batch.items() if isinstance(one, AsrError)}
-            done += len(batch)
-            progress("decoding", done, len(sources))
-        decoded.seconds = time.perf_counter() - started
-        file.sort()
+    with claimed(folder) if folder is not None else nullcontext():
+        kept = {} if folder is None else take_up(folder, config, sources)
+        decoded.transcripts = {place: one.transcript for place, one in kept.items()}
+        decoded.kept = frozenset(kept)
+        started = time.perf_counter()
+        with (
+            HypothesisFile(folder, {place: one.line for place, one in kept.items()}) as file,
+            ProgressLine() as progress,
+        ):
+            for batch in batches(recognizer, sources, config, decoded):
+                transcripts = {place: one for place, one in batch.items() if isinstance(one, Transcript)}
+                file.write(transcripts)
+                decoded.transcripts |= transcripts
+                decoded.errors |= {place: one for place, one in batch.items() if isinstance(one, AsrError)}
+                progress("decoding", len(decoded.transcripts) + len(decoded.errors), len(sources))
+            decoded.seconds = time.perf_counter() - started
+            file.sort()
+        if folder is not None:
+            write_formats(folder, [one for _, one in sorted(decoded.transcripts.items())], config.formats)
     report_skips(decoded, sources)
     report_cut(decoded)
+    report_flags(decoded)
+
+
+def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> dict[int, KeptLine]:
+    """Prepare the folder and, to resume, take over what stands in it."""
+    mark = fingerprint(config, sources)
+    kept = kept_lines(folder, config, sources, mark) if config.resume else {}
+    if config.resume:
+        say(f"{len(kept)} of {len(sources)} were decoded before")
+    start_results(folder, config, mark, anew=not config.resume)
+    remove_formats(folder)
+    return kept
+
+
+def batches(
+    recognizer: Recognizer, sources: Sequence[Source], config: DecodeConfig, decoded: Decoded
+) -> Iterator[dict[int, Transcript | AsrError]]:
+    """Results by place, batch by batch, of what was not decoded before."""
+    batching = replace(DECODING_BATCHES, batch_seconds=config.batch_seconds)
+    left = [place for place in range(len(sources)) if place not in decoded.kept]
+    chosen = [sources[place] for place in left]
+    for places, results in recognizer.stream(chosen, config.search, batching, max_seconds=config.max_seconds):
+        yield {left[place]: result for place, result in zip(places, results, strict=True)}
 
 
 def score(
@@ -126,9 +164,10 @@ def score(
     ]
     if len(scored) < len(decoded.transcripts):
         say(f"{len(decoded.transcripts) - len(scored)} utterances have no reference text: transcribed, not scored")
-    factor = decoded.seconds / sum(utterances[place].duration for place in decoded.transcripts)
+    heard = sum(utterances[place].duration for place in decoded.transcripts if place not in decoded.kept)
+    factor = decoded.seconds / heard if heard else None
     if not scored:
-        say(f"real-time factor {factor:.3g}")
+        say("real-time factor " + ("not measured" if factor is None else f"{factor:.3g}"))
         return None
     report = make_report(scored, real_time_factor=factor, seed=seed)
     write_scores(folder, scored, report)
@@ -151,3 +190,13 @@ def report_cut(decoded: Decoded) -> None:
     if cut:
         listed = ", ".join(cut[:NAMED]) + (" …" if len(cut) > NAMED else "")
         say(f"warning: {len(cut)} transcripts did not end by themselves and were cut at maximum length: {listed}")
+
+
+def report_flags(decoded: Decoded) -> None:
+    """Warn of transcripts that the guards found wrong."""
+    flagged = [one for _, one in sorted(decoded.transcripts.items()) if one.flags]
+    if flagged:
+        listed = ", ".join(f"{one.id} ({', '.join(one.flags)})" for one in flagged[:NAMED])
+        replaced = sum(one.fallback is not None for one in flagged)
+        more = " …" if len(flagged) > NAMED else ""
+        say(f"warning: {len(flagged)} transcripts looked wrong, {replaced} of them were replaced: {listed}{more}")

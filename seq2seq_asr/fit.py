@@ -10,6 +10,7 @@ from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import run_entry_point, say
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.training.processes import is_main_process
+from seq2seq_asr.training.requeue import restarted
 
 if TYPE_CHECKING:
     from seq2seq_asr.progress import ProgressLine
@@ -31,10 +32,15 @@ def main(argv: list[str]) -> int:
 
 
 def parse_fit(argv: list[str]) -> FitConfig:
-    """The configuration that flags and file give; a resumed run starts from its own file."""
+    """The configuration that flags and file give; a resumed run starts from its own file.
+
+    A job that SLURM has restarted resumes by itself, as its command cannot change in between.
+    """
     description = (FitConfig.__doc__ or "").strip()
     config = parse(FitConfig, argv, prog=PROGRAM, description=description)
     own = config.checkpoints / config.name / "config.yaml"
+    if restarted() and not config.resume and own.is_file():
+        return parse_fit([*argv, "--resume"])
     if not config.resume or any(flag.split("=")[0] == "--config" for flag in argv):
         return config
     if not own.is_file():

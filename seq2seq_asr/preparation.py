@@ -62,9 +62,10 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
 
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     tokenizer = Tokenizer.load(run.tokenizer)
-    epochs_done = check_resumable(config, run, tokenizer)
+    path, epochs_done = check_resumable(config, run, tokenizer)
     model = build_model(config, tokenizer)  # its weights and statistics come out of the checkpoint
-    return _session(config, run, corpus, tokenizer, model, epochs_done)
+    session = _session(config, run, corpus, tokenizer, model)
+    return replace(session, resume_from=path, epochs_done=epochs_done)
 
 
 def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
@@ -81,9 +82,7 @@ def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     return _session(config, run, corpus, tokenizer, model)
 
 
-def _session(
-    config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Tokenizer, model: Seq2Seq, epochs_done: int = 0
-) -> Session:
+def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Tokenizer, model: Seq2Seq) -> Session:
     if is_main_process():
         warn_of_short_audio(model, corpus.train, tokenizer)
         describe(config, run, model, tokenizer, corpus)
@@ -100,7 +99,6 @@ def _session(
         logging=config.logging,
         seed=config.seed,
         record={"config": as_recorded(config), "tokenizer": tokenizer.hash},
-        epochs_done=epochs_done,
     )
 
 

@@ -1,9 +1,10 @@
 """A trained recogniser as one object: ``Recognizer.load(run).transcribe(audio)``."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,15 +14,24 @@ from seq2seq_asr.data.sources import Source, read_source, source_id, source_seco
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError, CheckpointError, UsageError
+from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.device import find_device, full_precision, is_out_of_memory
+from seq2seq_asr.nn.encoder import Encoder
+from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, ModelConfig, Seq2Seq
+from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places, word_spans
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
+from seq2seq_asr.search.coverage import CoverageScorer
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.guards import guard, listen
+from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
 from seq2seq_asr.search.hypothesis import Hypothesis
+from seq2seq_asr.search.language_model import LanguageModelScorer, restore_language_model
 from seq2seq_asr.search.scorer import Weighted, joint_scorers
 from seq2seq_asr.strict_yaml import from_mapping
-from seq2seq_asr.training.checkpoint import load_weights, read_checkpoint
+from seq2seq_asr.training.checkpoint import load_weights, model_weights, read_checkpoint
+from seq2seq_asr.training.portable import TOKENIZER, WEIGHTS, is_portable, read_portable
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, open_run
 
@@ -29,6 +39,15 @@ Choice = Literal["best", "last"]
 """Weights of a run: those with the lowest validation WER, or the newest."""
 DECODING_BATCHES = BatchingConfig(batch_seconds=100.0, max_utterances=1000)
 """Nothing is kept for a backward pass: only the seconds limit a batch."""
+
+
+class Word(NamedTuple):
+    """A word and when it was said."""
+
+    text: str
+    start: float
+    """Seconds from the start of the utterance."""
+    end: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +70,12 @@ class Transcript:
     """False when the search was cut at its maximum length."""
     scores: dict[str, float]
     """Unweighted total of every scorer."""
+    words: tuple[Word, ...] = ()
+    """Words of the text with their times, from ``BeamConfig.align``; in order, and none before the one before it."""
+    flags: tuple[str, ...] = ()
+    """What the guards found wrong with the search's own transcript: loop, truncated, silence."""
+    fallback: str | None = None
+    """What replaced it, if something did: ctc_weight (a search with more weight on CTC) or ctc (CTC alone)."""
     nbest: tuple["Transcript", ...] = ()
     """All transcripts found, best first, this one included; empty within the list itself."""
 
@@ -62,24 +87,44 @@ class Recognizer:
         model: The model; it is put into evaluation mode.
         tokenizer: The tokenizer it was trained with.
         device: Where to compute.
+        language_model: Joins the search with ``BeamConfig.lm_weight``.
+        hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
     """
 
-    def __init__(self, model: Seq2Seq, tokenizer: Tokenizer, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        model: Seq2Seq,
+        tokenizer: Tokenizer,
+        device: torch.device | str = "cpu",
+        language_model: LanguageModel | None = None,
+        hotwords: Sequence[str] = (),
+    ) -> None:
         self.device = torch.device(device)
+        self.language_model = language_model
+        pieces = tokenizer.pieces(range(len(tokenizer)))
+        self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
         self.tokenizer = tokenizer
         self.reader = input_reader(model.features)
 
     @classmethod
     def load(
-        cls, run: str | Path, *, checkpoint: Literal["best", "last"] = "best", device: str = "auto"
+        cls,
+        run: str | Path,
+        *,
+        checkpoint: Literal["best", "last"] = "best",
+        device: str = "auto",
+        lm: Path | None = None,
+        hotwords: Sequence[str] = (),
     ) -> "Recognizer":
-        """The recogniser of a run folder.
+        """The recogniser of a run folder, or of a folder that ``export`` made.
 
         Args:
             run: Folder such as ``checkpoints/spoken``.
             checkpoint: Which weights; ``best`` falls back to ``last`` in a run that was never validated.
             device: ``cpu``, ``cuda``, or ``auto`` for a GPU when there is one.
+            lm: Language model that ``fit_lm`` made for this tokenizer.
+            hotwords: Words to expect.
 
         Raises:
             CheckpointError: The folder or checkpoint is missing, damaged or not ours.
@@ -87,15 +132,18 @@ class Recognizer:
             UsageError: There is no such device.
         """
         chosen = find_device(device)
-        folder = open_run(Path(run))
-        path = folder.best if available(folder, checkpoint) == "best" else folder.last
-        contents = read_checkpoint(path)
-        tokenizer = Tokenizer.load(folder.tokenizer)
+        path, contents = read_weights(Path(run), checkpoint)
+        tokenizer = Tokenizer.load(path.parent / TOKENIZER)
         if tokenizer.hash != contents["seq2seq_asr"].get("tokenizer"):
-            raise CheckpointError(f"{folder.tokenizer}: not the tokenizer {path.name} was trained with")
-        model = Seq2Seq(model_config(contents, path), len(tokenizer))
+            raise CheckpointError(f"{path.parent / TOKENIZER}: not the tokenizer {path.name} was trained with")
+        config = model_config(contents, path)
+        check_shapes(config, len(tokenizer), contents, path)
+        model = Seq2Seq(config, len(tokenizer))
         load_weights(model, contents, path)
-        return cls(model, tokenizer, chosen)
+        language_model = None
+        if lm is not None:
+            language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
+        return cls(model, tokenizer, chosen, language_model, hotwords)
 
     def transcribe(self, audio: Sequence[Source], search: BeamConfig | None = None) -> list[Transcript]:
         """Transcribe files, samples or utterances.
@@ -123,9 +171,20 @@ class Recognizer:
         return [found[place] for place in range(len(audio))]
 
     def stream(
-        self, audio: Sequence[Source], search: BeamConfig, batching: BatchingConfig = DECODING_BATCHES
+        self,
+        audio: Sequence[Source],
+        search: BeamConfig,
+        batching: BatchingConfig = DECODING_BATCHES,
+        *,
+        max_seconds: float = math.inf,
     ) -> Iterator[tuple[list[int], list[Transcript | AsrError]]]:
-        """Transcribe batch by batch, longest first; what cannot be read comes back as its error.
+        """Transcribe batch by batch, longest first; what cannot be read, or is too long, comes back as its error.
+
+        Args:
+            audio: As `transcribe`.
+            search: How to search.
+            batching: Limits of a batch.
+            max_seconds: What is longer is not read.
 
         Yields:
             Places in ``audio`` and, for each, the transcript or the error.
@@ -133,7 +192,7 @@ class Recognizer:
         seconds: dict[int, float] = {}
         for place, source in enumerate(audio):
             try:
-                seconds[place] = source_seconds(source, self.reader)
+                seconds[place] = _within(source_seconds(source, self.reader), max_seconds, source_id(source, place))
             except AsrError as error:
                 yield [place], [error]
         known = np.array(list(seconds), dtype=np.int64)
@@ -179,37 +238,127 @@ class Recognizer:
         lengths = torch.tensor([len(one) for one in tensors], device=self.device)
         with full_precision():
             encoded = self.model.encode(padded, lengths)
-            found = beam_search(scorers_of(self.model, encoded, search), encoded.lengths, search)
-        return [self._transcript(id, nbest) for (id, _), nbest in zip(inputs, found, strict=True)]
+            found = self._search(encoded, search)
+            heard = None
+            if search.guards != "off" and self.model.ctc is not None:
+                heard = listen(self.model.ctc_log_probs(encoded), encoded.lengths)
+            more_ctc = replace(search, ctc_weight=(1 + search.ctc_weight) / 2)
+            found = guard(found, heard, search.guards, lambda rows: self._search(_part(encoded, rows), more_ctc))
+            spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
+        ids = [id for id, _ in inputs]
+        return [self._transcript(*parts) for parts in zip(ids, found, spans, strict=True)]
 
-    def _transcript(self, id: str, hypotheses: Sequence[Hypothesis]) -> Transcript:
-        nbest = tuple(self._single(id, hypothesis) for hypothesis in hypotheses)
+    def _search(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
+        scorers = scorers_of(self.model, encoded, search, self.language_model, self.hotwords)
+        return beam_search(scorers, encoded.lengths, search)
+
+    def _spans(self, encoded: Encoded, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
+        """Encoded frames of each token; the attention's where CTC has no room for the tokens."""
+        if search.align == "ctc":
+            log_probs = self.model.ctc_log_probs(_part(encoded, [row]))[0]
+            spans = ctc_spans(log_probs, hypothesis.tokens)
+            if spans is not None:
+                return spans
+        return attention_spans(hypothesis.frames)
+
+    def _transcript(self, id: str, hypotheses: Sequence[Hypothesis], spans: Sequence[Sequence[Span]]) -> Transcript:
+        nbest = tuple(self._single(id, *parts) for parts in zip(hypotheses, spans, strict=True))
         return replace(nbest[0], nbest=nbest)
 
-    def _single(self, id: str, hypothesis: Hypothesis) -> Transcript:
+    def _single(self, id: str, hypothesis: Hypothesis, spans: Sequence[Span]) -> Transcript:
+        pieces, shift = self.tokenizer.pieces(hypothesis.tokens), self.model.frame_shift
         return Transcript(
             id=id,
             text=self.tokenizer.decode(hypothesis.tokens),
             score=hypothesis.score,
             log_prob=hypothesis.log_prob,
-            pieces=tuple(self.tokenizer.pieces(hypothesis.tokens)),
-            times=tuple(round((frame + 0.5) * self.model.frame_shift, 3) for frame in hypothesis.frames),
+            pieces=tuple(pieces),
+            times=tuple(round((frame + 0.5) * shift, 3) for frame in hypothesis.frames),
             ended=hypothesis.ended,
             scores=hypothesis.scores,
+            words=self._words(hypothesis.tokens, pieces, spans),
+            flags=hypothesis.flags,
+            fallback=hypothesis.fallback,
         )
 
+    def _words(self, tokens: Sequence[int], pieces: Sequence[str], spans: Sequence[Span]) -> tuple[Word, ...]:
+        shift, places = self.model.frame_shift, word_places(pieces)
+        texts = [self.tokenizer.decode(tokens[place.start : place.stop]).strip() for place in places]
+        timed = zip(texts, word_spans(spans, places), strict=True)
+        return tuple(Word(text, round(a * shift, 3), round(b * shift, 3)) for text, (a, b) in timed if text)
 
-def scorers_of(model: Seq2Seq, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
-    """The attention decoder and, when it has weight and the model a CTC head, the CTC prefix score."""
-    attention = AttentionScorer(model.decoder, model.memory(encoded))
-    if search.ctc_weight == 0 or model.ctc is None:
-        return joint_scorers(attention)
-    return joint_scorers(attention, CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths), search.ctc_weight)
+
+def _part(encoded: Encoded, rows: Sequence[int]) -> Encoded:
+    """Some utterances of a batch, without the padding that only the others need."""
+    lengths = encoded.lengths[list(rows)]
+    return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)
+
+
+def scorers_of(
+    model: Seq2Seq,
+    encoded: Encoded,
+    search: BeamConfig,
+    language_model: LanguageModel | None = None,
+    hotwords: HotWords | None = None,
+) -> tuple[Weighted, ...]:
+    """The attention decoder and whatever else is there and has weight."""
+    attention, utterances = AttentionScorer(model.decoder, model.memory(encoded)), len(encoded.lengths)
+    ctc = None
+    if search.ctc_weight > 0 and model.ctc is not None:
+        ctc = CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths)
+    scorers = [*joint_scorers(attention, ctc, search.ctc_weight)]
+    if search.lm_weight > 0 and language_model is not None:
+        scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))
+    if search.coverage_weight > 0:
+        coverage = CoverageScorer(encoded.lengths, encoded.states.shape[1], search.coverage_threshold)
+        scorers.append(Weighted("coverage", coverage, search.coverage_weight, coverage.max_gain))
+    if search.hotword_boost > 0 and hotwords is not None:
+        hot = HotWordScorer(hotwords, utterances)
+        scorers.append(Weighted("hotwords", hot, search.hotword_boost, hotwords.max_gain))
+    return tuple(scorers)
+
+
+def _within(seconds: float, limit: float, id: str) -> float:
+    if seconds > limit:
+        raise AudioError(f"{id}: too long: {seconds:.1f} s, max_seconds is {limit:g}")
+    return seconds
 
 
 def available(run: RunFolder, wanted: Choice) -> Choice:
     """The checkpoint to take: the last one where there is no best."""
     return "best" if wanted == "best" and run.best.is_file() else "last"
+
+
+def read_weights(folder: Path, checkpoint: Choice) -> tuple[Path, dict[str, Any]]:
+    """The file that holds a folder's weights, and what is in it.
+
+    Raises:
+        CheckpointError: It is missing, damaged or not ours.
+    """
+    if is_portable(folder):
+        return folder / WEIGHTS, read_portable(folder)
+    run = open_run(folder)
+    path = run.best if available(run, checkpoint) == "best" else run.last
+    return path, read_checkpoint(path)
+
+
+def check_shapes(config: ModelConfig, vocabulary: int, contents: dict[str, Any], path: Path) -> None:
+    """Compare the weights with an outline of the model: no setting of a stranger's file takes more memory than they do.
+
+    Raises:
+        CheckpointError: They differ in name or shape.
+    """
+    found = {name: value.shape for name, value in model_weights(contents).items()}
+    if max(len(config.encoder.reductions), config.decoder.layers) > len(found):
+        raise CheckpointError(f"{path}: weights do not fit its own settings, which have more layers")
+    with torch.device("meta"):  # nothing is allocated
+        encoder = Encoder(config.encoder, config.features.bins * (1 + config.features.deltas))
+        decoder = Decoder(config.decoder, config.attention, encoder.size, vocabulary)
+    outline = {"encoder": encoder, "decoder": decoder}
+    wanted = {f"{part}.{name}": v.shape for part, module in outline.items() for name, v in module.state_dict().items()}
+    wrong = sorted(name for name in wanted if wanted[name] != found.get(name))
+    if wrong:
+        raise CheckpointError(f"{path}: weights do not fit its own settings, such as {', '.join(wrong[:3])}")
 
 
 def model_config(contents: dict[str, Any], path: Path) -> ModelConfig:

@@ -10,8 +10,8 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.strict_yaml import to_mapping
-from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.processes import is_main_process
+from seq2seq_asr.training.recovery import newest_complete
 from seq2seq_asr.training.run_folder import RunFolder
 
 FIXED = ("model.", "tokenizer.")
@@ -29,26 +29,28 @@ def resumed_run(path: Path) -> RunFolder:
     run = RunFolder(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run folder to resume")
-    for needed in (run.config, run.tokenizer, run.last):
-        if not needed.is_file():
-            raise CheckpointError(
-                f"{path}: nothing to resume, {needed.name} is missing: training ended before its first checkpoint; "
-                "delete the folder and train again without --resume"
-            )
+    missing = [needed.name for needed in (run.config, run.tokenizer) if not needed.is_file()]
+    if not any(state.is_file() for state in (run.last, run.previous, run.best)):
+        missing.append(run.last.name)
+    if missing:
+        raise CheckpointError(
+            f"{path}: nothing to resume, {missing[0]} is missing: training ended before its first checkpoint; "
+            "delete the folder and train again without --resume"
+        )
     return run
 
 
-def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Tokenizer) -> int:
-    """The number of epochs that the run has behind it; says which settings have changed.
+def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Tokenizer) -> tuple[Path, int]:
+    """The checkpoint to go on from and the epochs it has behind it; says which settings have changed.
 
     Raises:
         UsageError: A changed setting would need other weights.
-        CheckpointError: The checkpoint is damaged, or its tokenizer is another one.
+        CheckpointError: No checkpoint is complete, or its tokenizer is another one.
     """
-    checkpoint = read_checkpoint(run.last)
+    path, checkpoint = newest_complete(run)
     record = checkpoint["seq2seq_asr"]
     if record.get("tokenizer") != tokenizer.hash:
-        raise CheckpointError(f"{run.tokenizer}: not the tokenizer that {run.last.name} was trained with")
+        raise CheckpointError(f"{run.tokenizer}: not the tokenizer that {path.name} was trained with")
     changes = changed_settings(record.get("config", {}), as_recorded(config))
     for name, change in changes.items():
         if name.startswith(FIXED):
@@ -56,7 +58,7 @@ def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Tokenizer) -> 
             raise UsageError(f"--resume: {name} cannot change ({change}); {other}")
     if changes and is_main_process():
         say("resuming with changed settings: " + ", ".join(f"{name} {change}" for name, change in changes.items()))
-    return int(checkpoint.get("Feeding", {}).get("epoch", 0))
+    return path, int(checkpoint.get("Feeding", {}).get("epoch", 0))
 
 
 def as_recorded(config: FitConfig) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
@@ -92,6 +94,38 @@ def test_what_has_no_reference_is_not_scored(tones_run: Path, tmp_path: Path, ca
     assert json.loads((tmp_path / "part/wer.json").read_text())["utterances"] == 4
 
 
+def test_a_manifest_needs_no_texts_to_be_decoded(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    entries = [json.loads(line) for line in (tones_run.parent / "test.jsonl").read_text().splitlines()]
+    for one in entries:
+        del one["text"]
+        one["audio_filepath"] = str(tones_run.parent / one["audio_filepath"])
+    (tmp_path / "bare.jsonl").write_text("".join(json.dumps(one) + "\n" for one in entries))
+    assert decode("--run", tones_run, "--manifest", tmp_path / "bare.jsonl", "--out", tmp_path, "--beam", 1) == 0
+    assert len(lines_of(tmp_path)) == 12 and "12 utterances have no reference text" in capsys.readouterr().err
+
+
+def test_what_is_too_long_is_skipped_unread(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    long = tmp_path / "three_hours.wav"
+    soundfile.write(long, np.ones(3 * 3600) * np.sin(np.arange(3 * 3600)), 1)  # 1 Hz: no room on the disk
+    good = read_manifest(tones_run.parent / "test.jsonl")[0].audio
+    assert decode("--run", tones_run, long, good, "--beam", 1, "--max_seconds", 600) == 1
+    printed, said = capsys.readouterr()
+    assert f"skipped {long}: too long: 10800.0 s, max_seconds is" in said and printed.startswith(f"{good}\t")
+    assert decode("--run", tones_run, good, "--beam", 1, "--max_seconds", 0.1) == 1
+    assert f"{good}: too long" in capsys.readouterr().err
+
+
+def test_a_data_root_confines_manifests(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for out, given in (("a", ["--manifest", tones_run.parent / "test.jsonl"]), ("b", [])):
+        flags = ["--run", tones_run, *given, "--out", tmp_path / out, "--beam", 1]
+        assert decode(*flags, "--data-root", tmp_path) == 1
+        said = capsys.readouterr().err
+        assert ".jsonl:1: " in said and "outside of the data root" in said and not (tmp_path / out).exists()
+        assert decode(*flags, "--data-root", tones_run.parent) == 0
+
+
 def test_references_are_normalised_as_in_training(tones_run: Path, tmp_path: Path) -> None:
     utterances = read_manifest(tones_run.parent / "test.jsonl")
     write_manifest(tmp_path / "a.jsonl", [dataclasses.replace(one, text=f"  {one.text} ") for one in utterances])
@@ -157,8 +191,8 @@ def test_an_interrupted_decoding_keeps_its_lines_and_no_old_scores(
     assert decode(*flags) == 0
     whole, stream = {line["id"]: line for line in lines_of(tmp_path)}, Recognizer.stream
 
-    def interrupted(self, *arguments):
-        batches = stream(self, *arguments)
+    def interrupted(self, *arguments, **options):
+        batches = stream(self, *arguments, **options)
         yield next(batches)
         yield next(batches)
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.fit import main, parse_fit
 from seq2seq_asr.training import metrics, module
 from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training.wandb_log import without_places
 
 SETTINGS: dict[str, Any] = {
     "name": "toy",
@@ -198,6 +200,63 @@ def test_a_loss_that_stays_nan_ends_with_code_1_and_the_last_sound_weights(
     assert [line.split(":")[0] for line in lines if "skipped" in line] == [f"step {n} skipped" for n in (3, 4, 5)]
     weights = read_checkpoint(home / "checkpoints/toy/last.ckpt")["state_dict"]
     assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_a_flipped_bit_in_the_last_state_costs_one_save_and_is_told_loudly(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == 0
+    run = home / "checkpoints" / "toy"
+    content = bytearray((run / "last.ckpt").read_bytes())
+    content[len(content) // 2] ^= 4
+    (run / "last.ckpt").write_bytes(content)
+    capsys.readouterr()
+    assert fit("--resume", "--name", "toy", "--trainer.epochs", "3") == 0
+    told = capsys.readouterr().err
+    assert "WARNING: checkpoints/toy/last.ckpt: damaged, its SHA-256" in told
+    assert "going on from the older checkpoints/toy/" in told and "renamed checkpoints/toy/last.ckpt" in told
+    assert [row["epoch"] for row in metrics.read_rows(run / "metrics.csv")] == ["0", "1", "2"]
+    for path in run.glob("*.ckpt"):
+        path.write_bytes(path.read_bytes()[:500])
+    assert fit("--resume", "--name", "toy", "--trainer.epochs", "4") == 1
+    assert "neither previous.ckpt nor best.ckpt is complete either" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_job_that_slurm_restarts_resumes_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert not parse_fit(["--config", "toy.yaml"]).resume
+    (home / "checkpoints" / "toy").mkdir(parents=True)
+    (home / "checkpoints" / "toy" / "config.yaml").write_bytes((home / "toy.yaml").read_bytes())
+    assert parse_fit(["--config", "toy.yaml"]).resume
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+    assert not parse_fit(["--config", "toy.yaml"]).resume
+
+
+def names_of(folder: Path, *words: str) -> list[str]:
+    """Files below a folder that hold one of the words."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [
+        f"{path.relative_to(folder)}: {word}" for path in files for word in words if word.encode() in path.read_bytes()
+    ]
+
+
+def test_a_run_folder_tells_nothing_of_the_machine_or_its_owner(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "c0ffee" * 7
+    for name in ("WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, key)
+    monkeypatch.setenv("HOME", str(home))
+    words = (key, str(home), str(home.resolve()), socket.gethostname())
+    assert train("--logging.wandb", "offline") == 0
+    run = home / "checkpoints" / "toy"
+    assert list(run.glob("wandb/offline-run-*/*.wandb"))
+    assert names_of(run, *words) == []
+    (run / "wandb" / "canary").write_text(f"at {home}")
+    assert names_of(run, str(home)) == [f"wandb/canary: {home}"]
+
+
+def test_absolute_paths_are_cut_down_for_wandb() -> None:
+    config = {"data": {"train": ["/home/ann/train.jsonl", "dev.jsonl"], "root": "~/audio"}, "seed": 1}
+    assert without_places(config) == {"data": {"train": ["…/train.jsonl", "dev.jsonl"], "root": "…/audio"}, "seed": 1}
 
 
 def test_sigint_of_the_program_and_resume(home: Path) -> None:

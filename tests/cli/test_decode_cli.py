@@ -110,16 +110,25 @@ def test_any_rate_and_format_is_read(tones_run: Path, audio: list[Path], tmp_pat
     assert result.code == 0 and len(result.out.splitlines()) == 3
 
 
-def test_sigterm_keeps_what_is_decoded(tones_run: Path, tmp_path: Path) -> None:
-    flags = ["--run", str(tones_run), "--split", "train", "--batch_seconds", "0.01", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "seq2seq_asr.decode", *flags]
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_a_signal_keeps_what_is_decoded_and_resume_goes_on(
+    number: signal.Signals, code: int, word: str, tones_run: Path, tmp_path: Path, call: Call
+) -> None:
+    flags = ["--run", str(tones_run), "--split", "train", "--beam", "1", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "seq2seq_asr.decode", *flags, "--batch_seconds", "0.01"]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     lines, deadline = tmp_path / "hyp.jsonl", time.monotonic() + 100
     while not (lines.exists() and lines.read_text().count("\n") >= 3) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (143, b""), err.decode()
-    assert err.decode().splitlines()[-1] == "terminated" and b"Traceback" not in err
-    kept = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert (process.returncode, out) == (code, b""), err.decode()
+    assert err.decode().splitlines()[-1] == word and b"Traceback" not in err
+    kept = lines.read_text().splitlines()
     assert 3 <= len(kept) < 320 and not (tmp_path / "wer.txt").exists()
+    result = call(main, *flags, "--resume")
+    assert result.code == 0 and f"{len(kept)} of 320 were decoded before" in result.err
+    whole = lines.read_text().splitlines()
+    assert len({json.loads(line)["id"] for line in whole}) == len(whole) == 320 and set(kept) < set(whole)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq_asr.nn.cells import PeepholeConfig, build_cell, state_size
+from seq2seq_asr.nn.cells import LightGruCell, PeepholeConfig, PeepholeLstmCell, build_cell, state_size
 from seq2seq_asr.nn.recurrent import recurrence
 
 PEEPHOLES = [PeepholeConfig(full=full, output_sees=sees) for full in (False, True) for sees in ("new", "old")]
@@ -36,7 +36,7 @@ def lstm(cell: nn.LSTMCell, x: Tensor, state: Tensor) -> Tensor:
     return torch.cat([sigmoid(o) * torch.tanh(c), c])
 
 
-def peephole_lstm(cell: nn.Module, x: Tensor, state: Tensor) -> Tensor:
+def peephole_lstm(cell: PeepholeLstmCell, x: Tensor, state: Tensor) -> Tensor:
     h, c = state.chunk(2)
     i, f, g, o = (cell.input.weight @ x + cell.input.bias + cell.recurrent.weight @ h).chunk(4)
     p_i, p_f, p_o = (weight if cell.config.full else torch.diag(weight) for weight in cell.peepholes)
@@ -45,11 +45,12 @@ def peephole_lstm(cell: nn.Module, x: Tensor, state: Tensor) -> Tensor:
     return torch.cat([sigmoid(o + p_o @ seen) * torch.tanh(new), new])
 
 
-def light_gru(cell: nn.Module, x: Tensor, h: Tensor) -> Tensor:
+def light_gru(cell: LightGruCell, x: Tensor, h: Tensor) -> Tensor:
     parts = (cell.input.weight @ x + cell.input.bias).chunk(2)
+    norms = [dict(norm.named_parameters()) for norm in cell.norms]
     scaled = [
-        (part - part.mean()) / (part.var(unbiased=False) + 1e-5).sqrt() * norm.weight + norm.bias
-        for part, norm in zip(parts, cell.norms, strict=True)
+        (part - part.mean()) / (part.var(unbiased=False) + 1e-5).sqrt() * norm["weight"] + norm["bias"]
+        for part, norm in zip(parts, norms, strict=True)
     ]
     z, candidate = (part + back for part, back in zip(scaled, (cell.recurrent.weight @ h).chunk(2), strict=True))
     return sigmoid(z) * h + (1 - sigmoid(z)) * candidate.clamp(min=0)

@@ -9,14 +9,15 @@ def written_out(front: ConvolutionalFrontEnd, features: torch.Tensor) -> torch.T
     """Every output value as a sum over its own 3 x 3 neighbourhood; ``(T, F)`` to ``(T2, F2)``."""
     maps = features[None]
     for convolution in front.convolutions:
+        weight, bias = convolution.parameters()
         _, time, bins = maps.shape
-        out = torch.zeros(len(convolution.weight), -(-time // 2), -(-bins // 2), dtype=maps.dtype)
+        out = torch.zeros(len(weight), -(-time // 2), -(-bins // 2), dtype=maps.dtype)
         for channel, t, f in torch.cartesian_prod(*(torch.arange(size) for size in out.shape)).tolist():
-            value = convolution.bias[channel]
+            value = bias[channel]
             for dt, df in torch.cartesian_prod(torch.arange(3), torch.arange(3)).tolist():
                 row, column = 2 * t + dt - 1, 2 * f + df - 1
                 if 0 <= row < time and 0 <= column < bins:
-                    value = value + maps[:, row, column] @ convolution.weight[channel, :, dt, df]
+                    value = value + maps[:, row, column] @ weight[channel, :, dt, df]
             out[channel, t, f] = value.clamp(min=0)
         maps = out
     return maps.transpose(0, 1).flatten(1)

@@ -8,6 +8,8 @@ from seq2seq_asr.errors import UsageError
 AttentionKind = Literal[
     "location", "additive", "dot", "scaled_dot", "general", "coverage", "forward", "gaussian", "none"
 ]
+"""location-aware (Chorowski 2015), additive (Bahdanau 2015), dot product and general (Luong 2015), scaled dot product
+(Vaswani 2017), coverage (See 2017), forward (Zhang 2018), Gaussian mixture (Graves 2013)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +17,7 @@ class AttentionConfig:
     """How the decoder finds the frames of its next token."""
 
     kind: AttentionKind = "location"
-    """location-aware (Chorowski 2015), additive (Bahdanau 2015), dot product and general (Luong 2015), scaled dot
-    product (Vaswani 2017), coverage (See 2017), forward (Zhang 2018), Gaussian mixture (Graves 2013), or none: a
-    fixed-length vector (Sutskever 2014, Cho 2014)."""
+    """How frames are found; `none` is a vector of fixed length (Sutskever 2014, Cho 2014)."""
     size: int = 128
     """Size of the space in which decoder state and frames are compared; several heads share it."""
     heads: int = 1
@@ -31,7 +31,7 @@ class AttentionConfig:
     window: int = 0
     """Frames on either side of the last peak that may get weight; 0 is all (location-aware only)."""
     smoothing: bool = False
-    """Normalise logistic functions of the energies in place of exponentials (Chorowski 2015, section 2.2)."""
+    """Normalise logistic functions of the energies in place of exponentials (Chorowski 2015, section 2.3)."""
     mixtures: int = 5
     """Components of a Gaussian mixture."""
     fixed_feeds: Literal["start", "every_step"] = "every_step"

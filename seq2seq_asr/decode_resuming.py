@@ -1,0 +1,156 @@
+"""One decoding at a time in a folder, and going on where an interrupted one stopped."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seq2seq_asr.console import say
+from seq2seq_asr.data.sources import Source, source_id
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.decode_config import DecodeConfig
+from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
+from seq2seq_asr.recognizer import Transcript, Word
+from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.run_folder import RunFolder
+
+
+class KeptLine(NamedTuple):
+    """What an interrupted decoding wrote of one utterance."""
+
+    line: str
+    """As it stands in ``hyp.jsonl``, to be kept to the letter."""
+    transcript: Transcript
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep every other decoding out of a folder; the system lets go of it however this process ends.
+
+    Raises:
+        CheckpointError: Another process writes there, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "decode.yaml").open("a")
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"{folder}: another decoding writes there: wait until it ends, or give another --out"
+            ) from error
+        except OSError as error:
+            say(f"warning: {folder}: not protected from a second decoding: no locks there ({error.strerror})")
+        yield
+
+
+def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
+    """What transcripts depend on besides the settings, as one line: weights, other files, and what is decoded."""
+    assert config.run is not None
+    run = RunFolder(config.run)
+    weights = run.best if config.checkpoint == "best" else run.last
+    files = {"weights": weights, "lm": config.lm, "hotwords": config.hotwords}
+    digests = [f"{name} {_file_digest(path)}" for name, path in files.items() if path is not None]
+    names = hashlib.sha256("\n".join(map(_named, sources, range(len(sources)))).encode()).hexdigest()
+    return f"# sha256: {', '.join([*digests, f'utterances {names}'])}"
+
+
+def kept_lines(folder: Path, config: DecodeConfig, sources: Sequence[Source], mark: str) -> dict[int, KeptLine]:
+    """What an interrupted decoding of the same sources left in the folder, by place.
+
+    Args:
+        folder: Results of the interrupted decoding.
+        config: Settings of the one to come.
+        sources: What it is to decode.
+        mark: Their `fingerprint`.
+
+    Raises:
+        UsageError: The folder's transcripts are of other settings, weights or utterances.
+        ManifestError: ``file:line: why``, for a line that is damaged.
+    """
+    path = folder / "hyp.jsonl"
+    if not path.exists():
+        return {}
+    settings = folder / "decode.yaml"
+    same_settings = load_yaml(settings, DecodeConfig).search == config.search
+    if not same_settings or mark not in settings.read_text("utf-8").splitlines():
+        what = "weights or utterances" if same_settings else "search settings"
+        raise UsageError(f"{folder}: its transcripts are of other {what}: decode them anew, without --resume")
+    found = {kept.transcript.id: kept for kept in read_hypotheses(path)}
+    names = [source_id(source, place) for place, source in enumerate(sources)]
+    return {place: found[name] for place, name in enumerate(names) if name in found}
+
+
+def read_hypotheses(path: Path) -> list[KeptLine]:
+    """The lines of a ``hyp.jsonl``; a last line without its end was being written, and is left out.
+
+    Raises:
+        ManifestError: ``file:line: why``.
+    """
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(KeptLine(line.decode() + "\n", _transcript(json.loads(line))))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ManifestError(f"{path}:{number}: not a transcript that decode wrote") from error
+    return found
+
+
+def _transcript(entry: dict[str, Any]) -> Transcript:
+    """The inverse of `transcript_line`."""
+    name = _text(entry["id"])
+    return replace(_hypothesis(name, entry), nbest=tuple(_hypothesis(name, one) for one in entry["nbest"]))
+
+
+def _hypothesis(name: str, entry: dict[str, Any]) -> Transcript:
+    return Transcript(
+        id=name,
+        text=_text(entry["text"]),
+        score=_number(entry["score"]),
+        log_prob=_number(entry["log_prob"]),
+        pieces=tuple(map(_text, entry["pieces"])),
+        times=tuple(map(_number, entry["times"])),
+        ended=bool(entry["ended"]),
+        scores={_text(scorer): _number(score) for scorer, score in dict(entry["scores"]).items()},
+        words=tuple(Word(_text(one["text"]), _number(one["start"]), _number(one["end"])) for one in entry["words"]),
+        flags=tuple(map(_text, entry["flags"])),
+        fallback=None if entry["fallback"] is None else _text(entry["fallback"]),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected text")
+    return value
+
+
+def _number(value: Any) -> float:
+    return -math.inf if value is None else float(value)
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _named(source: Source, place: int) -> str:
+    name = source_id(source, place)
+    if not isinstance(source, Utterance):
+        return name
+    path = str(source.audio or source.features).encode(errors="backslashreplace").decode()
+    return f"{name}\t{path}\t{source.offset}\t{source.duration}"

@@ -1,0 +1,149 @@
+"""Transcripts as other programs read them: NIST ctm, SubRip, WebVTT, tab-separated values and plain text."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2seq_asr.decode_config import Format
+from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.evaluation.layout import printable
+from seq2seq_asr.recognizer import Transcript, Word
+
+LONGEST_CUE = 84
+"""Characters of a subtitle: two lines of 42, the habit of broadcasters."""
+LONGEST_CUE_SECONDS = 7.0
+"""Seconds a subtitle stands, at most, unless one word takes longer."""
+LONGEST_PAUSE = 1.0
+"""Seconds without a word that end a subtitle."""
+_AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm", ".npy"}
+
+
+class Cue(NamedTuple):
+    """Words that are shown together."""
+
+    start: float
+    end: float
+    text: str
+
+
+def write_formats(folder: Path, transcripts: Sequence[Transcript], formats: Sequence[Format]) -> None:
+    """Write ``hyp.ctm`` and ``hyp.txt`` for all utterances; the others go into a folder, a file an utterance.
+
+    Args:
+        folder: Results of a decoding.
+        transcripts: In the order of the manifest.
+        formats: What to write.
+
+    Raises:
+        CheckpointError: A file cannot be written.
+    """
+    try:
+        for name in formats:
+            if name in ("ctm", "txt"):
+                _write(folder / f"hyp.{name}", "".join(WHOLE[name](one) for one in transcripts))
+                continue
+            (folder / name).mkdir(exist_ok=True)
+            for stem, one in zip(file_names(transcripts), transcripts, strict=True):
+                _write(folder / name / f"{stem}.{name}", SINGLE[name](cues(one.words)))
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+
+
+def remove_formats(folder: Path) -> None:
+    """Take away what an earlier decoding wrote here: it would not belong to the transcripts to come.
+
+    Raises:
+        CheckpointError: A file cannot be removed.
+    """
+    stale = [folder / f"hyp.{name}" for name in WHOLE]
+    stale += [path for name in SINGLE for path in (folder / name).glob(f"*.{name}")]
+    try:
+        for path in stale:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+
+
+def file_names(transcripts: Sequence[Transcript]) -> list[str]:
+    """A file name for each utterance, without its suffix; what would come twice gets a number."""
+    taken: set[str] = set()
+    names = []
+    for transcript in transcripts:
+        path = Path(transcript.id)
+        name = path.stem if path.suffix.lower() in _AUDIO else path.name
+        base = re.sub(r"[^\w.+-]", "_", name).lstrip(".")[:100] or "utterance"
+        unique, number = base, 2
+        while unique.lower() in taken:  # some file systems do not tell cases apart
+            unique, number = f"{base}-{number}", number + 1
+        taken.add(unique.lower())
+        names.append(unique)
+    return names
+
+
+def cues(words: Sequence[Word]) -> list[Cue]:
+    """Words grouped to subtitles, which end at pauses and before they grow too long."""
+    groups: list[list[Word]] = []
+    for word in words:
+        group = groups[-1] if groups else None
+        if group is None or _is_full(group, word):
+            groups.append([word])
+        else:
+            group.append(word)
+    return [Cue(group[0].start, group[-1].end, " ".join(printable(word.text) for word in group)) for group in groups]
+
+
+def _is_full(group: Sequence[Word], word: Word) -> bool:
+    characters = sum(len(one.text) + 1 for one in group) + len(word.text)
+    too_long = characters > LONGEST_CUE or word.end - group[0].start > LONGEST_CUE_SECONDS
+    return too_long or word.start - group[-1].end > LONGEST_PAUSE
+
+
+def ctm(transcript: Transcript) -> str:
+    """Lines of ``file channel start duration word``, as sclite reads them."""
+    name = re.sub(r"\s|^;", "_", transcript.id) or "_"
+    return "".join(
+        f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {printable(word.text)}\n" for word in transcript.words
+    )
+
+
+def txt(transcript: Transcript) -> str:
+    """The text on a line of its own."""
+    return f"{printable(transcript.text)}\n"
+
+
+def srt(shown: Sequence[Cue]) -> str:
+    """SubRip."""
+    numbered = enumerate(shown, start=1)
+    return "".join(
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{cue.text}\n\n" for number, cue in numbered
+    )
+
+
+def vtt(shown: Sequence[Cue]) -> str:
+    """WebVTT; three characters mean something there."""
+    entities = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+    lines = [
+        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{cue.text.translate(entities)}\n\n" for cue in shown
+    ]
+    return "WEBVTT\n\n" + "".join(lines)
+
+
+def tsv(shown: Sequence[Cue]) -> str:
+    """Start and end in milliseconds, and the text, between tabs."""
+    lines = [f"{round(1000 * cue.start)}\t{round(1000 * cue.end)}\t{cue.text}\n" for cue in shown]
+    return "start\tend\ttext\n" + "".join(lines)
+
+
+WHOLE: dict[str, Callable[[Transcript], str]] = {"ctm": ctm, "txt": txt}
+SINGLE: dict[str, Callable[[Sequence[Cue]], str]] = {"srt": srt, "vtt": vtt, "tsv": tsv}
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(1000 * seconds)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
