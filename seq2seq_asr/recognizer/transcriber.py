@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,71 +13,24 @@ from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
 from seq2seq_asr.data.sources import Source, read_source, source_id, source_seconds
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import AsrError, AudioError, CheckpointError, UsageError
-from seq2seq_asr.nn.decoder import Decoder
+from seq2seq_asr.errors import AsrError, AudioError, UsageError
 from seq2seq_asr.nn.device import find_device, full_precision, is_out_of_memory
-from seq2seq_asr.nn.encoder import Encoder
 from seq2seq_asr.nn.lm import LanguageModel
-from seq2seq_asr.nn.model import Encoded, ModelConfig, Seq2Seq
+from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.recognizer.restoring import restore
+from seq2seq_asr.recognizer.scoring import scorers_of, some_of
+from seq2seq_asr.recognizer.transcript import Transcript, Word
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places, word_spans
-from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
-from seq2seq_asr.search.coverage import CoverageScorer
-from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.guards import guard, listen
-from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
+from seq2seq_asr.search.hotwords import HotWords
 from seq2seq_asr.search.hypothesis import Hypothesis
-from seq2seq_asr.search.language_model import LanguageModelScorer, restore_language_model
-from seq2seq_asr.search.scorer import Weighted, joint_scorers
-from seq2seq_asr.strict_yaml import from_mapping
-from seq2seq_asr.training.checkpoint import load_weights, model_weights, read_checkpoint
-from seq2seq_asr.training.portable import TOKENIZER, WEIGHTS, is_portable, read_portable
+from seq2seq_asr.search.language_model import restore_language_model
+from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.reading import input_reader
-from seq2seq_asr.training.run_folder import RunFolder, open_run
 
-Choice = Literal["best", "last"]
-"""Weights of a run: those with the lowest validation WER, or the newest."""
 DECODING_BATCHES = BatchingConfig(batch_seconds=100.0, max_utterances=1000)
 """Nothing is kept for a backward pass: only the seconds limit a batch."""
-
-
-class Word(NamedTuple):
-    """A word and when it was said."""
-
-    text: str
-    start: float
-    """Seconds from the start of the utterance."""
-    end: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transcript:
-    """What was said, how sure the model is, and when each piece was said."""
-
-    id: str
-    """Id of the utterance, the audio file's path, or the place of samples in the list."""
-    text: str
-    """Transcript; empty when nothing was recognised."""
-    score: float
-    """The figure transcripts are ranked by."""
-    log_prob: float
-    """Natural-log probability under the attention decoder, the end of the sentence included."""
-    pieces: tuple[str, ...]
-    """SentencePiece pieces of the text."""
-    times: tuple[float, ...]
-    """Seconds from the start at which the attention peaked for each piece."""
-    ended: bool
-    """False when the search was cut at its maximum length."""
-    scores: dict[str, float]
-    """Unweighted total of every scorer."""
-    words: tuple[Word, ...] = ()
-    """Words of the text with their times, from ``BeamConfig.align``; in order, and none before the one before it."""
-    flags: tuple[str, ...] = ()
-    """What the guards found wrong with the search's own transcript: loop, truncated, silence."""
-    fallback: str | None = None
-    """What replaced it, if something did: ctc_weight (a search with more weight on CTC) or ctc (CTC alone)."""
-    nbest: tuple["Transcript", ...] = ()
-    """All transcripts found, best first, this one included; empty within the list itself."""
 
 
 class Recognizer:
@@ -132,14 +85,7 @@ class Recognizer:
             UsageError: There is no such device.
         """
         chosen = find_device(device)
-        path, contents = read_weights(Path(run), checkpoint)
-        tokenizer = Tokenizer.load(path.parent / TOKENIZER)
-        if tokenizer.hash != contents["seq2seq_asr"].get("tokenizer"):
-            raise CheckpointError(f"{path.parent / TOKENIZER}: not the tokenizer {path.name} was trained with")
-        config = model_config(contents, path)
-        check_shapes(config, len(tokenizer), contents, path)
-        model = Seq2Seq(config, len(tokenizer))
-        load_weights(model, contents, path)
+        model, tokenizer = restore(Path(run), checkpoint)
         language_model = None
         if lm is not None:
             language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
@@ -243,7 +189,7 @@ class Recognizer:
             if search.guards != "off" and self.model.ctc is not None:
                 heard = listen(self.model.ctc_log_probs(encoded), encoded.lengths)
             more_ctc = replace(search, ctc_weight=(1 + search.ctc_weight) / 2)
-            found = guard(found, heard, search.guards, lambda rows: self._search(_part(encoded, rows), more_ctc))
+            found = guard(found, heard, search.guards, lambda rows: self._search(some_of(encoded, rows), more_ctc))
             spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
         ids = [id for id, _ in inputs]
         return [self._transcript(*parts) for parts in zip(ids, found, spans, strict=True)]
@@ -255,7 +201,7 @@ class Recognizer:
     def _spans(self, encoded: Encoded, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
         """Encoded frames of each token; the attention's where CTC has no room for the tokens."""
         if search.align == "ctc":
-            log_probs = self.model.ctc_log_probs(_part(encoded, [row]))[0]
+            log_probs = self.model.ctc_log_probs(some_of(encoded, [row]))[0]
             spans = ctc_spans(log_probs, hypothesis.tokens)
             if spans is not None:
                 return spans
@@ -288,87 +234,7 @@ class Recognizer:
         return tuple(Word(text, round(a * shift, 3), round(b * shift, 3)) for text, (a, b) in timed if text)
 
 
-def _part(encoded: Encoded, rows: Sequence[int]) -> Encoded:
-    """Some utterances of a batch, without the padding that only the others need."""
-    lengths = encoded.lengths[list(rows)]
-    return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)
-
-
-def scorers_of(
-    model: Seq2Seq,
-    encoded: Encoded,
-    search: BeamConfig,
-    language_model: LanguageModel | None = None,
-    hotwords: HotWords | None = None,
-) -> tuple[Weighted, ...]:
-    """The attention decoder and whatever else is there and has weight."""
-    attention, utterances = AttentionScorer(model.decoder, model.memory(encoded)), len(encoded.lengths)
-    ctc = None
-    if search.ctc_weight > 0 and model.ctc is not None:
-        ctc = CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths)
-    scorers = [*joint_scorers(attention, ctc, search.ctc_weight)]
-    if search.lm_weight > 0 and language_model is not None:
-        scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))
-    if search.coverage_weight > 0:
-        coverage = CoverageScorer(encoded.lengths, encoded.states.shape[1], search.coverage_threshold)
-        scorers.append(Weighted("coverage", coverage, search.coverage_weight, coverage.max_gain))
-    if search.hotword_boost > 0 and hotwords is not None:
-        hot = HotWordScorer(hotwords, utterances)
-        scorers.append(Weighted("hotwords", hot, search.hotword_boost, hotwords.max_gain))
-    return tuple(scorers)
-
-
 def _within(seconds: float, limit: float, id: str) -> float:
     if seconds > limit:
         raise AudioError(f"{id}: too long: {seconds:.1f} s, max_seconds is {limit:g}")
     return seconds
-
-
-def available(run: RunFolder, wanted: Choice) -> Choice:
-    """The checkpoint to take: the last one where there is no best."""
-    return "best" if wanted == "best" and run.best.is_file() else "last"
-
-
-def read_weights(folder: Path, checkpoint: Choice) -> tuple[Path, dict[str, Any]]:
-    """The file that holds a folder's weights, and what is in it.
-
-    Raises:
-        CheckpointError: It is missing, damaged or not ours.
-    """
-    if is_portable(folder):
-        return folder / WEIGHTS, read_portable(folder)
-    run = open_run(folder)
-    path = run.best if available(run, checkpoint) == "best" else run.last
-    return path, read_checkpoint(path)
-
-
-def check_shapes(config: ModelConfig, vocabulary: int, contents: dict[str, Any], path: Path) -> None:
-    """Compare the weights with an outline of the model: no setting of a stranger's file takes more memory than they do.
-
-    Raises:
-        CheckpointError: They differ in name or shape.
-    """
-    found = {name: value.shape for name, value in model_weights(contents).items()}
-    if max(len(config.encoder.reductions), config.decoder.layers) > len(found):
-        raise CheckpointError(f"{path}: weights do not fit its own settings, which have more layers")
-    with torch.device("meta"):  # nothing is allocated
-        encoder = Encoder(config.encoder, config.features.bins * (1 + config.features.deltas))
-        decoder = Decoder(config.decoder, config.attention, encoder.size, vocabulary)
-    outline = {"encoder": encoder, "decoder": decoder}
-    wanted = {f"{part}.{name}": v.shape for part, module in outline.items() for name, v in module.state_dict().items()}
-    wrong = sorted(name for name in wanted if wanted[name] != found.get(name))
-    if wrong:
-        raise CheckpointError(f"{path}: weights do not fit its own settings, such as {', '.join(wrong[:3])}")
-
-
-def model_config(contents: dict[str, Any], path: Path) -> ModelConfig:
-    """The model's configuration as a checkpoint records it: it must fit the weights, whatever config.yaml says now.
-
-    Raises:
-        CheckpointError: It is missing, or from a version that knew other settings.
-    """
-    config = contents["seq2seq_asr"].get("config")
-    try:
-        return from_mapping(ModelConfig, config["model"])
-    except (UsageError, TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: its model cannot be built ({type(error).__name__}: {error})") from error

@@ -1,0 +1,43 @@
+"""Which scorers join the search of a batch."""
+
+from collections.abc import Sequence
+
+from seq2seq_asr.nn.lm import LanguageModel
+from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.search.attention import AttentionScorer
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.search.coverage import CoverageScorer
+from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
+from seq2seq_asr.search.language_model import LanguageModelScorer
+from seq2seq_asr.search.scorer import Weighted, joint_scorers
+
+
+def scorers_of(
+    model: Seq2Seq,
+    encoded: Encoded,
+    search: BeamConfig,
+    language_model: LanguageModel | None = None,
+    hotwords: HotWords | None = None,
+) -> tuple[Weighted, ...]:
+    """The attention decoder and whatever else is there and has weight."""
+    attention, utterances = AttentionScorer(model.decoder, model.memory(encoded)), len(encoded.lengths)
+    ctc = None
+    if search.ctc_weight > 0 and model.ctc is not None:
+        ctc = CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths)
+    scorers = [*joint_scorers(attention, ctc, search.ctc_weight)]
+    if search.lm_weight > 0 and language_model is not None:
+        scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))
+    if search.coverage_weight > 0:
+        coverage = CoverageScorer(encoded.lengths, encoded.states.shape[1], search.coverage_threshold)
+        scorers.append(Weighted("coverage", coverage, search.coverage_weight, coverage.max_gain))
+    if search.hotword_boost > 0 and hotwords is not None:
+        hot = HotWordScorer(hotwords, utterances)
+        scorers.append(Weighted("hotwords", hot, search.hotword_boost, hotwords.max_gain))
+    return tuple(scorers)
+
+
+def some_of(encoded: Encoded, rows: Sequence[int]) -> Encoded:
+    """Some utterances of a batch, without the padding that only the others need."""
+    lengths = encoded.lengths[list(rows)]
+    return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)

@@ -1,0 +1,43 @@
+"""What a recogniser says of an utterance."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Word(NamedTuple):
+    """A word and when it was said."""
+
+    text: str
+    start: float
+    """Seconds from the start of the utterance."""
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """What was said, how sure the model is, and when each piece was said."""
+
+    id: str
+    """Id of the utterance, the audio file's path, or the place of samples in the list."""
+    text: str
+    """Transcript; empty when nothing was recognised."""
+    score: float
+    """The figure transcripts are ranked by."""
+    log_prob: float
+    """Natural-log probability under the attention decoder, the end of the sentence included."""
+    pieces: tuple[str, ...]
+    """SentencePiece pieces of the text."""
+    times: tuple[float, ...]
+    """Seconds from the start at which the attention peaked for each piece."""
+    ended: bool
+    """False when the search was cut at its maximum length."""
+    scores: dict[str, float]
+    """Unweighted total of every scorer."""
+    words: tuple[Word, ...] = ()
+    """Words of the text with their times, from ``BeamConfig.align``; in order, and none before the one before it."""
+    flags: tuple[str, ...] = ()
+    """What the guards found wrong with the search's own transcript: loop, truncated, silence."""
+    fallback: str | None = None
+    """What replaced it, if something did: ctc_weight (a search with more weight on CTC) or ctc (CTC alone)."""
+    nbest: tuple["Transcript", ...] = ()
+    """All transcripts found, best first, this one included; empty within the list itself."""
