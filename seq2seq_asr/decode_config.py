@@ -20,7 +20,7 @@ class DecodeConfig:
     audio: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Audio files to transcribe, one line each on stdout (path, tab, text); none decodes a manifest."""
     run: Path | None = None
-    """Run folder; none takes the newest below `checkpoints`."""
+    """Run folder, or one that `export` made; none takes the newest below `checkpoints`."""
     checkpoints: Path = Path("checkpoints")
     """Folder of all runs."""
     checkpoint: Literal["best", "last"] = "best"

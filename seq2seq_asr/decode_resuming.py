@@ -17,6 +17,7 @@ from seq2seq_asr.decode_config import DecodeConfig
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.recognizer import Transcript, Word
 from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.portable import WEIGHTS, is_portable
 from seq2seq_asr.training.run_folder import RunFolder
 
 
@@ -57,6 +58,8 @@ def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
     assert config.run is not None
     run = RunFolder(config.run)
     weights = run.best if config.checkpoint == "best" else run.last
+    if is_portable(config.run):
+        weights = config.run / WEIGHTS
     files = {"weights": weights, "lm": config.lm, "hotwords": config.hotwords}
     digests = [f"{name} {_file_digest(path)}" for name, path in files.items() if path is not None]
     names = hashlib.sha256("\n".join(map(_named, sources, range(len(sources)))).encode()).hexdigest()

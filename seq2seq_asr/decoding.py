@@ -16,7 +16,7 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.decode_config import DecodeConfig
 from seq2seq_asr.decode_results import HypothesisFile, start_results, write_scores
 from seq2seq_asr.decode_resuming import KeptLine, claimed, fingerprint, kept_lines
-from seq2seq_asr.errors import AsrError
+from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.evaluation.report import Report, Scored, format_report, make_report
 from seq2seq_asr.hotword_file import read_hotwords
@@ -24,6 +24,7 @@ from seq2seq_asr.output_formats import remove_formats, write_formats
 from seq2seq_asr.progress import ProgressLine
 from seq2seq_asr.recognizer import DECODING_BATCHES, Recognizer, Transcript, available
 from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.portable import is_portable
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 
 NAMED = 3
@@ -44,7 +45,7 @@ class Decoded:
 
 def decode(config: DecodeConfig) -> int:
     """Decode as configured; returns the exit code."""
-    run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    run = find_run(config)
     config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))
     recognizer = Recognizer.load(
@@ -52,6 +53,22 @@ def decode(config: DecodeConfig) -> int:
     )
     decoded = transcribe_files(recognizer, config) if config.audio else decode_set(recognizer, config, run)
     return 0 if not decoded.errors or (config.allow_skips and decoded.transcripts) else 1
+
+
+def find_run(config: DecodeConfig) -> RunFolder:
+    """The run to decode with, or the folder that ``export`` made.
+
+    Raises:
+        CheckpointError: There is none.
+        UsageError: An exported recogniser was given, but nothing to decode.
+    """
+    if config.run is None:
+        return newest_run(config.checkpoints)
+    if not is_portable(config.run):
+        return open_run(config.run)
+    if not config.audio and config.manifest is None:
+        raise UsageError(f"{config.run}: an exported recogniser has no test set: give audio files or --manifest")
+    return RunFolder(config.run)
 
 
 def transcribe_files(recognizer: Recognizer, config: DecodeConfig) -> Decoded:

@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from seq2seq_asr import Recognizer
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.decode import main as decode
 from seq2seq_asr.errors import CheckpointError, TokenizerError
 from seq2seq_asr.export import main
 
@@ -33,6 +35,17 @@ def exported(made: Path, tmp_path: Path) -> Path:
 def test_an_exported_recogniser_transcribes_as_its_run_does(tones_run: Path, made: Path) -> None:
     utterances = read_manifest(tones_run.parent / "test.jsonl")[:4]
     assert Recognizer.load(made).transcribe(utterances) == Recognizer.load(tones_run).transcribe(utterances)
+
+
+def test_decode_takes_an_exported_folder(made: Path, tones_run: Path, tmp_path: Path, capsys: Any) -> None:
+    manifest, out = tones_run.parent / "test.jsonl", tmp_path / "decoded"
+    assert (
+        exit_code_of(decode, ["--run", str(made), "--manifest", str(manifest), "--out", str(out), "--beam", "1"]) == 0
+    )
+    assert len((out / "hyp.jsonl").read_text().splitlines()) == 12
+    capsys.readouterr()
+    assert exit_code_of(decode, ["--run", str(made)]) == 2
+    assert "give audio files or --manifest" in capsys.readouterr().err
 
 
 def test_there_is_nothing_but_data(made: Path) -> None:
