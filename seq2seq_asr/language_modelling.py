@@ -19,6 +19,7 @@ from seq2seq_asr.nn.losses import cross_entropy, shift_targets
 from seq2seq_asr.search.language_model import language_model_record
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.run_folder import newest_run, open_run
+from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, build_scheduler
 from seq2seq_asr.vocabulary import BLANK
 
 HELD_OUT = 20
@@ -94,11 +95,10 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tensor]:
 
 def epochs(model: LanguageModel, sentences: Sequence[Tensor], config: FitLmConfig) -> Iterator[int]:
     """Train; yields the number of each epoch when it is done."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.01)
+    settings = OptimizerConfig(lr=config.lr, warmup=0.1)
+    optimizer = build_optimizer(model, settings)
     steps = config.epochs * math.ceil(len(sentences) / config.sentences)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.lr, total_steps=max(2, steps), pct_start=0.1, cycle_momentum=False
-    )
+    schedule = build_scheduler(optimizer, settings, steps)
     shuffle = torch.Generator().manual_seed(config.seed)
     for epoch in range(1, config.epochs + 1):
         model.train()

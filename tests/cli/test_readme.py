@@ -1,5 +1,6 @@
 """The commands of README.md do what they say, here on a corpus of tones and with a model that trains in a second."""
 
+import json
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from unittest import mock
 import pytest
 import soundfile
 
-from seq2seq_asr import decode, fit, prepare
+from seq2seq_asr import decode, doctor, export, fit, fit_lm, prepare
 from seq2seq_asr.data.corpora import spoken
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,12 @@ def place(tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     for name in {*AUDIO.findall("\n".join(blocks("python"))), *AUDIO.findall(" ".join(map(" ".join, commands())))}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / name, samples, rate)
+    rows = (tones_run.parent / "test.jsonl").read_text().replace('"test-', f'"{tones_run.parent}/test-').splitlines()
+    for name, some in (("train", rows[:6]), ("dev", rows[6:9]), ("test", rows[9:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(some) + "\n")
+    words = " ".join(json.loads(row)["text"] for row in rows).split()
+    (tmp_path / "corpus.txt").write_text("\n".join(words) + "\n")
+    (tmp_path / "names.txt").write_text(words[0] + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -87,7 +94,9 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 def test_every_entry_point_is_known() -> None:
-    assert {words[0] for words in modules()} <= {"fit", "decode", "prepare"}, "a new entry point needs a test here"
+    assert {words[0] for words in modules()} <= {"fit", "decode", "prepare", "doctor", "export", "fit_lm"}, (
+        "a new entry point needs a test here"
+    )
     assert of("fit") and of("decode")
 
 
@@ -123,8 +132,22 @@ def test_fit(argv: list[str], place: Path, tones_run: Path, call: Callable[..., 
 @pytest.mark.parametrize("argv", of("decode"), ids=" ".join)
 def test_decode(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
     extra = ["--manifest", str(tones_run.parent / "test.jsonl")] if wants(argv, "--manifest") else []
+    if wants(argv, "--lm"):
+        assert call(fit_lm.main, *of("fit_lm")[0]).code == 0
     result = call(decode.main, *argv, *extra)
     assert result.code == 0 and result.out, result.err
+
+
+@pytest.mark.parametrize("argv", of("doctor"), ids=" ".join)
+def test_doctor(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
+    result = call(doctor.main, *argv)
+    assert "utterances" in result.out and (place / "doctor.json").is_file(), result.err
+
+
+@pytest.mark.parametrize("argv", of("export"), ids=" ".join)
+def test_export(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
+    result = call(export.main, *argv)
+    assert result.code == 0 and (place / argv[argv.index("--out") + 1] / "model.safetensors").is_file(), result.err
 
 
 @pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)
