@@ -65,9 +65,12 @@ def read_trn(path: Path) -> list[TrnLine]:
         ManifestError: A file that is missing, is not UTF-8, has a line without ``(id)`` at its end, or repeats an id.
     """
     try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}:1: cannot be read: {error}") from error
+        content = (raw := path.read_bytes()).decode("utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        number = raw.count(b"\n", 0, error.start) + 1
+        raise ManifestError(f"{path}:{number}: not UTF-8 text") from error
     seen: set[tuple[str, str]] = set()
     lines: list[TrnLine] = []
     for number, row in enumerate(content.split("\n"), start=1):

@@ -10,7 +10,7 @@ from seq2seq_asr.errors import UsageError
 class TrainerConfig:
     """How long, where and how precisely to train."""
 
-    epochs: int = 19
+    epochs: int = 20
     """Passes over the training data."""
     devices: int = 0
     """Devices a node; 0 takes every GPU, or one CPU process."""

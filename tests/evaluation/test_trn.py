@@ -91,3 +91,10 @@ def test_a_refused_write_leaves_the_old_file(tmp_path, lines):
         write_trn(path, lines)
     assert path.read_text() == "old (s-1)\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_byte_that_is_not_utf8_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "hyp.trn"
+    path.write_bytes("eins (s-1)\nzwei (s-2)\ndrei \xff (s-3)\n".encode("latin-1"))
+    with pytest.raises(ManifestError, match=r"hyp\.trn:3: not UTF-8"):
+        read_trn(path)
