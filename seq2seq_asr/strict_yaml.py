@@ -155,6 +155,7 @@ class _Reader:
         self.path = path
 
     def overrides(self, node: yaml.Node, cls: type, key: str) -> Overrides:
+        """The settings that a mapping gives to a dataclass; every key must be one of its fields, once."""
         self.check_tag(node, key)
         if not isinstance(node, yaml.MappingNode) or node.tag != f"{_TAG}map":
             raise self.error(node, key, f"expected a mapping of settings, got {_shown(node)}")
@@ -171,6 +172,7 @@ class _Reader:
         return Overrides(values, self.place(node, key))
 
     def value(self, node: yaml.Node, kind: Any, key: str) -> Any:
+        """A node as a value of the type that its field declares."""
         self.check_tag(node, key)
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):

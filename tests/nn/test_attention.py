@@ -124,6 +124,14 @@ def test_heads_attend_on_their_own():
         torch.testing.assert_close(step.alignment, (heads[0].alignment + heads[1].alignment) / 2)
 
 
+def test_a_gaussian_tells_late_frames_apart_in_bfloat16():
+    attention = build({"kind": "gaussian"}).to(torch.bfloat16)
+    torch.nn.init.zeros_(attention.get_parameter("query.weight"))  # every mean moves one frame a step
+    encoded = torch.zeros(1, 400, 4, dtype=torch.bfloat16)
+    found = steps(attention, encoded, torch.tensor([400]), torch.zeros(301, 1, 6, dtype=torch.bfloat16))
+    assert [int(step.alignment.argmax()) for step in found] == list(range(1, 302))
+
+
 def test_a_fixed_vector_joins_the_last_state_ahead_and_the_first_state_back():
     encoded, state = padded(), torch.randn(1, 3, 6, dtype=torch.float64)
     (found,) = steps(build({"kind": "none"}), encoded, LENGTHS, state)

@@ -1,6 +1,6 @@
 """Every cell and every attention learns a toy by heart: patterns of features that stand for tokens."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from seq2seq_asr.search.greedy import greedy_search
 
 BINS, VOCABULARY, REPEATS = 6, 8, 6
 TEXTS = [(4, 5, 6), (7, 4), (5, 5, 7, 6), (6,), (7, 6, 5), (4, 4)]
-CASES: list[dict[str, str | int]] = [{"cell": cell} for cell in get_args(CellKind)]
+CASES: list[dict[str, Any]] = [{"cell": cell} for cell in get_args(CellKind)]
 CASES += [{"kind": kind} for kind in get_args(AttentionKind) if kind != "location"]
 CASES += [{"kind": "scaled_dot", "heads": 2}]
 
@@ -34,22 +34,39 @@ def toy() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return inputs + 0.1 * torch.randn(inputs.shape), lengths, tokens, torch.tensor([len(text) for text in TEXTS])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
-def test_a_toy_is_learnt_by_heart(case):
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
+
+
+def build(case: dict[str, Any]) -> Seq2Seq:
     cell = case.get("cell", "gru")
-    model = Seq2Seq(
-        ModelConfig(
-            features=FeaturesConfig(kind="precomputed", bins=BINS),
-            specaugment=SpecAugmentConfig.policy("none"),
-            encoder=EncoderConfig(cell=cell, units=24, reductions=(2, 1), dropout=0.0),
-            attention=AttentionConfig(
-                kind=case.get("kind", "location"), heads=case.get("heads", 1), size=16, filters=2, width=5
-            ),
-            decoder=DecoderConfig(cell=cell, units=32, embedding=8, dropout=0.0),
-            label_smoothing=0.0,
-        ),
-        VOCABULARY,
+    attention = AttentionConfig(
+        kind=case.get("kind", "location"), heads=case.get("heads", 1), size=16, filters=2, width=5
     )
+    config = ModelConfig(
+        features=FeaturesConfig(kind="precomputed", bins=BINS),
+        specaugment=SpecAugmentConfig.policy("none"),
+        encoder=EncoderConfig(cell=cell, units=24, reductions=(2, 1), dropout=0.0),
+        attention=attention,
+        decoder=DecoderConfig(cell=cell, units=32, embedding=8, dropout=0.0),
+        label_smoothing=0.0,
+    )
+    return Seq2Seq(config, VOCABULARY)
+
+
+@every_case
+def test_bfloat16_stays_near_float32(case):
+    model, batch = build(case), toy()
+    exact = model(*batch).total
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(*batch).total
+    torch.testing.assert_close(rough, exact, rtol=0.03, atol=0.05)
+    rough.sum().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@every_case
+def test_a_toy_is_learnt_by_heart(case):
+    model = build(case)
     inputs, lengths, tokens, counts = toy()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(150):

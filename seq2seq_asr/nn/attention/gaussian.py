@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from seq2seq_asr.nn.attention.base import Attention, Memory
 from seq2seq_asr.nn.attention.config import AttentionConfig
+from seq2seq_asr.nn.precision import at_least_single
 
 
 class GaussianAttention(Attention):
     """A mixture of Gaussians over the frames' positions that only moves on (Graves 2013, equations 46 to 51).
 
     It does not look at the frames. Unlike the published one its weights are divided by their sum, and a mean starts
-    by moving one frame a step. The trace is the means, in frames, ``(B, K)``.
+    by moving one frame a step. The trace is the means, in frames, ``(B, K)``;
+    bfloat16 could not tell frames beyond 256 apart.
     """
 
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
@@ -26,12 +28,12 @@ class GaussianAttention(Attention):
 
     def start(self, memory: Memory) -> Float[Tensor, "B K"]:
         """All means before the first frame."""
-        return memory.encoded.new_zeros(len(memory.encoded), self.config.mixtures)
+        return at_least_single(memory.encoded.new_zeros(len(memory.encoded), self.config.mixtures))
 
     def energies(  # noqa: D102
         self, query: Float[Tensor, "B K3"], keys: Float[Tensor, "B S E"], trace: Float[Tensor, "B K"]
     ) -> Float[Tensor, "B S"]:
-        weight, width, _ = query.chunk(3, dim=-1)
+        weight, width, _ = at_least_single(query).chunk(3, dim=-1)
         frames = torch.arange(keys.shape[1], device=keys.device, dtype=trace.dtype)
         distance = self._moved(query, trace).unsqueeze(-1) - frames
         exponents = weight.unsqueeze(-1) - F.softplus(width).unsqueeze(-1) * distance.square()
@@ -43,5 +45,5 @@ class GaussianAttention(Attention):
         return self._moved(query, trace)
 
     def _moved(self, query: Float[Tensor, "B K3"], means: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        *_, step = query.chunk(3, dim=-1)
+        *_, step = at_least_single(query).chunk(3, dim=-1)
         return means + F.softplus(step + math.log(math.e - 1))
