@@ -11,6 +11,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.data.loading import read_split, within_limits
+from seq2seq_asr.data.noise import find_audio
 from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
@@ -55,6 +56,8 @@ def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> 
 
 def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
     progress = progress or ProgressLine()
+    for folder in config.data.noise.folders:
+        find_audio(folder)  # a wrong folder is told before anything is made
     splits = resolve_splits(config.data, progress)
     progress.stop()
     return Corpus(within_limits(read_split(splits.train), config.data), read_split(splits.dev))
