@@ -1,8 +1,8 @@
 """Transcribe and score: ``python -m seq2seq_asr.decode --beam 8``."""
 
 from seq2seq_asr.command_line import parse
+from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.console import run_entry_point
-from seq2seq_asr.decode_config import DecodeConfig
 
 PROGRAM = "python -m seq2seq_asr.decode"
 
@@ -10,7 +10,7 @@ PROGRAM = "python -m seq2seq_asr.decode"
 def main(argv: list[str]) -> int:
     """Parse, decode, print: transcripts of files, or the report of a manifest."""
     config = parse(DecodeConfig, argv, prog=PROGRAM, description=(DecodeConfig.__doc__ or "").strip())
-    from seq2seq_asr.decoding import decode
+    from seq2seq_asr.commands.decode.run import decode
 
     return decode(config)
 

@@ -1,8 +1,8 @@
 """Examine a corpus: ``python -m seq2seq_asr.doctor --manifest train.jsonl --against test.jsonl``."""
 
 from seq2seq_asr.command_line import parse
+from seq2seq_asr.commands.doctor.config import DoctorConfig
 from seq2seq_asr.console import run_entry_point
-from seq2seq_asr.doctor_config import DoctorConfig
 
 PROGRAM = "python -m seq2seq_asr.doctor"
 
@@ -10,7 +10,7 @@ PROGRAM = "python -m seq2seq_asr.doctor"
 def main(argv: list[str]) -> int:
     """Parse, examine, print the report."""
     config = parse(DoctorConfig, argv, prog=PROGRAM, description=(DoctorConfig.__doc__ or "").strip())
-    from seq2seq_asr.doctoring import doctor
+    from seq2seq_asr.commands.doctor.run import doctor
 
     return doctor(config)
 

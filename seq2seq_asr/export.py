@@ -1,8 +1,8 @@
 """Hand a recogniser on: ``python -m seq2seq_asr.export --run checkpoints/spoken --format safetensors``."""
 
 from seq2seq_asr.command_line import parse
+from seq2seq_asr.commands.export.config import ExportConfig
 from seq2seq_asr.console import run_entry_point
-from seq2seq_asr.export_config import ExportConfig
 
 PROGRAM = "python -m seq2seq_asr.export"
 
@@ -10,7 +10,7 @@ PROGRAM = "python -m seq2seq_asr.export"
 def main(argv: list[str]) -> int:
     """Parse, export, print the folder."""
     config = parse(ExportConfig, argv, prog=PROGRAM, description=(ExportConfig.__doc__ or "").strip())
-    from seq2seq_asr.exporting import export
+    from seq2seq_asr.commands.export.run import export
 
     print(export(config))
     return 0

@@ -13,7 +13,7 @@ from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.requeue import restarted
 
 if TYPE_CHECKING:
-    from seq2seq_asr.progress import ProgressLine
+    from seq2seq_asr.commands.progress import ProgressLine
     from seq2seq_asr.training.run_folder import RunFolder
 
 PROGRAM = "python -m seq2seq_asr.fit"
@@ -21,7 +21,7 @@ PROGRAM = "python -m seq2seq_asr.fit"
 
 def main(argv: list[str]) -> int:
     """Parse, train, and say what comes next."""
-    from seq2seq_asr.progress import ProgressLine
+    from seq2seq_asr.commands.progress import ProgressLine
 
     config = parse_fit(argv)
     with ProgressLine() as progress:
@@ -53,8 +53,8 @@ def parse_fit(argv: list[str]) -> FitConfig:
 def fit(config: FitConfig, progress: ProgressLine | None = None) -> RunFolder:
     """Train as configured and return the run's folder."""
     # Lightning takes seconds to import: only once it is sure that there is something to train.
+    from seq2seq_asr.commands.fit.preparation import prepare_session
     from seq2seq_asr.nn.allocation import keep_freed_memory
-    from seq2seq_asr.preparation import prepare_session
     from seq2seq_asr.training.session import train
 
     keep_freed_memory()

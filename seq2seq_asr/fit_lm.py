@@ -1,8 +1,8 @@
 """Train a language model for a run: ``python -m seq2seq_asr.fit_lm --text corpus.txt --run checkpoints/spoken``."""
 
 from seq2seq_asr.command_line import parse
+from seq2seq_asr.commands.fit_lm.config import FitLmConfig
 from seq2seq_asr.console import run_entry_point
-from seq2seq_asr.fit_lm_config import FitLmConfig
 
 PROGRAM = "python -m seq2seq_asr.fit_lm"
 
@@ -10,7 +10,7 @@ PROGRAM = "python -m seq2seq_asr.fit_lm"
 def main(argv: list[str]) -> int:
     """Parse, train, print the perplexity and the file."""
     config = parse(FitLmConfig, argv, prog=PROGRAM, description=(FitLmConfig.__doc__ or "").strip())
-    from seq2seq_asr.language_modelling import fit_lm
+    from seq2seq_asr.commands.fit_lm.run import fit_lm
 
     return fit_lm(config)
 

@@ -1,4 +1,4 @@
-"""Imports run one way: entry points → recognizer → training → search, evaluation → nn → kernels; training → data."""
+"""Imports run one way: entry points → commands → recognizer → training → search, evaluation → nn; training → data."""
 
 import ast
 import graphlib
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "training": {"search", "evaluation", "nn", "kernels", "data", "floor"},
     "config": {"training", "search", "evaluation", "nn", "kernels", "data", "floor"},
     "recognizer": {"config", "training", "search", "evaluation", "nn", "kernels", "data", "floor"},
+    "commands": {"recognizer", "config", "training", "search", "evaluation", "nn", "kernels", "data", "floor"},
 }
 
 

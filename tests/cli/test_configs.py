@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from seq2seq_asr.command_line import parse
+from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.config import FitConfig
-from seq2seq_asr.decode_config import DecodeConfig
 from seq2seq_asr.strict_yaml import config_fields, from_mapping, load_yaml, to_mapping
 
 ROOT = Path(__file__).parents[2]

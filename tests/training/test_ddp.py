@@ -45,7 +45,7 @@ import json, os, sys, torch
 from pytorch_lightning.callbacks import Callback
 from seq2seq_asr.console import run_entry_point
 from seq2seq_asr.fit import parse_fit
-from seq2seq_asr.preparation import prepare_session
+from seq2seq_asr.commands.fit.preparation import prepare_session
 from seq2seq_asr.training.session import train
 
 

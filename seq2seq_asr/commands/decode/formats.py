@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seq2seq_asr.decode_config import Format
+from seq2seq_asr.commands.decode.config import Format
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.recognizer import Transcript, Word

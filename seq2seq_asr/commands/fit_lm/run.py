@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from seq2seq_asr.commands.fit_lm.config import FitLmConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.lines import read_lines
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import ManifestError, TrainingError
-from seq2seq_asr.fit_lm_config import FitLmConfig
 from seq2seq_asr.nn.device import find_device
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.losses import cross_entropy, shift_targets

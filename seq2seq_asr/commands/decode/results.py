@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from seq2seq_asr.decode_config import DecodeConfig
+from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.evaluation.report import Report, Scored, format_report, report_json
 from seq2seq_asr.evaluation.trn import TrnLine, write_trn

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import soundfile
 
+from seq2seq_asr.commands.doctor.run import names
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.doctor import main
-from seq2seq_asr.doctoring import names
 from seq2seq_asr.strict_yaml import to_yaml
 from tests.conftest import write_tones
 

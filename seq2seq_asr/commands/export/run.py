@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seq2seq_asr.export_config import ExportConfig
+from seq2seq_asr.commands.export.config import ExportConfig
 from seq2seq_asr.recognizer import Recognizer, available
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.portable import write_portable

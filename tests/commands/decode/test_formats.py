@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq_asr.commands.decode.formats import cues, file_names, remove_formats, write_formats
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.decode import main
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.output_formats import cues, file_names, remove_formats, write_formats
 from seq2seq_asr.recognizer import Transcript, Word
 
 WORDS = (Word("call", 0.08, 0.4), Word("<anna>", 0.4, 0.88), Word("&", 2.5, 2.58), Word("co", 3661.24, 3661.5))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq_asr.commands.decode.hotwords import read_hotwords
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.decode import main as decode_main
 from seq2seq_asr.errors import CheckpointError, ManifestError
 from seq2seq_asr.fit_lm import main
-from seq2seq_asr.hotword_file import read_hotwords
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.search.beam import BeamConfig
 

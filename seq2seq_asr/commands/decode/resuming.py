@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.decode_config import DecodeConfig
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.recognizer import Transcript, Word
 from seq2seq_asr.strict_yaml import load_yaml

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from seq2seq_asr.commands.fit.preparation import initialise, prepare_session, warn_of_short_audio
+from seq2seq_asr.commands.fit.resuming import changed_settings, flat
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import CheckpointError, ManifestError
 from seq2seq_asr.nn.model import Seq2Seq
-from seq2seq_asr.preparation import initialise, prepare_session, warn_of_short_audio
-from seq2seq_asr.resuming import changed_settings, flat
 from seq2seq_asr.strict_yaml import from_mapping, load_yaml
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.claim import claimed_run, wait_for, write_config

@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from seq2seq_asr.commands.doctor.config import DoctorConfig
+from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.health.examine import ExaminedSet, examine
@@ -13,10 +15,8 @@ from seq2seq_asr.data.health.target import Target
 from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.doctor_config import DoctorConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.features import Features
-from seq2seq_asr.progress import ProgressLine
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.run_folder import RunFolder
 

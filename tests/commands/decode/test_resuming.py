@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.results import start_results, transcript_line
+from seq2seq_asr.commands.decode.resuming import claimed, fingerprint, read_hypotheses
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.decode import main
-from seq2seq_asr.decode_config import DecodeConfig
-from seq2seq_asr.decode_results import start_results, transcript_line
-from seq2seq_asr.decode_resuming import claimed, fingerprint, read_hypotheses
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.recognizer import Recognizer, Transcript, Word
 

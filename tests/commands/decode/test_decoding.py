@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.results import HypothesisFile, start_results, transcript_line
+from seq2seq_asr.commands.decode.run import find_utterances
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.decode import main
-from seq2seq_asr.decode_config import DecodeConfig
-from seq2seq_asr.decode_results import HypothesisFile, start_results, transcript_line
-from seq2seq_asr.decoding import find_utterances
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.evaluation.trn import read_trn
 from seq2seq_asr.recognizer import Recognizer, Transcript
@@ -161,7 +161,7 @@ def test_the_real_time_factor_counts_what_was_decoded(
     endless = dataclasses.replace(utterances[0], id="endless", duration=1e6)
     write_manifest(tmp_path / "m.jsonl", [*utterances, endless])
     clock = iter([100.0, 100.0 + 2 * sum(one.duration for one in utterances)])
-    monkeypatch.setattr("seq2seq_asr.decoding.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("seq2seq_asr.commands.decode.run.time.perf_counter", lambda: next(clock))
     decode("--run", tones_run, "--manifest", tmp_path / "m.jsonl", "--out", tmp_path / "m", "--beam", 1)
     assert json.loads((tmp_path / "m/wer.json").read_text())["real_time_factor"] == pytest.approx(2.0)
 

@@ -6,6 +6,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.formats import remove_formats, write_formats
+from seq2seq_asr.commands.decode.hotwords import read_hotwords
+from seq2seq_asr.commands.decode.results import HypothesisFile, start_results, write_scores
+from seq2seq_asr.commands.decode.resuming import KeptLine, claimed, fingerprint, kept_lines
+from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
@@ -13,15 +19,9 @@ from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.decode_config import DecodeConfig
-from seq2seq_asr.decode_results import HypothesisFile, start_results, write_scores
-from seq2seq_asr.decode_resuming import KeptLine, claimed, fingerprint, kept_lines
 from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.evaluation.report import Report, Scored, format_report, make_report
-from seq2seq_asr.hotword_file import read_hotwords
-from seq2seq_asr.output_formats import remove_formats, write_formats
-from seq2seq_asr.progress import ProgressLine
 from seq2seq_asr.recognizer import DECODING_BATCHES, Recognizer, Transcript, available
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.portable import is_portable

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from seq2seq_asr.commands.fit.resuming import as_recorded, check_resumable, resumed_run
+from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.batching import Item
@@ -17,8 +19,6 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.nn.model import Seq2Seq
-from seq2seq_asr.progress import ProgressLine
-from seq2seq_asr.resuming import as_recorded, check_resumable, resumed_run
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, read_checkpoint
 from seq2seq_asr.training.claim import claimed_run, write_config

@@ -1,0 +1,1 @@
+"""What stands behind the entry points: one folder a command."""

@@ -1,0 +1,1 @@
+"""Decoding audio files or a manifest: results, resuming, output formats, hot words."""

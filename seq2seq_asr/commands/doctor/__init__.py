@@ -1,0 +1,1 @@
+"""Examining a corpus before training."""
