@@ -32,8 +32,10 @@ class ConnectConfig:
     """Fewest words in a string."""
     max_words: int = 6
     """Most words in a string."""
-    trim: float = 0.5
-    """Chance that a word loses the quiet before and after it."""
+    trim: float = 1.0
+    """Chance that a word loses what its recording holds before and after it: quiet, clicks, part of another word."""
+    cut: float = 0.0
+    """Chance that a word of a training string loses up to 200 ms of its end, as in recordings stopped too early."""
 
 
 @dataclass(frozen=True, kw_only=True)

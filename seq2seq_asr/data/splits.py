@@ -39,20 +39,26 @@ def resolve_splits(config: DataConfig, progress: Progress = lambda *_: None) -> 
         for given in (config.train, config.dev, config.test):
             read_split(given, allow_empty_text=True, root=config.root)
     counts = (config.connect.train, config.connect.dev, config.connect.test)
+    cuts = (config.connect.cut, 0.0, 0.0)
     train, dev, test = (
-        tuple(_connected(path, count, config, progress) for path in paths)
-        for paths, count in zip((config.train, config.dev, config.test), counts, strict=True)
+        tuple(_connected(path, count, cut, config, progress) for path in paths)
+        for paths, count, cut in zip((config.train, config.dev, config.test), counts, cuts, strict=True)
     )
     return Splits(train, dev, test or dev)
 
 
-def _connected(source: Path, count: int, config: DataConfig, progress: Progress) -> Path:
+def _connected(source: Path, count: int, cut: float, config: DataConfig, progress: Progress) -> Path:
     """A manifest of ``count`` strings made of the words of ``source``; with a count of 0, ``source`` itself."""
     if count == 0:
         return source
     connect = config.connect
     settings = ConnectedConfig(
-        source=source, count=count, min_words=connect.min_words, max_words=connect.max_words, trim=connect.trim
+        source=source,
+        count=count,
+        min_words=connect.min_words,
+        max_words=connect.max_words,
+        trim=connect.trim,
+        cut=cut,
     )
     name = hashlib.sha256(f"{source.resolve()} {settings}".encode()).hexdigest()[:12]
     folder = cache_folder() / "connected" / f"{source.parent.name}-{source.stem}-{name}"

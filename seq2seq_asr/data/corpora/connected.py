@@ -16,6 +16,7 @@ import soundfile
 from jaxtyping import Float32
 
 from seq2seq_asr.data.audio import read_audio
+from seq2seq_asr.data.corpora.endpointing import endpoint
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, ManifestError, UsageError
@@ -25,12 +26,10 @@ RATE = 16000
 _MANIFEST = "manifest.jsonl"
 _SETTINGS = "connected.json"
 _SIGNATURE = b'{\n "connected": '
-_VERSION = 1
+_VERSION = 2
 _FLOOR = 10 ** (-70 / 20)
 """Level of the noise under everything: -70 dB of full scale, so that no pause is digital silence."""
-_TRIM_FRAME = RATE // 100
-_TRIM_BELOW_PEAK = 10 ** (-35 / 20)
-_TRIM_MARGIN = 3
+_LONGEST_CUT = 0.2
 _Card = TypeVar("_Card")
 
 
@@ -50,8 +49,10 @@ class ConnectedConfig:
     """Shortest pause between words, in seconds."""
     max_pause: float = 0.3
     """Longest pause between words, in seconds."""
-    trim: float = 0.5
-    """Chance that a word loses the quiet before and after it."""
+    trim: float = 1.0
+    """Chance that a word loses what its recording holds before and after it."""
+    cut: float = 0.0
+    """Chance that a word also loses up to 200 ms of its end, as in a recording that was stopped too early."""
     seed: int = 0
     """Draws speakers, words, pauses and noise."""
 
@@ -66,8 +67,9 @@ class ConnectedConfig:
             raise UsageError(
                 f"min_pause, max_pause: expected 0 <= min <= max, found {self.min_pause}, {self.max_pause}"
             )
-        if not 0 <= self.trim <= 1:
-            raise UsageError(f"trim: expected a number from 0 to 1, found {self.trim}")
+        for name in ("trim", "cut"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name}: expected a number from 0 to 1, found {getattr(self, name)}")
         if self.seed < 0:
             raise UsageError(f"seed: expected 0 or more, found {self.seed}")
 
@@ -78,6 +80,8 @@ class String(NamedTuple):
     number: int
     words: tuple[Utterance, ...]
     trimmed: tuple[bool, ...]
+    cuts: tuple[float, ...]
+    """Seconds taken off the end of each word."""
     pauses: tuple[float, ...]
 
 
@@ -136,20 +140,10 @@ def plan(config: ConnectedConfig, words: list[Utterance]) -> list[String]:
         speaker = next(speakers)
         drawn = tuple(next(word_decks[speaker]) for _ in range(next(length_decks[speaker])))
         trimmed = tuple(bool(chance < config.trim) for chance in generator.random(len(drawn)))
+        cuts = tuple(_cut(config.cut, generator) for _ in drawn)
         pauses = tuple(generator.uniform(config.min_pause, config.max_pause, len(drawn) - 1).tolist())
-        strings.append(String(number, drawn, trimmed, pauses))
+        strings.append(String(number, drawn, trimmed, cuts, pauses))
     return strings
-
-
-def trim_quiet(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " M"]:
-    """Cut the quiet before and after a word: 10 ms frames over 35 dB below the loudest, but for 30 ms of margin."""
-    frames = len(samples) // _TRIM_FRAME
-    if frames == 0:
-        return samples
-    levels = np.sqrt(np.mean(samples[: frames * _TRIM_FRAME].reshape(frames, _TRIM_FRAME) ** 2, axis=1))
-    loud = np.flatnonzero(levels >= levels.max() * _TRIM_BELOW_PEAK)
-    first, last = max(int(loud[0]) - _TRIM_MARGIN, 0), int(loud[-1]) + 1 + _TRIM_MARGIN
-    return samples[first * _TRIM_FRAME : last * _TRIM_FRAME]
 
 
 def join(
@@ -159,10 +153,11 @@ def join(
 
     Args:
         words: Samples of each word at `RATE`.
-        string: Says which words are trimmed and how long the pauses between them are.
+        string: Says which words are trimmed, what their ends lose and how long the pauses between them are.
         generator: Draws the noise.
     """
-    words = [trim_quiet(word) if cut else word for word, cut in zip(words, string.trimmed, strict=True)]
+    words = [endpoint(word) if trimmed else word for word, trimmed in zip(words, string.trimmed, strict=True)]
+    words = [_without_end(word, cut) for word, cut in zip(words, string.cuts, strict=True)]
     gaps = [0, *(round(pause * RATE) for pause in string.pauses)]
     total = sum(len(word) for word in words) + sum(gaps)
     samples = generator.standard_normal(total, dtype=np.float32) * np.float32(_FLOOR)
@@ -172,6 +167,17 @@ def join(
         samples[position : position + len(word)] += word
         position += len(word)
     return np.clip(samples, -1.0, 1.0)
+
+
+def _without_end(word: Float32[np.ndarray, " N"], seconds: float) -> Float32[np.ndarray, " M"]:
+    """The word without its last seconds, but two thirds of it at least."""
+    return word[: max(len(word) - round(seconds * RATE), len(word) - len(word) // 3)]
+
+
+def _cut(chance: float, generator: np.random.Generator) -> float:
+    """Seconds to cut off a word; always takes two numbers from the generator."""
+    drawn, share = generator.random(2)
+    return float(_LONGEST_CUT * share) if drawn < chance else 0.0
 
 
 def _deck(cards: list[_Card], generator: np.random.Generator) -> Iterator[_Card]:

@@ -9,7 +9,7 @@ import soundfile
 
 from seq2seq_asr.data.audio import read_audio
 from seq2seq_asr.data.corpora import connected
-from seq2seq_asr.data.corpora.connected import ConnectedConfig, String, join, make_connected, plan, trim_quiet
+from seq2seq_asr.data.corpora.connected import ConnectedConfig, String, join, make_connected, plan
 from seq2seq_asr.data.manifest import Utterance, read_manifest, write_manifest
 from seq2seq_asr.errors import AsrError, ManifestError, UsageError
 
@@ -89,14 +89,6 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_others(source, t
     assert contents(tmp_path / "a")["000000.flac"] != contents(tmp_path / "c")["000000.flac"]
 
 
-def test_trimming_leaves_the_word_and_a_margin():
-    burst = np.ones(1600, np.float32)
-    quiet = np.full(3200, 1e-3, np.float32)
-    assert np.array_equal(trim_quiet(np.concatenate([quiet, burst, quiet])), np.pad(burst, 480, constant_values=1e-3))
-    assert np.array_equal(trim_quiet(burst), burst)
-    assert np.array_equal(trim_quiet(burst[:50]), burst[:50])
-
-
 def test_trim_follows_its_probability(source):
     words = read_manifest(source)
     for trim in (0.0, 0.3, 1.0):
@@ -105,9 +97,27 @@ def test_trim_follows_its_probability(source):
         assert np.mean(cuts) == pytest.approx(trim, abs=0.04)
 
 
+def test_cuts_follow_their_probability_and_take_up_to_a_fifth_of_a_second(source):
+    words = read_manifest(source)
+    for chance in (0.0, 0.3, 1.0):
+        strings = plan(ConnectedConfig(source=source, count=500, cut=chance), words)
+        cuts = np.array([cut for string in strings for cut in string.cuts])
+        assert np.mean(cuts > 0) == pytest.approx(chance, abs=0.04)
+        assert cuts.max() <= 0.2
+        assert cuts[cuts > 0].mean() == pytest.approx(0.1, abs=0.01) if chance else cuts.max() == 0
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, 8000), (0.1, 6400), (0.2, 5334)])
+def test_a_cut_takes_the_end_but_leaves_two_thirds(seconds, kept):
+    word = np.linspace(0.1, 0.9, 8000, dtype=np.float32)
+    joined = join([word], String(0, (), (False,), (seconds,), ()), np.random.default_rng(0))
+    assert len(joined) == kept
+    assert np.abs(joined - word[:kept]).max() < 0.01  # the noise floor
+
+
 def test_join_never_leaves_full_scale():
     loud = np.ones(100, np.float32)
-    string = String(0, (), (False, False), (0.001,))
+    string = String(0, (), (False, False), (0.0, 0.0), (0.001,))
     joined = join([loud, -loud], string, np.random.default_rng(0))
     assert len(joined) == 216
     assert np.abs(joined).max() <= 1
