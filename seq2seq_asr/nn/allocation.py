@@ -1,4 +1,4 @@
-"""Memory of the C library that CPU training allocates and frees at every step."""
+"""Memory of the C library that CPU training and search allocate and free at every step."""
 
 import contextlib
 import ctypes

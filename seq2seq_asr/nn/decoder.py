@@ -95,8 +95,8 @@ class Decoder(nn.Module):
         )
 
     def step(
-        self, token: Int[Tensor, " B"], state: DecoderState, memory: Memory
-    ) -> tuple[Float[Tensor, "B V"], DecoderState]:
+        self, token: Int[Tensor, " BK"], state: DecoderState, memory: Memory
+    ) -> tuple[Float[Tensor, "BK V"], DecoderState]:
         """Advance every hypothesis by one token.
 
         Pure: the past lives in ``state`` alone, so a search may reorder it freely.
@@ -104,7 +104,8 @@ class Decoder(nn.Module):
         Args:
             token: Last emitted token; the start token at first.
             state: Recurrent state, context and alignment after the last step.
-            memory: Encoded utterances with their keys projected once.
+            memory: Encoded utterances with their keys projected once. Row ``b * K + k`` of the others is hypothesis
+                ``k`` of utterance ``b``.
 
         Returns:
             Unnormalised scores of the next token, and the state after ``token``.
@@ -112,11 +113,11 @@ class Decoder(nn.Module):
         state = self.advance(self.dropout(self.embedding(token)), state, memory)
         return self.scores(self.top(state), state.context), state
 
-    def top(self, state: DecoderState) -> Float[Tensor, "B D"]:
+    def top(self, state: DecoderState) -> Float[Tensor, "BK D"]:
         """Output of the top layer, which asks the attention."""
         return state.hidden[:, -1, : self.config.units]
 
-    def advance(self, embedded: Float[Tensor, "B M"], state: DecoderState, memory: Memory) -> DecoderState:
+    def advance(self, embedded: Float[Tensor, "BK M"], state: DecoderState, memory: Memory) -> DecoderState:
         """The state after one embedded token."""
         below = torch.cat([embedded, state.context], dim=-1)
         hidden = []

@@ -18,10 +18,6 @@ class Memory(Protocol):
         """Encoded frames of each utterance."""
         ...
 
-    def select(self, indices: Tensor, /) -> Any:
-        """The memory whose utterance ``i`` is utterance ``indices[i]`` of this one."""
-        ...
-
 
 @runtime_checkable
 class Decoder(Protocol):
@@ -32,19 +28,18 @@ class Decoder(Protocol):
         ...
 
     def step(self, tokens: Tensor, state: Any, memory: Any, /) -> tuple[Tensor, Any]:
-        """Unnormalised scores of the next token and the state after ``tokens``."""
+        """Unnormalised scores of the next token and the state after ``tokens``; rows share their utterance's memory."""
         ...
 
 
 class AttentionState(NamedTuple):
-    """The decoder's state, and the memory with one copy of an utterance per hypothesis."""
+    """The decoder's state; the memory belongs to the utterance, which parents never leave."""
 
     decoder: Any
-    memory: Any
 
     def select(self, parents: Int[Tensor, " BK"]) -> "AttentionState":
-        """Reorder what hypotheses own; the memory belongs to the utterance, which parents never leave."""
-        return self._replace(decoder=self.decoder.select(parents))
+        """Reorder what hypotheses own."""
+        return AttentionState(self.decoder.select(parents))
 
     @property
     def peaks(self) -> Int[Tensor, " BK"]:
@@ -72,13 +67,12 @@ class AttentionScorer:
         """The state before the first token, ``beam`` equal rows per utterance."""
         lengths = self._memory.lengths
         utterances = torch.arange(lengths.shape[0], device=lengths.device)
-        memory = self._memory if beam == 1 else self._memory.select(utterances.repeat_interleave(beam))
-        return AttentionState(self._decoder.start(memory), memory)
+        return AttentionState(self._decoder.start(self._memory).select(utterances.repeat_interleave(beam)))
 
     def step(self, tokens: Int[Tensor, " BK"], state: AttentionState) -> tuple[Float[Tensor, "BK V"], AttentionState]:
         """Advance every hypothesis by its last token; see ``Scorer.step``."""
-        logits, decoder = self._decoder.step(tokens, state.decoder, state.memory)
+        logits, decoder = self._decoder.step(tokens, state.decoder, self._memory)
         # Half precision is too coarse to sum: log probabilities are at least float32.
         log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
         log_probs[:, BLANK] = log_probs[:, SOS] = float("-inf")
-        return log_probs, state._replace(decoder=decoder)
+        return log_probs, AttentionState(decoder)

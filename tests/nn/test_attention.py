@@ -208,6 +208,20 @@ def test_select_reorders_and_repeats_everything():
         assert torch.equal(part, torch.stack([whole[2], whole[0], whole[0], whole[1]]))
 
 
+@every_attention
+def test_hypotheses_that_share_a_memory_find_what_they_would_in_copies_of_it(settings):
+    attention, states = build(settings), torch.randn(2, 9, 6, dtype=torch.float64)
+    memory = attention.memory(padded(), LENGTHS)
+    thrice = torch.arange(3).repeat_interleave(3)
+    copies = memory.select(thrice)
+    shared = apart = attention.start(copies)
+    for state in states:
+        together, alone = attention(state, memory, shared), attention(state, copies, apart)
+        for one, other in zip(together, alone, strict=True):
+            torch.testing.assert_close(one, other)
+        shared, apart = together.trace, alone.trace
+
+
 @pytest.mark.parametrize(
     ("field", "settings"), [("size", {"size": 0}), ("filters", {"filters": 0}), ("width", {"width": 4})]
 )

@@ -22,6 +22,7 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.evaluation.report import Report, Scored, format_report, make_report
+from seq2seq_asr.nn.allocation import keep_freed_memory
 from seq2seq_asr.recognizer import DECODING_BATCHES, Recognizer, Transcript, available
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.portable import is_portable
@@ -45,6 +46,7 @@ class Decoded:
 
 def decode(config: DecodeConfig) -> int:
     """Decode as configured; returns the exit code."""
+    keep_freed_memory()
     run = find_run(config)
     config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))

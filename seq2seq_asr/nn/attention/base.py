@@ -1,4 +1,8 @@
-"""What all attentions share: keys, masked normalisation and the context vector."""
+"""What all attentions share: keys, masked normalisation and the context vector.
+
+Several hypotheses may ask about one utterance: BK rows ask a memory of B utterances, row ``b * K + k`` about utterance
+``b``. The memory is shared among them, not copied. Training has one row an utterance.
+"""
 
 from typing import NamedTuple
 
@@ -26,10 +30,10 @@ class Memory(NamedTuple):
 class Attended(NamedTuple):
     """What one step finds."""
 
-    context: Float[Tensor, "B E"]
-    alignment: Float[Tensor, "B S"]
+    context: Float[Tensor, "BK E"]
+    alignment: Float[Tensor, "BK S"]
     """Weight of every frame: sums to one, zero on padding."""
-    trace: Float[Tensor, "B *X"]
+    trace: Float[Tensor, "BK *X"]
     """What the next step is told of this and earlier ones: by default the alignment."""
 
 
@@ -44,11 +48,11 @@ class AnyAttention(nn.Module):
         """The trace before the first token."""
         raise NotImplementedError
 
-    def forward(self, state: Float[Tensor, "B D"], memory: Memory, trace: Float[Tensor, "B *X"]) -> Attended:
+    def forward(self, state: Float[Tensor, "BK D"], memory: Memory, trace: Float[Tensor, "BK *X"]) -> Attended:
         """Attend once.
 
         Args:
-            state: Decoder state that asks.
+            state: Decoder states that ask, equally many of each utterance.
             memory: Encoded utterances.
             trace: Of the step before, or ``start``.
         """
@@ -84,31 +88,37 @@ class Attention(AnyAttention):
         return alignment
 
     def energies(
-        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B *X"]
-    ) -> Float[Tensor, "B S"]:
+        self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK *X"]
+    ) -> Float[Tensor, "BK S"]:
         """Unnormalised log weight of every frame."""
         raise NotImplementedError
 
     def weigh(
-        self, energies: Float[Tensor, "B S"], valid: Float[Tensor, "B S"], trace: Float[Tensor, "B *X"]
-    ) -> Float[Tensor, "B S"]:
+        self, energies: Float[Tensor, "BK S"], valid: Float[Tensor, "BK S"], trace: Float[Tensor, "BK *X"]
+    ) -> Float[Tensor, "BK S"]:
         """The alignment; ``valid`` is 1 on frames and 0 on padding."""
         return softmax(energies, valid) if not self.config.smoothing else smooth(energies, valid)
 
     def follow(
-        self, query: Float[Tensor, "B A"], alignment: Float[Tensor, "B S"], trace: Float[Tensor, "B *X"]
-    ) -> Float[Tensor, "B *X"]:
+        self, query: Float[Tensor, "BK A"], alignment: Float[Tensor, "BK S"], trace: Float[Tensor, "BK *X"]
+    ) -> Float[Tensor, "BK *X"]:
         """The trace after a step."""
         return alignment
 
-    def forward(self, state: Float[Tensor, "B D"], memory: Memory, trace: Float[Tensor, "B *X"]) -> Attended:
+    def forward(self, state: Float[Tensor, "BK D"], memory: Memory, trace: Float[Tensor, "BK *X"]) -> Attended:
         """Compare, weigh and sum; see `AnyAttention.forward`."""
         query = self.query(state)
         energies = at_least_single(self.energies(query, memory.keys, trace))
         valid = valid_mask(memory.lengths, energies.shape[1]).to(energies.dtype)
-        alignment = self.weigh(energies, valid, trace)
-        context = torch.bmm(alignment.to(memory.encoded.dtype).unsqueeze(1), memory.encoded).squeeze(1)
+        alignment = self.weigh(energies, valid.repeat_interleave(len(state) // len(valid), dim=0), trace)
+        shares = by_utterance(alignment, memory.encoded).to(memory.encoded.dtype)
+        context = torch.bmm(shares, memory.encoded).flatten(0, 1)
         return Attended(context, alignment, self.follow(query, alignment, trace))
+
+
+def by_utterance(rows: Float[Tensor, "BK *X"], utterances: Float[Tensor, "B *Y"]) -> Float[Tensor, "B K *X"]:
+    """The rows of each utterance side by side."""
+    return rows.unflatten(0, (len(utterances), -1))
 
 
 def softmax(energies: Float[Tensor, "B S"], valid: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
@@ -125,4 +135,16 @@ def tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Hyperbolic tangent; on a CPU by way of the logistic function, which torch computes five times faster there."""
     if x.is_cuda or x.dtype not in (torch.float32, torch.float64):  # too coarse a dtype would lose small values
         return torch.tanh(x)
-    return torch.sigmoid(2 * x).mul(2).sub_(1)
+    return _from_logistic((2 * x).sigmoid_())
+
+
+def tanh_(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The same of what nobody else holds, in its place: on a CPU, fresh memory costs more than the arithmetic."""
+    if x.is_cuda or x.dtype not in (torch.float32, torch.float64):
+        return x.tanh_()
+    return _from_logistic(x.mul_(2).sigmoid_())
+
+
+def _from_logistic(logistic: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """2 sigmoid - 1, in place where no gradient is to be computed from the sigmoid."""
+    return (logistic.mul(2) if logistic.requires_grad else logistic.mul_(2)).sub_(1)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seq2seq_asr.nn.attention.base import Attention, tanh
+from seq2seq_asr.nn.attention.base import Attention, by_utterance, tanh_
 from seq2seq_asr.nn.attention.config import AttentionConfig
 
 
@@ -16,26 +16,31 @@ class AdditiveAttention(Attention):
         self.score = nn.Linear(config.size, 1, bias=False)
 
     def energies(  # noqa: D102
-        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B *X"]
-    ) -> Float[Tensor, "B S"]:
-        return self.score(tanh(keys + query.unsqueeze(1))).squeeze(-1)
+        self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK *X"]
+    ) -> Float[Tensor, "BK S"]:
+        return self.compare(query.unsqueeze(1).repeat(1, keys.shape[1], 1), keys)
+
+    def compare(self, asked: Float[Tensor, "BK S A"], keys: Float[Tensor, "B S A"]) -> Float[Tensor, "BK S"]:
+        """Energies of what is asked of every frame; the sum is made in the place of ``asked``."""
+        by_utterance(asked, keys).add_(keys.unsqueeze(1))
+        return self.score(tanh_(asked)).squeeze(-1)
 
 
 class DotAttention(Attention):
     """Dot product (Luong et al. 2015, equation 8, "dot") of projections to one size."""
 
     def energies(  # noqa: D102
-        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B *X"]
-    ) -> Float[Tensor, "B S"]:
-        return torch.bmm(keys, query.unsqueeze(-1)).squeeze(-1)
+        self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK *X"]
+    ) -> Float[Tensor, "BK S"]:
+        return torch.bmm(by_utterance(query, keys), keys.transpose(1, 2)).flatten(0, 1)
 
 
 class ScaledDotAttention(DotAttention):
     """Scaled dot product (Vaswani et al. 2017, equation 1)."""
 
     def energies(  # noqa: D102
-        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B *X"]
-    ) -> Float[Tensor, "B S"]:
+        self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK *X"]
+    ) -> Float[Tensor, "BK S"]:
         return super().energies(query, keys, trace) * query.shape[-1] ** -0.5
 
 

@@ -31,7 +31,7 @@ class FixedVector(AnyAttention):
         frames = torch.arange(memory.encoded.shape[1], device=memory.encoded.device)
         return (frames == memory.lengths[:, None] - 1).to(memory.encoded.dtype)
 
-    def forward(self, state: Float[Tensor, "B D"], memory: Memory, trace: Float[Tensor, "B S"]) -> Attended:
+    def forward(self, state: Float[Tensor, "BK D"], memory: Memory, trace: Float[Tensor, "BK S"]) -> Attended:
         """The same context at every step; zeros where the vector feeds the decoder's start alone."""
-        context = memory.keys[:, 0]
+        context = memory.keys[:, 0].repeat_interleave(len(state) // len(memory.keys), dim=0)
         return Attended(context if self.every_step else torch.zeros_like(context), trace, trace)

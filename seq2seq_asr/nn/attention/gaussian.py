@@ -16,7 +16,7 @@ class GaussianAttention(Attention):
     """A mixture of Gaussians over the frames' positions that only moves on (Graves 2013, equations 46 to 51).
 
     It does not look at the frames. Unlike the published one its weights are divided by their sum, and a mean starts
-    by moving one frame a step. The trace is the means, in frames, ``(B, K)``;
+    by moving one frame a step. The trace is the means, in frames, ``(B, M)``;
     bfloat16 could not tell frames beyond 256 apart.
     """
 
@@ -26,13 +26,13 @@ class GaussianAttention(Attention):
         self.query = nn.Linear(decoder_size, 3 * config.mixtures)
         nn.init.zeros_(self.query.bias)
 
-    def start(self, memory: Memory) -> Float[Tensor, "B K"]:
+    def start(self, memory: Memory) -> Float[Tensor, "B M"]:
         """All means before the first frame."""
         return at_least_single(memory.encoded.new_zeros(len(memory.encoded), self.config.mixtures))
 
     def energies(  # noqa: D102
-        self, query: Float[Tensor, "B K3"], keys: Float[Tensor, "B S E"], trace: Float[Tensor, "B K"]
-    ) -> Float[Tensor, "B S"]:
+        self, query: Float[Tensor, "BK M3"], keys: Float[Tensor, "B S E"], trace: Float[Tensor, "BK M"]
+    ) -> Float[Tensor, "BK S"]:
         weight, width, _ = at_least_single(query).chunk(3, dim=-1)
         frames = torch.arange(keys.shape[1], device=keys.device, dtype=trace.dtype)
         distance = self._moved(query, trace).unsqueeze(-1) - frames
@@ -40,10 +40,10 @@ class GaussianAttention(Attention):
         return exponents.logsumexp(dim=1)
 
     def follow(  # noqa: D102
-        self, query: Float[Tensor, "B K3"], alignment: Float[Tensor, "B S"], trace: Float[Tensor, "B K"]
-    ) -> Float[Tensor, "B K"]:
+        self, query: Float[Tensor, "BK M3"], alignment: Float[Tensor, "BK S"], trace: Float[Tensor, "BK M"]
+    ) -> Float[Tensor, "BK M"]:
         return self._moved(query, trace)
 
-    def _moved(self, query: Float[Tensor, "B K3"], means: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    def _moved(self, query: Float[Tensor, "BK M3"], means: Float[Tensor, "BK M"]) -> Float[Tensor, "BK M"]:
         *_, step = at_least_single(query).chunk(3, dim=-1)
         return means + F.softplus(step + math.log(math.e - 1))

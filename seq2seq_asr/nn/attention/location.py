@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.attention.config import AttentionConfig
 from seq2seq_asr.nn.attention.content import AdditiveAttention
 
@@ -23,27 +22,27 @@ class LocationAttention(AdditiveAttention):
         return not (self.config.cumulative or self.config.window or self.config.smoothing)
 
     def energies(  # noqa: D102
-        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S"]:
+        self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK S"]
+    ) -> Float[Tensor, "BK S"]:
         location = self.location(self.filters(trace.to(keys.dtype).unsqueeze(1)).transpose(1, 2))
-        return self.score(tanh(keys + query.unsqueeze(1) + location)).squeeze(-1)
+        return self.compare(location.add_(query.unsqueeze(1)), keys)
 
     def weigh(  # noqa: D102
-        self, energies: Float[Tensor, "B S"], valid: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S"]:
+        self, energies: Float[Tensor, "BK S"], valid: Float[Tensor, "BK S"], trace: Float[Tensor, "BK S"]
+    ) -> Float[Tensor, "BK S"]:
         if self.config.window:
             valid = valid * self._near(trace)
         return super().weigh(energies, valid, trace)
 
-    def _near(self, trace: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
+    def _near(self, trace: Float[Tensor, "BK S"]) -> Float[Tensor, "BK S"]:
         """1 around the last peak, which always lies on a valid frame (Chorowski et al. 2015, section 2.3)."""
         peak = trace.argmax(dim=1, keepdim=True)
         frames = torch.arange(trace.shape[1], device=trace.device)
         return ((frames - peak).abs() <= self.config.window).to(trace.dtype)
 
     def follow(  # noqa: D102
-        self, query: Float[Tensor, "B A"], alignment: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S"]:
+        self, query: Float[Tensor, "BK A"], alignment: Float[Tensor, "BK S"], trace: Float[Tensor, "BK S"]
+    ) -> Float[Tensor, "BK S"]:
         return trace + alignment if self.config.cumulative else alignment
 
 
@@ -55,14 +54,14 @@ class CoverageAttention(AdditiveAttention):
         self.covered = nn.Linear(1, config.size, bias=False)
 
     def energies(  # noqa: D102
-        self, query: Float[Tensor, "B A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S"]:
+        self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK S"]
+    ) -> Float[Tensor, "BK S"]:
         covered = self.covered(trace.to(keys.dtype).unsqueeze(-1))
-        return self.score(tanh(keys + query.unsqueeze(1) + covered)).squeeze(-1)
+        return self.compare(covered.add_(query.unsqueeze(1)), keys)
 
     def follow(  # noqa: D102
-        self, query: Float[Tensor, "B A"], alignment: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S"]:
+        self, query: Float[Tensor, "BK A"], alignment: Float[Tensor, "BK S"], trace: Float[Tensor, "BK S"]
+    ) -> Float[Tensor, "BK S"]:
         return trace + alignment
 
 
@@ -73,8 +72,8 @@ class ForwardAttention(AdditiveAttention):
     """
 
     def weigh(  # noqa: D102
-        self, energies: Float[Tensor, "B S"], valid: Float[Tensor, "B S"], trace: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S"]:
+        self, energies: Float[Tensor, "BK S"], valid: Float[Tensor, "BK S"], trace: Float[Tensor, "BK S"]
+    ) -> Float[Tensor, "BK S"]:
         moved = torch.nn.functional.pad(trace, (1, -1))
         reached = (trace + moved).clamp(min=torch.finfo(torch.float32).tiny).log()
         return super().weigh(energies + reached, valid, trace)

@@ -35,7 +35,7 @@ class MultiHeadAttention(AnyAttention):
         """The heads' traces before the first token."""
         return torch.stack([head.start(memory) for head in self._own()], dim=1)
 
-    def forward(self, state: Float[Tensor, "B D"], memory: Memory, trace: Float[Tensor, "B H *X"]) -> Attended:
+    def forward(self, state: Float[Tensor, "BK D"], memory: Memory, trace: Float[Tensor, "BK H *X"]) -> Attended:
         """Attend once; see `AnyAttention.forward`."""
         keys = memory.keys.chunk(len(self.heads), dim=-1)
         found = [
