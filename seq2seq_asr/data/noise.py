@@ -1,14 +1,18 @@
-"""Additive noise for training utterances: recordings, or noise of random colour."""
+"""Additive noise for training utterances: recordings, noise of random colour, or crackle."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from seq2seq_asr.data.audio import audio_duration, read_channels, resample, to_mono
 from seq2seq_asr.errors import AudioError, UsageError
 
+CRACKLE = 1 / 3
+"""Share of crackle in synthetic noise."""
+CLICKS = (2.0, 100.0)
+"""Fewest and most clicks a second of a crackle."""
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 """Endings of the files that a folder of noise is searched for."""
 
@@ -24,7 +28,7 @@ class NoiseConfig:
     snr_max: float = 40.0
     """Faintest noise, in dB."""
     folders: tuple[Path, ...] = ()
-    """Folders searched for recordings of noise, such as MUSAN's; none draws synthetic noise, white to brown."""
+    """Folders searched for recordings of noise, such as MUSAN's; none draws white to brown noise, or crackle."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.probability <= 1.0:
@@ -61,6 +65,8 @@ class NoiseAdder:
 
     def _draw(self, size: int, random: np.random.Generator) -> Float32[np.ndarray, " N"]:
         if not self.recordings:
+            if random.random() < CRACKLE:
+                return crackle(size, self.rate, random.uniform(*CLICKS), random)
             return coloured_noise(size, random.uniform(0.0, 2.0), random)
         path = self.recordings[int(random.integers(len(self.recordings)))]
         wanted, length = size / self.rate, audio_duration(path)
@@ -96,3 +102,27 @@ def coloured_noise(size: int, slope: float, random: np.random.Generator) -> Floa
     spectrum = random.standard_normal((whole // 2 + 1, 2), dtype=np.float32).view(np.complex64)[:, 0]
     frequency = np.maximum(np.arange(len(spectrum), dtype=np.float32), 1 + whole // 800)  # flat below: no drift
     return np.fft.irfft(spectrum * frequency ** np.float32(-slope / 2), whole)[:size].astype(np.float32)
+
+
+def crackle(size: int, rate: int, clicks: float, random: np.random.Generator) -> Float32[np.ndarray, " N"]:
+    """Clicks at random times, as of a bad contact: loudness exponential, each gone within a few milliseconds.
+
+    Args:
+        size: Samples.
+        rate: Samples a second (Hz).
+        clicks: Clicks a second, on average.
+        random: Where the randomness comes from.
+    """
+    struck = random.random(size) < clicks / rate
+    struck[int(random.integers(size))] = True  # one at least
+    strokes = np.where(struck, random.standard_exponential(size) * random.choice((-1.0, 1.0), size), 0.0)
+    decay = random.uniform(0.0001, 0.002) * rate
+    ringing = np.exp(-np.arange(round(10 * decay) + 1) / decay) * random.standard_normal(round(10 * decay) + 1)
+    return convolve(strokes, ringing)[:size].astype(np.float32)
+
+
+def convolve(one: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"]) -> Float[np.ndarray, " P"]:
+    """Linear convolution by way of the spectrum."""
+    size = len(one) + len(other) - 1
+    whole = 1 << (size - 1).bit_length()
+    return np.fft.irfft(np.fft.rfft(one, whole) * np.fft.rfft(other, whole), whole)[:size]

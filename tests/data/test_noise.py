@@ -4,7 +4,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig, coloured_noise, mix
+from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig, coloured_noise, convolve, crackle, mix
 from seq2seq_asr.errors import AudioError, UsageError
 
 
@@ -30,6 +30,29 @@ def test_power_falls_with_frequency_as_the_colour_says(slope):
     low, high = power[1000:2000].mean(), power[16000:32000].mean()
     assert 10 * np.log10(low / high) == pytest.approx(10 * slope * np.log10(16), abs=1.0)
     assert noise.dtype == np.float32
+
+
+@pytest.mark.parametrize("clicks", [2.0, 20.0, 100.0])
+def test_a_crackle_has_as_many_clicks_as_asked_with_quiet_between(clicks):
+    noise = crackle(80000, 16000, clicks, np.random.default_rng(1))
+    assert noise.dtype == np.float32
+    frames = np.abs(noise.reshape(-1, 16)).max(1)  # one a millisecond
+    starts = np.sum((frames[1:] > 0.01 * frames.max()) & (frames[:-1] <= 0.01 * frames.max()))
+    assert 0.3 * 5 * clicks <= starts <= 1.5 * 5 * clicks + 3  # quiet ones and overlaps are not told apart
+    assert np.mean(frames < 0.01 * frames.max()) > 0.2
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_convolution_is_the_sum_it_stands_for(size, other):
+    one, two = np.random.default_rng(size).random(size), np.random.default_rng(other).random(other)
+    assert np.allclose(convolve(one, two), np.convolve(one, two))
+
+
+def test_synthetic_noise_is_a_crackle_now_and_then():
+    adder = NoiseAdder(NoiseConfig(probability=1.0, snr_min=0.0, snr_max=0.0), 8000)
+    added = [adder(np.full(8000, 1e-3, np.float32), np.random.default_rng(seed)) - 1e-3 for seed in range(200)]
+    peaked = sum(np.abs(noise).max() > 6 * np.sqrt(np.mean(noise**2)) for noise in added)
+    assert 40 < peaked < 95
 
 
 def test_noise_comes_as_often_as_asked_and_from_the_generator_alone():
