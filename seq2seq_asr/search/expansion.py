@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seq2seq_asr.search.scorer import AlignedState, AttendingState, Follower, PartialScorer, Scorer, Weighted
+from seq2seq_asr.search.scorer import AttendingState, Weighted, is_follower, is_full, is_partial
 from seq2seq_asr.vocabulary import EOS
 
 _NEVER = float("-inf")
@@ -43,11 +43,11 @@ def expand(
         end_threshold: See ``BeamConfig.end_threshold``.
     """
     pairs = list(zip(scorers, states, strict=True))
-    full = {w.name: w.scorer.step(last, state) for w, state in pairs if isinstance(w.scorer, Scorer)}
+    full = {w.name: w.scorer.step(last, state) for w, state in pairs if is_full(w.scorer)}
     weighted = [w.weight * full[w.name][0] for w in scorers if w.name in full]
     combined = functools.reduce(torch.add, weighted)
     tokens = best_tokens(combined, min(count + 1, combined.shape[1]))
-    part = {w.name: w.scorer.extend(tokens, state) for w, state in pairs if isinstance(w.scorer, PartialScorer)}
+    part = {w.name: w.scorer.extend(tokens, state) for w, state in pairs if is_partial(w.scorer)}
     part |= {name: (log_probs.gather(1, tokens), state) for name, (log_probs, state) in full.items()}
     for name, (gain, state) in _follow(pairs, full[scorers[0].name][1]).items():
         part[name] = gain[:, None].expand(tokens.shape), state
@@ -58,7 +58,7 @@ def expand(
 
 def _follow(pairs: Sequence[tuple[Weighted, Any]], attention: Any) -> dict[str, tuple[Tensor, Any]]:
     """What the followers make of where the first scorer looks now."""
-    followers = [(w.name, w.scorer, state) for w, state in pairs if isinstance(w.scorer, Follower)]
+    followers = [(w.name, w.scorer, state) for w, state in pairs if is_follower(w.scorer)]
     if not followers:
         return {}
     if not isinstance(attention, AttendingState):
@@ -77,8 +77,7 @@ def select_states(
 
 def peaks(expansion: Expansion) -> Int[Tensor, " BK"] | None:
     """Frames that the first scorer looked at in this step, if it looks at any."""
-    state = expansion.states[0]
-    return state.peaks if isinstance(state, AlignedState) else None
+    return getattr(expansion.states[0], "peaks", None)  # an `AlignedState`, if there are any
 
 
 def limit_shift(expansion: Expansion, previous: Int[Tensor, " BK"], most: int) -> Expansion:

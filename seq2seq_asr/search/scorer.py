@@ -12,9 +12,10 @@ A scorer that can reward (return more than 0) states the largest reward of one t
 stopping rule of the beam search counts on it.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -147,7 +148,28 @@ class Weighted:
     @property
     def partial(self) -> bool:
         """Whether the scorer wants candidates."""
-        return isinstance(self.scorer, PartialScorer)
+        return is_partial(self.scorer)
+
+
+def is_full(scorer: AnyScorer) -> TypeGuard[Scorer[Any]]:
+    """Whether it scores the whole vocabulary."""
+    return _provides(type(scorer), Scorer)
+
+
+def is_partial(scorer: AnyScorer) -> TypeGuard[PartialScorer[Any]]:
+    """Whether it scores given candidates."""
+    return _provides(type(scorer), PartialScorer)
+
+
+def is_follower(scorer: AnyScorer) -> TypeGuard[Follower[Any]]:
+    """Whether it looks at the attention."""
+    return _provides(type(scorer), Follower)
+
+
+@functools.cache
+def _provides(kind: type, protocol: type) -> bool:
+    """``issubclass``, which takes tens of microseconds for a protocol: too many for every step."""
+    return issubclass(kind, protocol)
 
 
 def greatest_gain(scorers: Sequence[Weighted]) -> float:
