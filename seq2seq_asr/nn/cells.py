@@ -1,8 +1,8 @@
-"""Recurrent cells: one step of each, for the decoder and for layers that no library kernel computes.
+"""Recurrent cells: one step of each, and many from a given state.
 
 A cell is a module called with an input ``(B, I)`` and a state ``(B, K)`` and gives the next state, whose first
-``units`` values are the output; an LSTM carries its memory behind them. The library's own cells are used where they
-exist; the others split a step into what the input gives, computed for all frames at once, and the rest.
+``units`` values are the output; an LSTM carries its memory behind them. The library's own cells and kernels are used
+where they exist; the others split a step into what the input gives, computed for all frames at once, and the rest.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from seq2seq_asr.nn.library_cells import Cell, ElmanCell, GruCell, LstmCell, open_forget_gate
+
+__all__ = [
+    "Cell", "CellKind", "ElmanCell", "GruCell", "LightGruCell", "LstmCell", "PeepholeConfig", "PeepholeLstmCell",
+    "UnrolledCell", "build_cell", "has_memory", "open_forget_gate", "state_size",
+]  # fmt: skip
 
 CellKind = Literal["lstm", "gru", "elman", "elman_relu", "peephole_lstm", "light_gru"]
 
@@ -26,25 +33,7 @@ class PeepholeConfig:
     """Whether the output gate sees the memory after this step (Graves 2013) or, like the other gates, before it."""
 
 
-class LstmCell(nn.LSTMCell):
-    """Long short-term memory with forget gate (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
-
-    Forget gates start open (Jozefowicz et al. 2015).
-    """
-
-    def __init__(self, input_size: int, units: int) -> None:
-        super().__init__(input_size, units)
-        open_forget_gate(self.bias_hh)
-
-    def forward(  # type: ignore[override]
-        self, frame: Float[Tensor, "B I"], state: Float[Tensor, "B K"]
-    ) -> Float[Tensor, "B K"]:
-        """The next output and memory, joined."""
-        output, memory = state.chunk(2, dim=-1)
-        return torch.cat(super().forward(frame, (output, memory)), dim=-1)
-
-
-class UnrolledCell(nn.Module):
+class UnrolledCell(Cell):
     """A cell in plain PyTorch.
 
     Args:
@@ -65,14 +54,6 @@ class UnrolledCell(nn.Module):
         """What inputs give to their steps, whatever came before."""
         return self.input(frames)
 
-    def advance(self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        """The state after a step whose input gives this."""
-        raise NotImplementedError
-
-    def forward(self, frame: Float[Tensor, "B I"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        """The next state."""
-        return self.advance(self.project(frame), state)
-
 
 class PeepholeLstmCell(UnrolledCell):
     """LSTM whose gates see the memory (Gers & Schmidhuber 2000; Graves 2013, equations 7 to 11).
@@ -91,10 +72,13 @@ class PeepholeLstmCell(UnrolledCell):
         """Of the input, forget and output gate."""
         open_forget_gate(self.input.bias)
 
-    def advance(self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    def advance(
+        self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"], seen: Float[Tensor, "B D"] | None = None
+    ) -> Float[Tensor, "B K"]:
         """Gates in the library's order: input, forget, candidate, output."""
         output, memory = state.chunk(2, dim=-1)
-        enter, forget, candidate, leave = (given + self.recurrent(output)).chunk(4, dim=-1)
+        parts = given + self.recurrent(output if seen is None else seen)
+        enter, forget, candidate, leave = parts.chunk(4, dim=-1)
         enter, forget = (torch.sigmoid(gate + self._seen(place, memory)) for place, gate in enumerate((enter, forget)))
         new = forget * memory + enter * torch.tanh(candidate)
         leave = torch.sigmoid(leave + self._seen(2, new if self.config.output_sees == "new" else memory))
@@ -122,34 +106,34 @@ class LightGruCell(UnrolledCell):
         parts = self.input(frames).chunk(2, dim=-1)
         return torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=-1)
 
-    def advance(self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    def advance(
+        self, given: Float[Tensor, "B G"], state: Float[Tensor, "B K"], seen: Float[Tensor, "B D"] | None = None
+    ) -> Float[Tensor, "B K"]:
         """The state is the output."""
-        update, candidate = (given + self.recurrent(state)).chunk(2, dim=-1)
+        update, candidate = (given + self.recurrent(state if seen is None else seen)).chunk(2, dim=-1)
         return torch.lerp(torch.relu(candidate), state, torch.sigmoid(update))
 
 
-def open_forget_gate(bias: nn.Parameter) -> None:
-    """Set the forget gate's part of an LSTM's bias, the second of four, to one."""
-    nn.init.ones_(bias.chunk(4)[1])
-
-
-def build_cell(kind: CellKind, input_size: int, units: int, peephole: PeepholeConfig) -> nn.Module:
+def build_cell(kind: CellKind, input_size: int, units: int, peephole: PeepholeConfig) -> Cell:
     """The cell of this kind; ``peephole`` is for a peephole LSTM alone."""
     match kind:
         case "lstm":
             return LstmCell(input_size, units)
         case "gru":
-            return nn.GRUCell(input_size, units)
-        case "elman":
-            return nn.RNNCell(input_size, units, nonlinearity="tanh")
-        case "elman_relu":
-            return nn.RNNCell(input_size, units, nonlinearity="relu")
+            return GruCell(input_size, units)
+        case "elman" | "elman_relu":
+            return ElmanCell(input_size, units, "tanh" if kind == "elman" else "relu")
         case "peephole_lstm":
             return PeepholeLstmCell(input_size, units, peephole)
         case "light_gru":
             return LightGruCell(input_size, units)
 
 
+def has_memory(kind: CellKind) -> bool:
+    """Whether a cell carries a memory behind its output."""
+    return kind in ("lstm", "peephole_lstm")
+
+
 def state_size(kind: CellKind, units: int) -> int:
     """Numbers a cell carries from step to step (K)."""
-    return 2 * units if kind in ("lstm", "peephole_lstm") else units
+    return 2 * units if has_memory(kind) else units

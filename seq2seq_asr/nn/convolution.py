@@ -1,10 +1,10 @@
-"""Convolutional front end: strided 3 × 3 convolutions over time and frequency, before the recurrence.
+"""Convolutional front ends: 3 × 3 convolutions over time and frequency, before the recurrence.
 
-After the VGG-like front end of Hori et al. 2017 ("Advances in joint CTC-attention based end-to-end speech
-recognition with a deep CNN encoder and RNN-LM", section 3.2), with strides in place of pooling: four times less work.
 What a speaker's vocal tract shifts along the frequency axis moves through a convolution unchanged, which helps with
 voices that training has not heard.
 """
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,9 +12,13 @@ from torch import Tensor, nn
 
 from seq2seq_asr.nn.masks import ceil_division, valid_mask
 
+FrontEndKind = Literal["strided", "vgg"]
+
 
 class ConvolutionalFrontEnd(nn.Module):
-    """Feature frames to fewer, wider frames; every layer halves time and frequency, rounding up.
+    """Feature frames to fewer, wider frames; every layer is a convolution that halves time and frequency, rounding up.
+
+    After the VGG-like front end of Hori et al. 2017, with strides in place of pooling: four times less work.
 
     Args:
         channels: Output channels of each layer.
@@ -47,3 +51,42 @@ class ConvolutionalFrontEnd(nn.Module):
             maps = torch.relu(convolution(maps))
             maps = maps * valid_mask(lengths, maps.shape[2])[:, None, :, None]  # the bias would leak from the padding
         return maps.transpose(1, 2).flatten(2), lengths
+
+
+class VggFrontEnd(nn.Module):
+    """The same in blocks of two convolutions and a 2 × 2 maximum.
+
+    Hori et al. 2017, "Advances in joint CTC-attention based end-to-end speech recognition with a deep CNN encoder and
+    RNN-LM", section 3.2.
+
+    Args:
+        channels: Output channels of each block.
+        bins: Features a frame, taken as neighbours in frequency.
+    """
+
+    def __init__(self, channels: tuple[int, ...], bins: int) -> None:
+        super().__init__()
+        sizes = [size for before, after in zip((1, *channels), channels, strict=False) for size in (before, after)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, kernel_size=3, padding=1)
+            for before, after in zip(sizes, [after for after in channels for _ in range(2)], strict=True)
+        )
+        self.size = channels[-1] * -(-bins // 2 ** len(channels))
+
+    def forward(
+        self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B T2 F2"], Int[Tensor, " B"]]:
+        """Convolve a padded batch; see `ConvolutionalFrontEnd.forward`."""
+        maps = features.unsqueeze(1)
+        for place, convolution in enumerate(self.convolutions):
+            maps = torch.relu(convolution(maps))
+            maps = maps * valid_mask(lengths, maps.shape[2])[:, None, :, None]
+            if place % 2:  # nothing is below zero here, so zeros past an edge do not change a maximum
+                maps = torch.nn.functional.max_pool2d(maps, 2, ceil_mode=True)
+                lengths = ceil_division(lengths, 2)
+        return maps.transpose(1, 2).flatten(2), lengths
+
+
+def build_front_end(kind: FrontEndKind, channels: tuple[int, ...], bins: int) -> ConvolutionalFrontEnd | VggFrontEnd:
+    """The front end of this kind."""
+    return (ConvolutionalFrontEnd if kind == "strided" else VggFrontEnd)(channels, bins)

@@ -30,6 +30,21 @@ class Dropout(nn.Module):
         return x * keep_mask(x, self.probability)
 
 
+class VariationalDropout(Dropout):
+    """Dropout with one mask for all steps of an utterance (Gal & Ghahramani 2016, section 4)."""
+
+    def forward(self, x: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
+        """Drop features in training mode, each for a whole utterance."""
+        if not self.training or self.probability == 0:
+            return x
+        return x * shared_mask(x[:, 0], self.probability).unsqueeze(1)
+
+
+def shared_mask(x: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "*shape"]:
+    """Factors shaped like ``x`` that drop what they are multiplied with; `keep_mask` on any device."""
+    return nn.functional.dropout(torch.ones_like(x), probability) if x.is_cuda else keep_mask(x, probability)
+
+
 def keep_mask(x: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "*shape"]:
     """Zeros with this probability, elsewhere the number that makes the mean 1."""
     bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)

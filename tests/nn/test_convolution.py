@@ -1,6 +1,6 @@
 import torch
 
-from seq2seq_asr.nn.convolution import ConvolutionalFrontEnd
+from seq2seq_asr.nn.convolution import ConvolutionalFrontEnd, VggFrontEnd
 
 LENGTHS = torch.tensor([9, 4, 1])
 
@@ -33,4 +33,41 @@ def test_equals_its_written_out_sum_for_each_utterance_in_a_batch():
     assert frames.shape == (3, 3, front.size)
     for b, (length, kept) in enumerate(zip(LENGTHS.tolist(), lengths.tolist(), strict=True)):
         torch.testing.assert_close(frames[b, :kept], written_out(front, features[b, :length]))
+        assert (frames[b, kept:] == 0).all()
+
+
+def same(convolution: torch.nn.Conv2d, maps: torch.Tensor) -> torch.Tensor:
+    """A 3 x 3 convolution without stride and a ReLU, a value at a time."""
+    _, time, bins = maps.shape
+    out = torch.zeros(convolution.out_channels, time, bins, dtype=maps.dtype)
+    for channel, t, f in torch.cartesian_prod(*(torch.arange(size) for size in out.shape)).tolist():
+        value = convolution.bias[channel]
+        for row in range(max(0, t - 1), min(time, t + 2)):
+            for column in range(max(0, f - 1), min(bins, f + 2)):
+                value = value + maps[:, row, column] @ convolution.weight[channel, :, row - t + 1, column - f + 1]
+        out[channel, t, f] = value.clamp(min=0)
+    return out
+
+
+def vgg_written_out(front: VggFrontEnd, features: torch.Tensor) -> torch.Tensor:
+    """Blocks of two convolutions and the largest value of each 2 x 2 square; ``(T, F)`` to ``(T2, F2)``."""
+    maps = features[None]
+    for first in range(0, len(front.convolutions), 2):
+        maps = same(front.convolutions[first + 1], same(front.convolutions[first], maps))
+        rows = [maps[:, t : t + 2].amax(dim=1) for t in range(0, maps.shape[1], 2)]
+        columns = torch.stack(rows, dim=1)
+        maps = torch.stack([columns[:, :, f : f + 2].amax(dim=2) for f in range(0, maps.shape[2], 2)], dim=2)
+    return maps.transpose(0, 1).flatten(1)
+
+
+def test_vgg_equals_its_written_out_sum_for_each_utterance_in_a_batch():
+    front = VggFrontEnd((2, 3), 5).double()
+    features = torch.randn(3, 11, 5, dtype=torch.float64)
+    for row, length in zip(features, LENGTHS.tolist(), strict=True):
+        row[length:] = 0
+    frames, lengths = front(features, LENGTHS)
+    assert lengths.tolist() == [3, 1, 1]
+    assert frames.shape == (3, 3, front.size)
+    for b, (length, kept) in enumerate(zip(LENGTHS.tolist(), lengths.tolist(), strict=True)):
+        torch.testing.assert_close(frames[b, :kept], vgg_written_out(front, features[b, :length]))
         assert (frames[b, kept:] == 0).all()

@@ -6,10 +6,22 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.encoder import Encoder, EncoderConfig, join_frames
-from seq2seq_asr.nn.masks import ceil_division
+from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
+from seq2seq_asr.nn.regularisation import RegularisationConfig
 
 LENGTHS = torch.tensor([13, 5, 1, 8])
+OPTIONS = [
+    {},
+    {"cell": "gru"},
+    {"layer_norm": False},
+    {"convolutions": (2, 3)},
+    {"convolutions": (2,), "front_end": "vgg"},
+    {"bidirectional": False, "projection": 5},
+    {"projection": 3, "layer_norm": False},
+    *({"reduce": reduce, "residual": True} for reduce in ("drop", "max", "mean", "convolution")),
+    {"cell": "peephole_lstm", "regularisation": RegularisationConfig(zoneout=0.2, zoneout_memory=0.3)},
+]
+every_option = pytest.mark.parametrize("settings", OPTIONS, ids=str)
 
 
 def build(**settings) -> Encoder:
@@ -27,22 +39,6 @@ def padded(lengths: torch.Tensor, extra: int = 0) -> torch.Tensor:
     for row, length in zip(features, lengths.tolist(), strict=True):
         row[length:] = 0
     return features
-
-
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(0, 3), st.integers(1, 4))
-def test_joining_equals_a_loop(lengths, extra, factor):
-    size = max(lengths) + extra
-    frames = torch.randn(len(lengths), size, 2)
-    joined, shorter = join_frames(frames, torch.tensor(lengths), factor)
-    groups = -(-size // factor)
-    expected = torch.zeros(len(lengths), groups, factor * 2)
-    for b in range(len(lengths)):
-        for t in range(size):
-            place = t % factor * 2
-            expected[b, t // factor, place : place + 2] = frames[b, t]
-    assert torch.equal(joined, expected)
-    assert shorter.tolist() == [len(range(0, length, factor)) for length in lengths]
-    assert torch.equal(ceil_division(torch.tensor(lengths), factor), shorter)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -74,13 +70,14 @@ def test_encoder_equals_packed_layers_with_the_same_weights(cell, layer_norm):
     torch.testing.assert_close(gradient, wanted)
 
 
-@pytest.mark.parametrize("reductions", [(2, 2, 2), (1,), (3, 2)])
-@pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"layer_norm": True}, {"convolutions": (2, 3)}])
+@pytest.mark.parametrize("reductions", [(2, 2, 2), (3, 1)])
+@every_option
 def test_states_are_the_same_alone_and_in_any_batch(settings, reductions):
     encoder = build(reductions=reductions, **settings)
     features = padded(LENGTHS, extra=3)
     states, lengths = encoder(features, LENGTHS)
     assert torch.equal(lengths, encoder.encoded_lengths(LENGTHS))
+    assert states.shape[2] == encoder.size == encoder.config.size
     for b, length in enumerate(LENGTHS.tolist()):
         alone, _ = encoder(features[b : b + 1, :length], LENGTHS[b : b + 1])
         kept = int(lengths[b])
@@ -88,9 +85,9 @@ def test_states_are_the_same_alone_and_in_any_batch(settings, reductions):
         assert (states[b, kept:] == 0).all()
 
 
-@pytest.mark.parametrize("settings", [{}, {"convolutions": (3,), "reductions": (2, 1)}])
+@every_option
 def test_gradients_stay_within_the_utterance_and_reach_every_parameter(settings):
-    encoder = build(layer_norm=True, **settings).train()
+    encoder = build(reductions=(2, 1), dropout=0.0, **settings).train()
     features = padded(LENGTHS, extra=2).requires_grad_()
     states, _ = encoder(features, LENGTHS)
     (own,) = torch.autograd.grad(states[1].square().sum(), features, retain_graph=True)
@@ -99,6 +96,50 @@ def test_gradients_stay_within_the_utterance_and_reach_every_parameter(settings)
     states.square().sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None and (parameter.grad != 0).any(), name
+
+
+@every_option
+def test_gradients_equal_finite_differences(settings):
+    encoder = Encoder(EncoderConfig(units=2, reductions=(1, 2), **settings), 2).double().eval()
+    features, lengths = torch.randn(2, 5, 2, dtype=torch.float64), torch.tensor([5, 3])
+    keep = (torch.arange(5) < lengths[:, None]).unsqueeze(-1)
+    inputs = (features.requires_grad_(), *encoder.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: encoder(x * keep, lengths)[0], inputs, fast_mode=True)
+
+
+def test_one_direction_does_not_look_ahead():
+    encoder = build(bidirectional=False, reductions=(2, 1), projection=3)
+    features = padded(torch.tensor([12]))
+    states, _ = encoder(features, torch.tensor([12]))
+    for heard in (4, 8):
+        early, _ = encoder(features[:, :heard], torch.tensor([heard]))
+        torch.testing.assert_close(early, states[:, : heard // 2])
+
+
+def test_projection_residual_and_norm_stand_where_they_should():
+    encoder = build(reductions=(1, 1), projection=3, residual=True)
+    features = padded(torch.tensor([6]))
+    states, first = encoder(features, torch.tensor([6]))[0], None
+    for layer, project, norm in zip(encoder.layers, encoder.projections, encoder.norms, strict=True):
+        below = features if first is None else first
+        projected = layer(below, torch.tensor([6])) @ project.weight.T + project.bias
+        first = norm(projected if first is None else projected + first)
+    torch.testing.assert_close(states, first)
+
+
+def test_noise_on_the_weights_is_drawn_anew_each_time_while_training_alone():
+    encoder = build(regularisation=RegularisationConfig(weight_noise=0.1), dropout=0.0)
+    features = padded(LENGTHS)
+    assert torch.equal(encoder(features, LENGTHS)[0], encoder(features, LENGTHS)[0])
+    encoder.train()
+    assert not torch.equal(encoder(features, LENGTHS)[0], encoder(features, LENGTHS)[0])
+
+
+def test_variational_dropout_leaves_the_same_features_at_every_step():
+    encoder = build(dropout=0.5, regularisation=RegularisationConfig(variational=True)).train()
+    states, _ = encoder(padded(torch.tensor([40, 40])), torch.tensor([40, 40]))
+    dropped = states == 0
+    assert (dropped == dropped[:, :1]).all() and dropped.any() and not dropped.all()
 
 
 def test_dropout_works_while_training_alone():
@@ -118,6 +159,11 @@ def test_dropout_works_while_training_alone():
         ("units", {"units": 0}),
         ("dropout", {"dropout": 1.0}),
         ("dropout", {"dropout": -0.1}),
+        ("projection", {"projection": -1}),
+        ("front_end", {"front_end": "vgg"}),
+        ("residual", {"residual": True}),
+        ("residual", {"residual": True, "reductions": (2,), "reduce": "max"}),
+        ("regularisation.zoneout_memory", {"cell": "gru", "regularisation": RegularisationConfig(zoneout_memory=0.1)}),
     ],
 )
 def test_impossible_settings_are_named(field, settings):
