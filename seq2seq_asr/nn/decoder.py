@@ -1,43 +1,20 @@
-"""Attention decoder: stacked recurrence with input feeding, one token a step, state passed as a value."""
+"""Attention decoder: stacked recurrence and attention, one token a step, state passed as a value."""
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, LocationAttention, Memory, build_attention
 from seq2seq_asr.nn.attention.base import tanh
-from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, build_cell, state_size
+from seq2seq_asr.nn.cell_stack import NO_MASKS, CellStack, DecoderConfig, Masks, TiedOutput, drop
+from seq2seq_asr.nn.cells import GruCell, state_size
 from seq2seq_asr.nn.dropout import Dropout
 from seq2seq_asr.nn.unroll import unroll
 from seq2seq_asr.vocabulary import SOS
 
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
-    """The speller: recurrent layers over the last token and the attended context."""
-
-    cell: CellKind = "gru"
-    """Recurrent cell."""
-    peephole: PeepholeConfig = field(default_factory=PeepholeConfig)
-    """What the gates of a peephole LSTM see."""
-    units: int = 256
-    """Hidden units of every layer."""
-    layers: int = 1
-    """Number of stacked layers; the top one asks the attention."""
-    embedding: int = 128
-    """Size of the token embedding."""
-    dropout: float = 0.1
-    """Dropout on embeddings, between layers and before the output."""
-
-    def __post_init__(self) -> None:
-        if min(self.units, self.layers, self.embedding) < 1:
-            raise UsageError("decoder.units, decoder.layers and decoder.embedding: must be 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise UsageError("decoder.dropout: must lie in [0, 1)")
+__all__ = ["Decoder", "DecoderConfig", "DecoderState"]
 
 
 class DecoderState(NamedTuple):
@@ -45,6 +22,8 @@ class DecoderState(NamedTuple):
 
     hidden: Float[Tensor, "B L K"]
     """What every layer's cell carries; its output comes first."""
+    output: Float[Tensor, "B D"]
+    """Of the top layer."""
     context: Float[Tensor, "B E"]
     alignment: Float[Tensor, "B S"]
     """Weights of the last step, for those who look on."""
@@ -60,21 +39,42 @@ class Decoder(nn.Module):
     """Tokens and encoded frames to scores of the next token.
 
     Input feeding: each step reads the embedding of the last token beside the last context (Chorowski et al.
-    2015, equation 2; Luong et al. 2015, section 3.3), then attends with its new top state.
+    2015, equation 2; Luong et al. 2015, section 3.3), then attends with its new top state. With
+    ``context: parallel`` the recurrence does not see the context, so that all target steps go through it, and then
+    through the attention, at once (after Chen et al. 2018, RNMT+, whose recurrence sees it from the second layer on).
+
+    Args:
+        config: Of the recurrent part and the output.
+        attention: Which attention.
+        encoder_size: Values of an encoded frame (E).
+        vocabulary: Tokens (V).
+        bidirectional: Whether the second half of a frame's values was read from the other end.
     """
 
-    def __init__(self, config: DecoderConfig, attention: AttentionConfig, encoder_size: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        attention: AttentionConfig,
+        encoder_size: int,
+        vocabulary: int,
+        bidirectional: bool = True,
+    ) -> None:
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
+        self.parallel = config.context == "parallel"
         self.embedding = nn.Embedding(vocabulary, config.embedding)
-        sizes = [config.embedding + encoder_size] + [config.units] * (config.layers - 1)
-        self.cells = nn.ModuleList(build_cell(config.cell, size, config.units, config.peephole) for size in sizes)
-        self.attention = build_attention(attention, encoder_size, config.units)
+        self.cells = CellStack(config, config.embedding + (0 if self.parallel else encoder_size))
+        self.attention = build_attention(attention, encoder_size, config.units, bidirectional)
         carried = config.layers * state_size(config.cell, config.units)
         self.bridge = nn.Linear(encoder_size, carried) if attention.kind == "none" else None
         self.dropout = Dropout(config.dropout)
-        self.output = nn.Linear(config.units + encoder_size, vocabulary)
+        found = config.units + encoder_size
+        self.projection = nn.Linear(found, config.projection) if config.projection else None
+        self.scored = config.projection or found
+        self.output = TiedOutput(vocabulary) if config.tied else nn.Linear(self.scored, vocabulary)
+        if config.tied:
+            nn.init.normal_(self.embedding.weight, std=config.embedding**-0.5)
 
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
         """Encoded utterances with what is computed once for all steps."""
@@ -89,6 +89,7 @@ class Decoder(nn.Module):
             hidden = tanh(self.bridge(memory.keys[:, 0])).view(carried)
         return DecoderState(
             hidden=hidden,
+            output=hidden[:, -1, : self.config.units],
             context=memory.encoded.new_zeros(batch, size),
             alignment=memory.encoded.new_zeros(batch, frames),
             trace=self.attention.start(memory),
@@ -111,25 +112,32 @@ class Decoder(nn.Module):
             Unnormalised scores of the next token, and the state after ``token``.
         """
         state = self.advance(self.dropout(self.embedding(token)), state, memory)
-        return self.scores(self.top(state), state.context), state
+        return self.scores(state.output, state.context), state
 
-    def top(self, state: DecoderState) -> Float[Tensor, "BK D"]:
-        """Output of the top layer, which asks the attention."""
-        return state.hidden[:, -1, : self.config.units]
-
-    def advance(self, embedded: Float[Tensor, "BK M"], state: DecoderState, memory: Memory) -> DecoderState:
+    def advance(
+        self,
+        embedded: Float[Tensor, "BK M"],
+        state: DecoderState,
+        memory: Memory,
+        masks: Masks = NO_MASKS,
+    ) -> DecoderState:
         """The state after one embedded token."""
-        below = torch.cat([embedded, state.context], dim=-1)
-        hidden = []
-        for cell, previous in zip(self.cells, state.hidden.unbind(dim=1), strict=True):
-            hidden.append(cell(below, previous))
-            below = self.dropout(hidden[-1][:, : self.config.units])
-        attended = self.attention(hidden[-1][:, : self.config.units], memory, state.trace)
-        return DecoderState(torch.stack(hidden, dim=1), *attended)
+        below = embedded if self.parallel else torch.cat([embedded, state.context], dim=-1)
+        output, hidden = self.cells.step(below, state.hidden, masks)
+        return DecoderState(hidden, output, *self.attention(output, memory, state.trace))
 
-    def scores(self, hidden: Float[Tensor, "*B D"], context: Float[Tensor, "*B E"]) -> Float[Tensor, "*B V"]:
-        """Unnormalised token scores of top states and contexts."""
-        return self.output(self.dropout(torch.cat([hidden, context], dim=-1)))
+    def scores(
+        self,
+        output: Float[Tensor, "*B D"],
+        context: Float[Tensor, "*B E"],
+        masks: Masks = NO_MASKS,
+    ) -> Float[Tensor, "*B V"]:
+        """Unnormalised token scores of top outputs and contexts."""
+        found = torch.cat([output, context], dim=-1)
+        if self.projection is not None:
+            found = tanh(self.projection(found))
+        found = drop(self.dropout, found, masks.output)
+        return self.output(found, self.embedding.weight) if self.config.tied else self.output(found)
 
     def forward(
         self, inputs: Int[Tensor, "B U"], memory: Memory, sampling: float = 0.0
@@ -145,43 +153,47 @@ class Decoder(nn.Module):
         Returns:
             Token scores and alignments of every step.
         """
+        masks = self.cells.masks(memory.encoded, self.scored)
         if sampling > 0:
-            return self._unroll_sampling(inputs, memory, sampling)
-        embedded = self.dropout(self.embedding(inputs))
-        hidden, context, alignments = self._unroll(embedded, memory)
-        return self.scores(hidden, context), alignments
+            return self._unroll_sampling(inputs, memory, sampling, masks)
+        embedded = drop(self.dropout, self.embedding(inputs), masks.embedded)
+        output, context, alignments = self._unroll(embedded, memory, masks)
+        return self.scores(output, context, masks), alignments
 
     def _unroll(
-        self, embedded: Float[Tensor, "B U M"], memory: Memory
+        self, embedded: Float[Tensor, "B U M"], memory: Memory, masks: Masks
     ) -> tuple[Float[Tensor, "B U D"], Float[Tensor, "B U E"], Float[Tensor, "B U S"]]:
-        """Top output, context and alignment of every step; the usual decoder goes by a quicker way."""
+        """Top output, context and alignment of every step, by the quickest way there is."""
+        if self.parallel:
+            output = self.cells.run(embedded, self.start(memory).hidden, masks)
+            return output, *self.attention.together(output, memory)
         cell, attention = self.cells[0], self.attention
-        if len(self.cells) == 1 and isinstance(cell, nn.GRUCell) and isinstance(attention, LocationAttention):
-            if attention.plain:
-                return unroll(embedded, memory, cell, attention)
-        return self._unroll_steps(embedded, memory)
+        plain = len(self.cells) == 1 and not self.config.layer_norm and not self.config.regularisation.stepwise
+        if plain and isinstance(cell, GruCell) and isinstance(attention, LocationAttention) and attention.plain:
+            return unroll(embedded, memory, cell, attention)
+        return self._unroll_steps(embedded, memory, masks)
 
     def _unroll_steps(
-        self, embedded: Float[Tensor, "B U M"], memory: Memory
+        self, embedded: Float[Tensor, "B U M"], memory: Memory, masks: Masks
     ) -> tuple[Float[Tensor, "B U D"], Float[Tensor, "B U E"], Float[Tensor, "B U S"]]:
         """The same by ``advance``."""
         state, states = self.start(memory), []
         for token in embedded.unbind(dim=1):
-            state = self.advance(token, state, memory)
-            states.append((self.top(state), state.context, state.alignment))
-        hidden, context, alignments = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
-        return hidden, context, alignments
+            state = self.advance(token, state, memory, masks)
+            states.append((state.output, state.context, state.alignment))
+        output, context, alignments = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
+        return output, context, alignments
 
     def _unroll_sampling(
-        self, inputs: Int[Tensor, "B U"], memory: Memory, sampling: float
+        self, inputs: Int[Tensor, "B U"], memory: Memory, sampling: float, masks: Masks
     ) -> tuple[Float[Tensor, "B U V"], Float[Tensor, "B U S"]]:
         own = torch.rand(inputs.shape, device=inputs.device) < sampling
         state, token = self.start(memory), inputs.new_full(inputs.shape[:1], SOS)
         logits, alignments = [], []
         for given, use_own in zip(inputs.unbind(dim=1), own.unbind(dim=1), strict=True):
             token = torch.where(use_own, token, given)
-            scores, state = self.step(token, state, memory)
-            token = scores.detach().argmax(dim=-1)
-            logits.append(scores)
+            state = self.advance(drop(self.dropout, self.embedding(token), masks.embedded), state, memory, masks)
+            logits.append(self.scores(state.output, state.context, masks))
             alignments.append(state.alignment)
+            token = logits[-1].detach().argmax(dim=-1)
         return torch.stack(logits, dim=1), torch.stack(alignments, dim=1)

@@ -47,6 +47,24 @@ def ctc_frames_needed(tokens: Int[Tensor, "B U"], lengths: Int[Tensor, " B"]) ->
     return lengths + ((tokens[:, 1:] == tokens[:, :-1]) & inside).sum(dim=1)
 
 
+def guided_attention(
+    alignments: Float[Tensor, "B U S"], steps: Int[Tensor, " B"], frames: Int[Tensor, " B"], width: float
+) -> Float[Tensor, " B"]:
+    """Attention weight far from the diagonal, summed over each utterance's steps (Tachibana et al. 2018, section 4.1).
+
+    Args:
+        alignments: Attention weights; a step's sum to 1.
+        steps: Target steps of each utterance, the end included.
+        frames: Encoded frames of each utterance.
+        width: Distance from the diagonal, as a share of the utterance, at which weight costs 1 - 1/sqrt(e).
+    """
+    size, device = alignments.shape[1:], alignments.device
+    said = torch.arange(size[0], device=device)[:, None] / steps[:, None, None]
+    heard = torch.arange(size[1], device=device) / frames[:, None, None]
+    cost = 1 - torch.exp(-((said - heard) ** 2) / (2 * width**2))  # (B, U, S)
+    return ((cost * alignments).sum(dim=2) * valid_mask(steps, size[0])).sum(dim=1)
+
+
 def accuracy(
     logits: Float[Tensor, "B U V"], targets: Int[Tensor, "B U"], lengths: Int[Tensor, " B"]
 ) -> Float[Tensor, " B"]:

@@ -8,12 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.attention import AttentionConfig, Memory
+from seq2seq_asr.nn.attention import AttentionConfig, Memory, looks_back
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
 from seq2seq_asr.nn.features import Features, FeaturesConfig
-from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_loss, shift_targets
+from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_loss, guided_attention, shift_targets
 from seq2seq_asr.nn.precision import at_least_single
+from seq2seq_asr.nn.regularisation import noisy
 from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig
 
 
@@ -35,12 +36,34 @@ class ModelConfig:
     """Share of the CTC loss (Watanabe et al. 2017, equation 15); 0 trains the attention decoder alone."""
     label_smoothing: float = 0.1
     """Probability spread over the vocabulary in the decoder's targets."""
+    guided_weight: float = 0.0
+    """Weight of a penalty on attention far from the diagonal, added to the loss (Tachibana 2018); 0 leaves it out."""
+    guided_width: float = 0.2
+    """How far from the diagonal, as a share of the utterance, that penalty begins."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ctc_weight < 1:
             raise UsageError("model.ctc_weight: must lie in [0, 1)")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError("model.label_smoothing: must lie in [0, 1)")
+        if self.guided_weight < 0 or self.guided_width <= 0:
+            raise UsageError("model.guided_weight: must be 0 or more, and model.guided_width above 0")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        """Refuse parts that do not fit each other."""
+        encoder, attention, decoder = self.encoder, self.attention, self.decoder
+        found = decoder.projection or decoder.units + encoder.size
+        if decoder.tied and found != decoder.embedding:
+            raise UsageError(
+                f"decoder.tied: the output reads {found} values, decoder.embedding has {decoder.embedding}"
+            )
+        if decoder.context == "parallel" and looks_back(attention):
+            raise UsageError(f"decoder.context: parallel, but attention.kind {attention.kind} needs the step before")
+        if attention.kind == "none" and self.guided_weight > 0:
+            raise UsageError("model.guided_weight: attention.kind none has nothing to guide")
+        if attention.kind == "none" and encoder.projection and encoder.bidirectional:
+            raise UsageError("encoder.projection: mixes the directions whose final states attention.kind none takes")
 
 
 class Encoded(NamedTuple):
@@ -56,6 +79,8 @@ class Losses(NamedTuple):
     total: Float[Tensor, " B"]
     attention: Float[Tensor, " B"]
     ctc: Float[Tensor, " B"]
+    guided: Float[Tensor, " B"]
+    """Attention weight far from the diagonal; 0 when the model is not guided."""
     right: Float[Tensor, " B"]
     tokens: Int[Tensor, " B"]
     alignments: Float[Tensor, "B U S"]
@@ -70,7 +95,9 @@ class Seq2Seq(nn.Module):
         self.features = Features(config.features)
         self.specaugment = SpecAugment(config.specaugment, deltas=config.features.deltas)
         self.encoder = Encoder(config.encoder, self.features.size)
-        self.decoder = Decoder(config.decoder, config.attention, self.encoder.size, vocabulary)
+        self.decoder = Decoder(
+            config.decoder, config.attention, self.encoder.size, vocabulary, config.encoder.bidirectional
+        )
         self.ctc = nn.Linear(self.encoder.size, vocabulary) if config.ctc_weight > 0 else None
 
     @property
@@ -116,16 +143,23 @@ class Seq2Seq(nn.Module):
         """
         encoded = self.encode(inputs, lengths)
         read, say = shift_targets(tokens, token_lengths)
-        logits, alignments = self.decoder(read, self.memory(encoded), sampling)
+        with noisy(self.decoder, self.config.decoder.regularisation.weight_noise):
+            logits, alignments = self.decoder(read, self.memory(encoded), sampling)
         attention = cross_entropy(logits, say, token_lengths + 1, self.config.label_smoothing)
         weight = self.config.ctc_weight
         ctc = torch.zeros_like(attention)
         if weight > 0:
             ctc = ctc_loss(self.ctc_log_probs(encoded), encoded.lengths, tokens, token_lengths)
+        total = (1 - weight) * attention + weight * ctc
+        guided = torch.zeros_like(attention)
+        if self.config.guided_weight > 0:
+            guided = guided_attention(alignments, token_lengths + 1, encoded.lengths, self.config.guided_width)
+            total = total + self.config.guided_weight * guided
         return Losses(
-            total=(1 - weight) * attention + weight * ctc,
+            total=total,
             attention=attention,
             ctc=ctc,
+            guided=guided,
             right=accuracy(logits, say, token_lengths + 1),
             tokens=token_lengths + 1,
             alignments=alignments,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.attention import AnyAttention, AttentionConfig, Memory, build_attention
+from seq2seq_asr.nn.attention import AnyAttention, AttentionConfig, Memory, build_attention, looks_back
 from seq2seq_asr.nn.attention.base import Attended
 from seq2seq_asr.nn.attention.config import AttentionKind
 
@@ -16,7 +16,7 @@ CONFIGS = [
     {"kind": "location", "cumulative": True},
     {"kind": "location", "window": 2},
     {"kind": "additive", "smoothing": True},
-    *({"kind": kind, "heads": 2} for kind in ("location", "scaled_dot", "gaussian")),
+    *({"kind": kind, "heads": 2} for kind in get_args(AttentionKind) if kind != "none"),
     {"kind": "none", "fixed_feeds": "start"},
 ]
 every_attention = pytest.mark.parametrize(
@@ -24,8 +24,12 @@ every_attention = pytest.mark.parametrize(
 )
 
 
+def configured(settings: dict[str, Any]) -> AttentionConfig:
+    return AttentionConfig(size=6, filters=2, width=3, mixtures=2, **settings)
+
+
 def build(settings: dict[str, Any]) -> AnyAttention:
-    return build_attention(AttentionConfig(size=6, filters=2, width=3, mixtures=2, **settings), 4, 6).double()
+    return build_attention(configured(settings), 4, 6).double()
 
 
 def padded(garbage: float = 0.0) -> Tensor:
@@ -138,8 +142,33 @@ def test_a_fixed_vector_joins_the_last_state_ahead_and_the_first_state_back():
     for b, length in enumerate(LENGTHS.tolist()):
         assert found.context[b].tolist() == [*encoded[b, length - 1, :2].tolist(), *encoded[b, 0, 2:].tolist()]
         assert found.alignment[b, length - 1] == 1
+    one_way = build_attention(AttentionConfig(kind="none"), 4, 6, bidirectional=False)
+    (found,) = steps(one_way, encoded, LENGTHS, state)
+    assert torch.equal(
+        found.context, torch.stack([encoded[b, length - 1] for b, length in enumerate(LENGTHS.tolist())])
+    )
     (found,) = steps(build({"kind": "none", "fixed_feeds": "start"}), encoded, LENGTHS, state)
     assert (found.context == 0).all()
+
+
+@every_attention
+def test_all_steps_at_once_are_the_steps_of_a_kind_that_does_not_look_back(settings):
+    attention, encoded = build(settings), padded(garbage=1e4)
+    states, memory = torch.randn(3, 3, 6, dtype=torch.float64), attention.memory(encoded, LENGTHS)
+    if looks_back(configured(settings)):
+        first, second = (attention(states[0], memory, trace).alignment for trace in traces(attention, memory, states))
+        assert not torch.allclose(first, second), "it says that it looks back"
+        return
+    contexts, alignments = attention.together(states.transpose(0, 1), memory)
+    for u, step in enumerate(steps(attention, encoded, LENGTHS, states)):
+        torch.testing.assert_close(contexts[:, u], step.context)
+        torch.testing.assert_close(alignments[:, u], step.alignment)
+
+
+def traces(attention: AnyAttention, memory: Memory, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Before the first step, and after it."""
+    start = attention.start(memory)
+    return start, attention(states[1], memory, start).trace
 
 
 @every_attention
@@ -188,7 +217,8 @@ def test_gradients_are_those_of_finite_differences(settings):
     def attend(states: Tensor, encoded: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         return tuple(part for step in steps(attention, encoded, LENGTHS, states) for part in step[:2])
 
-    assert torch.autograd.gradcheck(attend, [states, encoded.requires_grad_(), *attention.parameters()])
+    inputs = [states, encoded.requires_grad_(), *attention.parameters()]
+    assert torch.autograd.gradcheck(attend, inputs, fast_mode="heads" in settings)
 
 
 @pytest.mark.parametrize("kind", ["location", "additive", "dot", "coverage", "forward"])

@@ -36,7 +36,7 @@ def test_equals_its_written_out_sum_for_each_utterance_in_a_batch():
         assert (frames[b, kept:] == 0).all()
 
 
-def same(convolution: torch.nn.Conv2d, maps: torch.Tensor) -> torch.Tensor:
+def same(convolution, maps):
     """A 3 x 3 convolution without stride and a ReLU, a value at a time."""
     _, time, bins = maps.shape
     out = torch.zeros(convolution.out_channels, time, bins, dtype=maps.dtype)
@@ -49,7 +49,7 @@ def same(convolution: torch.nn.Conv2d, maps: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def vgg_written_out(front: VggFrontEnd, features: torch.Tensor) -> torch.Tensor:
+def vgg_written_out(front, features):
     """Blocks of two convolutions and the largest value of each 2 x 2 square; ``(T, F)`` to ``(T2, F2)``."""
     maps = features[None]
     for first in range(0, len(front.convolutions), 2):

@@ -7,24 +7,35 @@ from torch import Tensor
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, Memory
 from seq2seq_asr.nn.attention.config import AttentionKind
+from seq2seq_asr.nn.cell_stack import Masks
 from seq2seq_asr.nn.cells import CellKind
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig, DecoderState
+from seq2seq_asr.nn.regularisation import RegularisationConfig, noisy
 from seq2seq_asr.vocabulary import SOS
 
 LENGTHS = torch.tensor([6, 3, 1])
 TOKENS = torch.tensor([[SOS, 4, 5, 4], [SOS, 6, 6, 3], [SOS, 5, 0, 0]])
+OPTIONS = [
+    {"layers": 2, "residual": True, "layer_norm": True},
+    {"layers": 1, "layer_norm": True},
+    {"projection": 4, "tied": True},
+    {"cell": "lstm", "regularisation": RegularisationConfig(zoneout=0.2, zoneout_memory=0.4)},
+    *({"context": "parallel", "kind": kind} for kind in ("additive", "dot", "scaled_dot", "general", "none")),
+    {"context": "parallel", "kind": "scaled_dot", "heads": 2, "layers": 2, "residual": True},
+    {"context": "parallel", "kind": "additive", "smoothing": True, "cell": "lstm"},
+    *({"context": "parallel", "kind": "dot", "cell": cell} for cell in get_args(CellKind)),
+    {"context": "parallel", "kind": "additive", "layers": 2, "regularisation": RegularisationConfig(zoneout=0.3)},
+]
+every_option = pytest.mark.parametrize("settings", OPTIONS, ids=str)
 every_shape = pytest.mark.parametrize("layers", [1, 3])
 every_kind = pytest.mark.parametrize("kind", get_args(AttentionKind))
 
 
-def build(
-    layers: int = 2,
-    kind: AttentionKind = "location",
-    dropout: float = 0.1,
-    cell: CellKind = "gru",
-) -> Decoder:
-    config = DecoderConfig(cell=cell, units=6, layers=layers, embedding=4, dropout=dropout)
-    return Decoder(config, AttentionConfig(kind=kind, size=5, filters=2, width=3), 4, 7).double().eval()
+def build(layers: int = 2, kind: AttentionKind = "location", dropout: float = 0.1, **settings) -> Decoder:
+    heads, smoothing = settings.pop("heads", 1), settings.pop("smoothing", False)
+    attention = AttentionConfig(kind=kind, size=6, filters=2, width=3, heads=heads, smoothing=smoothing)
+    config = DecoderConfig(units=6, layers=layers, embedding=4, dropout=dropout, **settings)
+    return Decoder(config, attention, 4, 7).double().eval()
 
 
 def remember(decoder: Decoder, garbage: float = 0.0) -> Memory:
@@ -49,6 +60,13 @@ def test_unrolled_steps_equal_teacher_forcing(layers, kind):
 def test_every_cell_can_decode(cell):
     assert_steps_equal_teacher_forcing(build(cell=cell))
     assert_select_reorders_all(build(cell=cell))
+
+
+@every_option
+def test_every_option_can_decode(settings):
+    assert_steps_equal_teacher_forcing(build(**settings))
+    assert_select_reorders_all(build(**settings))
+    assert_alone_as_beside_others(build(**settings))
 
 
 def assert_steps_equal_teacher_forcing(decoder: Decoder) -> None:
@@ -96,7 +114,10 @@ def test_decoder_equals_the_written_out_equations(layers):
 @every_shape
 @every_kind
 def test_logits_are_the_same_alone_and_beside_others_whatever_the_padding(kind, layers):
-    decoder = build(layers, kind)
+    assert_alone_as_beside_others(build(layers, kind))
+
+
+def assert_alone_as_beside_others(decoder: Decoder) -> None:
     memory = remember(decoder, garbage=1e3)
     logits, alignments = decoder(TOKENS, memory)
     for b, length in enumerate(LENGTHS.tolist()):
@@ -178,6 +199,90 @@ def test_gradients_are_those_of_finite_differences_and_reach_every_parameter(kin
         assert parameter.grad is not None and (parameter.grad != 0).any(), name
 
 
+@every_option
+def test_gradients_of_every_option_are_those_of_finite_differences(settings):
+    decoder = build(**{"layers": 1, **settings, "dropout": 0.0})
+    encoded = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    tokens, lengths = torch.tensor([[SOS, 4, 3], [SOS, 1, 0]]), torch.tensor([3, 2])
+    keep = (torch.arange(3) < lengths[:, None]).unsqueeze(-1)
+
+    def unroll(encoded: Tensor, *_: Tensor) -> Tensor:
+        return decoder(tokens, decoder.memory(encoded * keep, lengths))[0]
+
+    assert torch.autograd.gradcheck(unroll, (encoded, *decoder.parameters()), fast_mode=True)
+    unroll(encoded, *decoder.parameters()).log_softmax(2)[:, :, 4].sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None and (parameter.grad != 0).any(), name
+
+
+def test_stacked_outputs_are_added_and_normalised():
+    decoder = build(layers=2, kind="additive", residual=True, layer_norm=True, context="parallel")
+    below = torch.randn(1, 5, 4, dtype=torch.float64)
+    output = decoder.cells.run(below, torch.zeros(1, 2, 6, dtype=torch.float64), Masks())
+    first = decoder.cells.norms[0](decoder.cells[0].run(below, torch.zeros(1, 6).double()))
+    second = decoder.cells.norms[1](decoder.cells[1].run(first, torch.zeros(1, 6).double()) + first)
+    torch.testing.assert_close(output, second)
+
+
+def test_a_projection_stands_before_the_output_and_tied_weights_are_the_embedding():
+    decoder = build(projection=4, tied=True)
+    assert not any("output" in name and "weight" in name for name, _ in decoder.named_parameters())
+    output, context = torch.randn(2, 6).double(), torch.randn(2, 4).double()
+    inner = torch.tanh(torch.cat([output, context], dim=1) @ decoder.projection.weight.T + decoder.projection.bias)
+    expected = inner @ decoder.embedding.weight.T + decoder.output.bias
+    torch.testing.assert_close(decoder.scores(output, context), expected)
+
+
+def test_a_parallel_recurrence_does_not_see_the_utterance():
+    decoder = build(kind="dot", context="parallel")
+    one, other = remember(decoder), remember(decoder)
+    states = [decoder.step(TOKENS[:, 0], decoder.start(memory), memory)[1] for memory in (one, other)]
+    assert torch.equal(states[0].hidden, states[1].hidden) and not torch.equal(states[0].context, states[1].context)
+
+
+@pytest.mark.parametrize("sampling", [0.0, 1.0])
+@pytest.mark.parametrize("context", ["input_feeding", "parallel"])
+def test_masks_of_variational_dropout_are_the_same_at_all_steps(context, sampling):
+    decoder = build(
+        kind="additive",
+        context=context,
+        dropout=0.5,
+        regularisation=RegularisationConfig(variational=True, recurrent_dropout=0.5),
+    ).train()
+    memory, tokens = remember(decoder), TOKENS[:, :1].expand(-1, 4)
+    torch.manual_seed(5)
+    logits, _ = decoder(tokens, memory, sampling)
+    torch.manual_seed(5)
+    masks, state = decoder.cells.masks(memory.encoded, decoder.scored), decoder.start(memory)
+    assert [mask.shape for mask in masks] == [(3, 4), (2, 3, 6), (2, 3, 6), (3, 10)]
+    token = tokens[:, 0]
+    for u in range(4):
+        state = decoder.advance(decoder.embedding(token) * masks.embedded, state, memory, masks)
+        scores = decoder.output(torch.cat([state.output, state.context], dim=1) * masks.output)
+        torch.testing.assert_close(scores, logits[:, u])
+        token = scores.argmax(1) if sampling else token
+
+
+def test_recurrent_dropout_and_zoneout_keep_the_default_decoder_off_its_quick_way():
+    for regularisation in (RegularisationConfig(recurrent_dropout=0.5), RegularisationConfig(zoneout=0.5)):
+        decoder = build(layers=1, dropout=0.0, regularisation=regularisation).train()
+        memory = remember(decoder)
+        assert not torch.equal(decoder(TOKENS, memory)[0], decoder(TOKENS, memory)[0])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"layers": 1}, {"kind": "dot", "context": "parallel"}, {"projection": 4, "tied": True}]
+)
+def test_noise_reaches_every_way_through_the_decoder(settings):
+    decoder = build(**settings, dropout=0.0).train()
+    memory = remember(decoder)
+    with noisy(decoder, 0.1):
+        logits, _ = decoder(TOKENS, memory)
+    logits.square().sum().backward()
+    assert not torch.allclose(logits, decoder(TOKENS, memory)[0])
+    assert all(p.grad is not None for name, p in decoder.named_parameters() if "key" not in name)
+
+
 def test_dropout_works_while_training_alone():
     decoder = build(dropout=0.5)
     memory = remember(decoder)
@@ -186,7 +291,18 @@ def test_dropout_works_while_training_alone():
     assert not torch.equal(decoder(TOKENS, memory)[0], decoder(TOKENS, memory)[0])
 
 
-@pytest.mark.parametrize("settings", [{"units": 0}, {"layers": 0}, {"embedding": 0}, {"dropout": 1.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"units": 0},
+        {"layers": 0},
+        {"embedding": 0},
+        {"dropout": 1.0},
+        {"projection": -1},
+        {"residual": True},
+        {"regularisation": RegularisationConfig(zoneout_memory=0.1)},
+    ],
+)
 def test_impossible_settings_are_named(settings):
     with pytest.raises(UsageError, match=f"decoder.{next(iter(settings))}"):
         DecoderConfig(**settings)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_frames_needed, ctc_loss, shift_targets
+from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_frames_needed, ctc_loss, guided_attention, shift_targets
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
 token_lists = st.lists(st.lists(st.integers(4, 6), max_size=4), min_size=1, max_size=4)
@@ -119,3 +119,32 @@ def test_an_utterance_too_short_for_its_tokens_costs_nothing_and_pulls_at_nothin
     losses.sum().backward()
     assert losses[0] == 0 and losses[1] > 0
     assert (logits.grad[0] == 0).all() and (logits.grad[1] != 0).any()
+
+
+def test_guided_attention_equals_a_loop_for_each_utterance_of_a_batch():
+    steps, frames = torch.tensor([4, 1, 3]), torch.tensor([6, 2, 5])
+    alignments = torch.rand(3, 5, 7, dtype=torch.float64)
+    for b, length in enumerate(frames.tolist()):
+        alignments[b, :, length:] = 0
+    found = guided_attention(alignments, steps, frames, 0.3)
+    for b in range(3):
+        total, said, heard = 0.0, int(steps[b]), int(frames[b])
+        for u in range(said):
+            for s in range(heard):
+                cost = 1 - math.exp(-((u / said - s / heard) ** 2) / (2 * 0.3**2))
+                total += float(alignments[b, u, s]) * cost
+        assert float(found[b]) == pytest.approx(total, abs=1e-12)
+
+
+def test_a_diagonal_alignment_costs_nothing_and_the_opposite_one_most():
+    steps = frames = torch.tensor([5])
+    diagonal, opposite = torch.eye(5)[None], torch.eye(5).flip(1)[None]
+    flat = torch.full((1, 5, 5), 0.2)
+    costs = [float(guided_attention(one, steps, frames, 0.2)) for one in (diagonal, flat, opposite)]
+    assert costs[0] == 0 and 0 < costs[1] < costs[2] < 5
+
+
+def test_the_gradient_of_guided_attention_is_that_of_finite_differences():
+    alignments = torch.rand(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([3, 2]), torch.tensor([4, 2])
+    assert torch.autograd.gradcheck(lambda x: guided_attention(x, *lengths, 0.2), alignments)

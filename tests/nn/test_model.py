@@ -9,6 +9,7 @@ from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.decoder import DecoderConfig
 from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
+from seq2seq_asr.nn.losses import guided_attention
 from seq2seq_asr.nn.model import Losses, ModelConfig, Seq2Seq
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
@@ -93,6 +94,17 @@ def test_total_weighs_attention_and_ctc(weight):
     assert ((losses.right >= 0) & (losses.right <= losses.tokens)).all()
 
 
+def test_a_guided_model_adds_what_lies_off_the_diagonal():
+    plain, guided = build(), build(guided_weight=2.0, guided_width=0.1)
+    guided.load_state_dict(plain.state_dict())
+    before, after = (model(*batch("precomputed"), TOKENS, COUNTS) for model in (plain, guided))
+    lengths = plain.encode(*batch("precomputed")).lengths
+    expected = guided_attention(before.alignments, COUNTS + 1, lengths, 0.1)
+    assert (before.guided == 0).all() and (expected > 0).all()
+    torch.testing.assert_close(after.guided, expected)
+    torch.testing.assert_close(after.total, before.total + 2 * expected)
+
+
 def test_losses_are_those_of_the_transcript_said_step_by_step():
     model = build(label_smoothing=0.0)
     inputs, lengths = batch("precomputed")
@@ -154,3 +166,43 @@ def test_frame_shift_is_the_time_between_two_encoded_frames():
 def test_impossible_settings_are_named(settings):
     with pytest.raises(UsageError, match=f"model.{next(iter(settings))}"):
         ModelConfig(**settings)
+
+
+NONE, DOT = AttentionConfig(kind="none"), AttentionConfig(kind="dot")
+
+
+@pytest.mark.parametrize(
+    ("named", "settings"),
+    [
+        ("guided_weight", {"guided_weight": -1.0}),
+        ("guided_width", {"guided_width": 0.0}),
+        ("guided_weight", {"guided_weight": 1.0, "attention": NONE}),
+        ("decoder.tied", {"decoder": DecoderConfig(tied=True)}),
+        ("decoder.tied", {"decoder": DecoderConfig(tied=True, projection=64)}),
+        ("decoder.context", {"decoder": DecoderConfig(context="parallel")}),
+        *(
+            ("decoder.context", {"decoder": DecoderConfig(context="parallel"), "attention": AttentionConfig(kind=kind)})
+            for kind in ("coverage", "forward", "gaussian")
+        ),
+        ("encoder.projection", {"encoder": EncoderConfig(projection=64), "attention": NONE}),
+    ],
+)
+def test_impossible_combinations_are_named(named, settings):
+    with pytest.raises(UsageError, match=named) as told:
+        ModelConfig(**settings)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"decoder": DecoderConfig(tied=True, projection=128)},
+        {"decoder": DecoderConfig(tied=True, units=100, embedding=300), "encoder": EncoderConfig(units=100)},
+        {"decoder": DecoderConfig(context="parallel"), "attention": DOT},
+        {"decoder": DecoderConfig(context="parallel"), "attention": NONE},
+        {"encoder": EncoderConfig(projection=64, bidirectional=False), "attention": NONE},
+    ],
+)
+def test_what_fits_is_built(settings):
+    model = Seq2Seq(ModelConfig(features=FeaturesConfig(kind="precomputed", bins=12), **settings), VOCABULARY)
+    assert model(*batch("precomputed"), TOKENS, COUNTS).total.isfinite().all()

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from seq2seq_asr.nn.masks import ceil_division
 from seq2seq_asr.nn.reduction import Reduction, ReductionKind
@@ -12,7 +11,7 @@ from seq2seq_asr.nn.reduction import Reduction, ReductionKind
 every_kind = pytest.mark.parametrize("kind", get_args(ReductionKind))
 
 
-def written_out(reduction: Reduction, frames: Tensor) -> Tensor:
+def written_out(reduction, frames):
     """One utterance ``(T, F)``, a group at a time."""
     factor, out = reduction.factor, []
     for start in range(0, len(frames), factor):

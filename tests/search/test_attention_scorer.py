@@ -18,7 +18,7 @@ LENGTHS = torch.tensor([6, 3, 5])
 def decoder() -> Decoder:
     decoder = Decoder(DecoderConfig(units=12, embedding=6), AttentionConfig(), encoder_size=7, vocabulary=9).eval()
     with torch.no_grad():
-        decoder.output.weight.mul_(8)  # an untrained decoder is nearly indifferent
+        decoder.get_parameter("output.weight").mul_(8)  # an untrained decoder is nearly indifferent
     return decoder
 
 

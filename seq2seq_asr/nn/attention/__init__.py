@@ -21,15 +21,29 @@ KINDS: dict[str, type[Attention]] = {
     "gaussian": GaussianAttention,
 }
 
-__all__ = ["KINDS", "AnyAttention", "AttentionConfig", "LocationAttention", "Memory", "build_attention"]
+__all__ = ["KINDS", "AnyAttention", "AttentionConfig", "LocationAttention", "Memory", "build_attention", "looks_back"]
 
 
-def build_attention(config: AttentionConfig, encoder_size: int, decoder_size: int) -> AnyAttention:
-    """The attention of ``config.kind``."""
+def build_attention(
+    config: AttentionConfig, encoder_size: int, decoder_size: int, bidirectional: bool = True
+) -> AnyAttention:
+    """The attention of ``config.kind``.
+
+    Args:
+        config: Which, and its options.
+        encoder_size: Values of an encoded frame (E).
+        decoder_size: Values of a decoder state (D).
+        bidirectional: Whether the second half of a frame's values was read from the other end.
+    """
     if config.kind == "none":
-        return FixedVector(config)
+        return FixedVector(config, bidirectional)
     kind = KINDS[config.kind]
     if config.heads == 1:
         return kind(config, encoder_size, decoder_size)
     own = replace(config, size=config.size // config.heads, heads=1)
     return MultiHeadAttention([kind(own, encoder_size, decoder_size) for _ in range(config.heads)], encoder_size)
+
+
+def looks_back(config: AttentionConfig) -> bool:
+    """Whether a step of this attention depends on earlier ones."""
+    return (FixedVector if config.kind == "none" else KINDS[config.kind]).looks_back

@@ -4,7 +4,7 @@ Several hypotheses may ask about one utterance: BK rows ask a memory of B uttera
 ``b``. The memory is shared among them, not copied. Training has one row an utterance.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -40,6 +40,9 @@ class Attended(NamedTuple):
 class AnyAttention(nn.Module):
     """What a decoder calls."""
 
+    looks_back: ClassVar[bool] = True
+    """Whether a step depends on earlier ones by way of the trace; without, all steps can be taken at once."""
+
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
         """Encoded utterances with what is computed once for all steps."""
         raise NotImplementedError
@@ -57,6 +60,19 @@ class AnyAttention(nn.Module):
             trace: Of the step before, or ``start``.
         """
         raise NotImplementedError
+
+    def together(
+        self, states: Float[Tensor, "B U D"], memory: Memory
+    ) -> tuple[Float[Tensor, "B U E"], Float[Tensor, "B U S"]]:
+        """Contexts and alignments of all steps at once, for a kind that does not look back.
+
+        Args:
+            states: Decoder states that ask, one a step.
+            memory: Encoded utterances.
+        """
+        trace = self.start(memory).repeat_interleave(states.shape[1], dim=0)
+        context, alignment, _ = self(states.flatten(0, 1), memory, trace)
+        return by_utterance(context, states), by_utterance(alignment, states)
 
 
 class Attention(AnyAttention):

@@ -1,5 +1,7 @@
 """Attentions that look at what a frame holds, not at where it is."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from seq2seq_asr.nn.attention.config import AttentionConfig
 
 class AdditiveAttention(Attention):
     """Bahdanau et al. 2015, equation 6 with the tanh network of its appendix A.1.2."""
+
+    looks_back: ClassVar[bool] = False
 
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
         super().__init__(config, encoder_size, decoder_size)
@@ -28,6 +32,8 @@ class AdditiveAttention(Attention):
 
 class DotAttention(Attention):
     """Dot product (Luong et al. 2015, equation 8, "dot") of projections to one size."""
+
+    looks_back: ClassVar[bool] = False
 
     def energies(  # noqa: D102
         self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK *X"]

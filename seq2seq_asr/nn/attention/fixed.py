@@ -1,5 +1,7 @@
 """No attention: one vector of fixed length holds the whole utterance."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,17 +15,24 @@ class FixedVector(AnyAttention):
 
     Of a bidirectional encoder, the forward direction's state at the last frame beside the backward direction's at the
     first. The alignment told stands on the last frame.
+
+    Args:
+        config: Whether every step reads it.
+        bidirectional: Whether the second half of a frame's values was read from the other end.
     """
 
-    def __init__(self, config: AttentionConfig) -> None:
+    looks_back: ClassVar[bool] = False
+
+    def __init__(self, config: AttentionConfig, bidirectional: bool = True) -> None:
         super().__init__()
+        self.bidirectional = bidirectional
         self.every_step = config.fixed_feeds == "every_step"
 
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
         """Encoded utterances with the final state as their only key, ``(B, 1, E)``."""
         rows = torch.arange(len(encoded), device=encoded.device)
         ahead, back = encoded[rows, lengths - 1], encoded[:, 0]
-        half = encoded.shape[2] // 2
+        half = encoded.shape[2] // (2 if self.bidirectional else 1)
         return Memory(encoded, lengths, torch.cat([ahead[:, :half], back[:, half:]], dim=-1).unsqueeze(1))
 
     def start(self, memory: Memory) -> Float[Tensor, "B S"]:

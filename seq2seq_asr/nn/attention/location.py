@@ -1,5 +1,7 @@
 """Attentions that also look at where the earlier steps stood."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from seq2seq_asr.nn.attention.content import AdditiveAttention
 
 class LocationAttention(AdditiveAttention):
     """Additive attention over filtered previous alignments (Chorowski et al. 2015, equations 8 and 9)."""
+
+    looks_back: ClassVar[bool] = True
 
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
         super().__init__(config, encoder_size, decoder_size)
@@ -49,6 +53,8 @@ class LocationAttention(AdditiveAttention):
 class CoverageAttention(AdditiveAttention):
     """Additive attention that sees how much weight each frame has had (See et al. 2017, equations 10 and 11)."""
 
+    looks_back: ClassVar[bool] = True
+
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
         super().__init__(config, encoder_size, decoder_size)
         self.covered = nn.Linear(1, config.size, bias=False)
@@ -70,6 +76,8 @@ class ForwardAttention(AdditiveAttention):
 
     The recurrence runs in the logarithm: far from the path its products would fall below the smallest number.
     """
+
+    looks_back: ClassVar[bool] = True
 
     def weigh(  # noqa: D102
         self, energies: Float[Tensor, "BK S"], valid: Float[Tensor, "BK S"], trace: Float[Tensor, "BK S"]
