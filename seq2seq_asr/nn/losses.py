@@ -58,11 +58,11 @@ def guided_attention(
         frames: Encoded frames of each utterance.
         width: Distance from the diagonal, as a share of the utterance, at which weight costs 1 - 1/sqrt(e).
     """
-    size, device = alignments.shape[1:], alignments.device
-    said = torch.arange(size[0], device=device)[:, None] / steps[:, None, None]
-    heard = torch.arange(size[1], device=device) / frames[:, None, None]
+    place = torch.arange(max(alignments.shape[1:]), device=alignments.device).to(alignments.dtype)
+    said = place[: alignments.shape[1], None] / steps[:, None, None]
+    heard = place[: alignments.shape[2]] / frames[:, None, None]
     cost = 1 - torch.exp(-((said - heard) ** 2) / (2 * width**2))  # (B, U, S)
-    return ((cost * alignments).sum(dim=2) * valid_mask(steps, size[0])).sum(dim=1)
+    return ((cost * alignments).sum(dim=2) * valid_mask(steps, alignments.shape[1])).sum(dim=1)
 
 
 def accuracy(

@@ -97,8 +97,9 @@ def test_total_weighs_attention_and_ctc(weight):
 def test_a_guided_model_adds_what_lies_off_the_diagonal():
     plain, guided = build(), build(guided_weight=2.0, guided_width=0.1)
     guided.load_state_dict(plain.state_dict())
-    before, after = (model(*batch("precomputed"), TOKENS, COUNTS) for model in (plain, guided))
-    lengths = plain.encode(*batch("precomputed")).lengths
+    inputs = batch("precomputed")
+    before, after = (model(*inputs, TOKENS, COUNTS) for model in (plain, guided))
+    lengths = plain.encode(*inputs).lengths
     expected = guided_attention(before.alignments, COUNTS + 1, lengths, 0.1)
     assert (before.guided == 0).all() and (expected > 0).all()
     torch.testing.assert_close(after.guided, expected)
