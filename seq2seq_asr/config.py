@@ -13,7 +13,7 @@ from seq2seq_asr.training.settings import LoggingConfig, TrainerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """Train an attention Seq2Seq speech recogniser; without arguments, on the embedded spoken-command corpus."""
+    """Train a speech recogniser or classifier; without arguments, a recogniser of the embedded spoken commands."""
 
     name: str = "spoken"
     """Name of the run, and of its folder; a number is added when the folder exists already."""
@@ -41,3 +41,17 @@ class FitConfig:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
             raise UsageError(f"name: {self.name!r} cannot be a folder name")
+        if self.model.task == "classify":
+            self._refuse_what_a_classifier_has_not()
+
+    def _refuse_what_a_classifier_has_not(self) -> None:
+        connect = self.data.connect
+        wrong = {
+            "tokenizer": (self.tokenizer != TokenizerConfig(), "a classifier's targets are the training texts"),
+            "optimizer.sampling": (self.optimizer.sampling > 0, "no class is followed by another"),
+            "data.connect": (max(connect.train, connect.dev, connect.test) > 0, "a string of words is no class"),
+            "data.train": (not self.data.train, "the embedded corpus has sentences, not classes; give manifests"),
+        }
+        for name, (found, why) in wrong.items():
+            if found:
+                raise UsageError(f"{name}: has no meaning with model.task classify: {why}")

@@ -1,4 +1,4 @@
-"""Train a recogniser: ``python -m seq2seq_asr.fit [--config configs/NAME.yaml] [--flags]``."""
+"""Train a recogniser or classifier: ``python -m seq2seq_asr.fit [--config configs/NAME.yaml] [--flags]``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def main(argv: list[str]) -> int:
     with ProgressLine() as progress:
         run = fit(config, progress)
     if is_main_process():
-        print(f"next: python -m seq2seq_asr.decode --run {run.path} --beam 8")
+        search = " --beam 8" if config.model.task == "recognise" else ""
+        print(f"next: python -m seq2seq_asr.decode --run {run.path}{search}")
     return 0
 
 

@@ -14,7 +14,7 @@ from seq2seq_asr.data.audio import check_length, read_audio, read_features
 from seq2seq_asr.data.augment import SpeedPerturbConfig, draw_factor, speed_perturb, speed_perturb_features
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.noise import NoiseAdder
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.vocabulary import BLANK
 
@@ -98,7 +98,7 @@ class SpeechDataset(Dataset):
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        tokenizer: Tokenizer,
+        tokenizer: Targets,
         reader: InputReader,
         *,
         speed: SpeedPerturbConfig | None = None,

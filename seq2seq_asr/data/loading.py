@@ -14,7 +14,7 @@ from seq2seq_asr.data.corpora.spoken import SpokenConfig
 from seq2seq_asr.data.dataset import InputReader, SpeechDataset, collate
 from seq2seq_asr.data.manifest import Utterance, read_utterances
 from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import ManifestError, UsageError
 
 
@@ -117,7 +117,7 @@ def within_limits(utterances: Sequence[Utterance], config: DataConfig) -> list[U
 
 def training_loader(
     utterances: Sequence[Utterance],
-    tokenizer: Tokenizer,
+    tokenizer: Targets,
     config: DataConfig,
     reader: InputReader,
     *,
@@ -138,7 +138,7 @@ def training_loader(
 
 def evaluation_loader(
     utterances: Sequence[Utterance],
-    tokenizer: Tokenizer,
+    tokenizer: Targets,
     config: DataConfig,
     reader: InputReader,
     *,

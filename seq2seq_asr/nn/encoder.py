@@ -26,6 +26,8 @@ class EncoderConfig:
     """What the gates of a peephole LSTM see."""
     units: int = 128
     """Hidden units a direction in every layer."""
+    layer_units: tuple[int, ...] = ()
+    """Hidden units a direction, one number a layer, where layers differ in size; none takes `units` for all."""
     bidirectional: bool = True
     """Read each utterance from both ends; one direction can follow a speaker while he speaks."""
     reductions: tuple[int, ...] = (2, 2, 2)
@@ -56,6 +58,10 @@ class EncoderConfig:
             raise UsageError(f"encoder.front_end: {self.front_end} needs channels in encoder.convolutions")
         if self.units < 1:
             raise UsageError("encoder.units: must be 1 or more")
+        if self.layer_units and (len(self.layer_units) != len(self.reductions) or min(self.layer_units) < 1):
+            raise UsageError("encoder.layer_units: needs one number for each of encoder.reductions, each 1 or more")
+        if self.layer_units and self.residual and not self.projection:
+            raise UsageError("encoder.residual: layers of encoder.layer_units differ in size; set encoder.projection")
         if self.projection < 0:
             raise UsageError("encoder.projection: must be 0 or more")
         if not 0 <= self.dropout < 1:
@@ -75,7 +81,13 @@ class EncoderConfig:
     @property
     def size(self) -> int:
         """Values of an encoded frame (E)."""
-        return self.projection or self.units * (2 if self.bidirectional else 1)
+        return self.sizes[-1]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Values of a frame after every layer."""
+        layers = self.layer_units or (self.units,) * len(self.reductions)
+        return tuple(self.projection or units * (2 if self.bidirectional else 1) for units in layers)
 
 
 class Encoder(nn.Module):
@@ -88,19 +100,19 @@ class Encoder(nn.Module):
         self.front = None
         if config.convolutions:
             self.front = build_front_end(config.front_end, config.convolutions, input_size)
-        sizes = [self.front.size if self.front else input_size] + [self.size] * (len(config.reductions) - 1)
+        sizes = [self.front.size if self.front else input_size, *config.sizes[:-1]]
         shorten = [Reduction(config.reduce, factor, n) for n, factor in zip(sizes, config.reductions, strict=True)]
         self.shorten = nn.ModuleList(shorten)
         layer = BidirectionalLayer if config.bidirectional else UnidirectionalLayer
         layers = [
-            layer(config.cell, reduction.size, config.units, config.peephole, config.regularisation)
-            for reduction in shorten
+            layer(config.cell, reduction.size, units, config.peephole, config.regularisation)
+            for reduction, units in zip(shorten, config.layer_units or (config.units,) * len(shorten), strict=True)
         ]
         self.layers = nn.ModuleList(layers)
         self.projections = nn.ModuleList(
-            nn.Linear(layer.size, self.size) if config.projection else nn.Identity() for layer in layers
+            nn.Linear(layer.size, config.projection) if config.projection else nn.Identity() for layer in layers
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(self.size) if config.layer_norm else nn.Identity() for _ in layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(size) if config.layer_norm else nn.Identity() for size in config.sizes)
         self.dropout = (VariationalDropout if config.regularisation.variational else Dropout)(config.dropout)
 
     def forward(

@@ -1,7 +1,7 @@
 """The whole recogniser: features, encoder, attention decoder and CTC head."""
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,18 +10,28 @@ from torch import Tensor, nn
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, Memory, looks_back
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
-from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
-from seq2seq_asr.nn.features import Features, FeaturesConfig
+from seq2seq_asr.nn.encoder import EncoderConfig
+from seq2seq_asr.nn.features import FeaturesConfig
+from seq2seq_asr.nn.listener import Encoded, Listener
 from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_loss, guided_attention, shift_targets
+from seq2seq_asr.nn.pooling import PoolingConfig
 from seq2seq_asr.nn.precision import at_least_single
 from seq2seq_asr.nn.regularisation import noisy
-from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig
+from seq2seq_asr.nn.specaugment import SpecAugmentConfig
+from seq2seq_asr.strict_yaml import default_of
+
+__all__ = ["Encoded", "Losses", "ModelConfig", "Seq2Seq"]
+
+CLASSIFIER_PARTS = ("task", "features", "specaugment", "encoder", "pooling", "label_smoothing")
+"""What a classifier has of a model; the rest is a recogniser's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The recogniser from waveform to tokens."""
+    """The model from waveform to tokens, or to a class."""
 
+    task: Literal["recognise", "classify"] = "recognise"
+    """Write what was said, or choose one of the training texts, each of which then is a class."""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     """Front end."""
     specaugment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
@@ -32,6 +42,8 @@ class ModelConfig:
     """Attention."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """Speller."""
+    pooling: PoolingConfig = field(default_factory=PoolingConfig)
+    """How a classifier sums up an utterance."""
     ctc_weight: float = 0.3
     """Share of the CTC loss (Watanabe et al. 2017, equation 15); 0 trains the attention decoder alone."""
     label_smoothing: float = 0.1
@@ -48,6 +60,7 @@ class ModelConfig:
             raise UsageError("model.label_smoothing: must lie in [0, 1)")
         if self.guided_weight < 0 or self.guided_width <= 0:
             raise UsageError("model.guided_weight: must be 0 or more, and model.guided_width above 0")
+        self._refuse_parts_of_the_other_task()
         self._check_combination()
 
     def _check_combination(self) -> None:
@@ -64,13 +77,14 @@ class ModelConfig:
             raise UsageError("model.guided_weight: attention.kind none has nothing to guide")
         if attention.kind == "none" and encoder.projection and encoder.bidirectional:
             raise UsageError("encoder.projection: mixes the directions whose final states attention.kind none takes")
+        if self.task == "classify" and self.pooling.kind == "last" and encoder.projection and encoder.bidirectional:
+            raise UsageError("encoder.projection: mixes the directions whose final states pooling.kind last takes")
 
-
-class Encoded(NamedTuple):
-    """Hidden states of a batch and their lengths."""
-
-    states: Float[Tensor, "B S E"]
-    lengths: Int[Tensor, " B"]
+    def _refuse_parts_of_the_other_task(self) -> None:
+        for part in fields(self):
+            own = part.name in CLASSIFIER_PARTS if self.task == "classify" else part.name != "pooling"
+            if not own and getattr(self, part.name) != default_of(part):
+                raise UsageError(f"model.{part.name}: has no meaning with model.task {self.task}: leave it out")
 
 
 class Losses(NamedTuple):
@@ -86,29 +100,16 @@ class Losses(NamedTuple):
     alignments: Float[Tensor, "B U S"]
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(Listener):
     """Attention encoder-decoder with a joint CTC head."""
 
     def __init__(self, config: ModelConfig, vocabulary: int) -> None:
-        super().__init__()
+        super().__init__(config.features, config.specaugment, config.encoder)
         self.config = config
-        self.features = Features(config.features)
-        self.specaugment = SpecAugment(config.specaugment, deltas=config.features.deltas)
-        self.encoder = Encoder(config.encoder, self.features.size)
         self.decoder = Decoder(
             config.decoder, config.attention, self.encoder.size, vocabulary, config.encoder.bidirectional
         )
         self.ctc = nn.Linear(self.encoder.size, vocabulary) if config.ctc_weight > 0 else None
-
-    @property
-    def frame_shift(self) -> float:
-        """Seconds an encoded frame."""
-        return self.features.frame_shift * self.config.encoder.reduction
-
-    def encode(self, inputs: Float[Tensor, "B *N"], lengths: Int[Tensor, " B"]) -> Encoded:
-        """Waveforms ``(B, N)`` or precomputed features ``(B, T, F)`` to hidden states."""
-        features, lengths = self.features(inputs, lengths)
-        return Encoded(*self.encoder(self.specaugment(features, lengths), lengths))
 
     def memory(self, encoded: Encoded) -> Memory:
         """What the decoder attends to."""

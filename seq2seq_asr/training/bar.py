@@ -16,7 +16,7 @@ REDRAWN = 0.2
 
 
 class TrainingBar(Callback):
-    """Epoch, steps, loss, the newest word error rate, steps a second and the share of time spent waiting for data."""
+    """Epoch, steps, loss, the newest WER or accuracy, steps a second, the share of time spent waiting for data."""
 
     def __init__(self, clock: EpochClock) -> None:
         self.clock = clock
@@ -31,7 +31,7 @@ class TrainingBar(Callback):
         self.task = self.bar.add_task("", figures="")
         self.drawn = 0.0
         self.first = 0
-        self.wer = ""
+        self.newest = ""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar."""
@@ -53,7 +53,8 @@ class TrainingBar(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """A step more."""
         rate = (batch_idx + 1 - self.first) / max(1e-9, time.monotonic() - self.clock.started)
-        figures = f"loss {pl_module.step_loss:.3f}{self.wer}  {rate:.1f} it/s  wait {100 * self.clock.data_wait:.0f} %"
+        wait = f"wait {100 * self.clock.data_wait:.0f} %"
+        figures = f"loss {pl_module.step_loss:.3f}{self.newest}  {rate:.1f} it/s  {wait}"
         self._draw(batch_idx + 1, figures)
 
     def _draw(self, completed: int, figures: str) -> None:
@@ -73,9 +74,10 @@ class TrainingBar(Callback):
         self._draw(batch_idx + 1, "")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Keep the word error rate in sight."""
-        if "val_wer" in pl_module.validated:
-            self.wer = f"  WER {100 * pl_module.validated['val_wer']:.2f} %"
+        """Keep the word error rate, or a classifier's accuracy, in sight."""
+        criterion = pl_module.validation.criterion
+        if criterion.column in pl_module.validated:
+            self.newest = f"  {criterion.name} {100 * pl_module.validated[criterion.column]:.2f} %"
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away."""

@@ -16,7 +16,7 @@ from seq2seq_asr.training.signals import SignalWatch, end_of
 
 
 class SaveCheckpoints(Callback):
-    """Keeps ``last.ckpt`` (also within an epoch) and ``best.ckpt`` (lowest validation WER).
+    """Keeps ``last.ckpt`` (also within an epoch) and ``best.ckpt`` (least validation error).
 
     Validation may be long and may be interrupted, so there is a save before it: one step early, because Lightning
     would not validate when it resumes behind the last step of an epoch.
@@ -32,16 +32,18 @@ class SaveCheckpoints(Callback):
         self.saved_at = time.monotonic()
         self.saved = False
         """Whether there is something to resume from."""
-        self.best_wer = float("inf")
+        self.best_error = float("inf")
+        """Lowest validation WER so far; of a classifier, lowest share of wrong classes."""
         self.best_epoch = -1
 
     def state_dict(self) -> dict[str, Any]:
         """The best validation so far."""
-        return {"best_wer": self.best_wer, "best_epoch": self.best_epoch}
+        return {"best_error": self.best_error, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best validation so far."""
-        self.best_wer, self.best_epoch = state_dict["best_wer"], state_dict["best_epoch"]
+        older = state_dict.get("best_wer", float("inf"))  # its name before there were classifiers
+        self.best_error, self.best_epoch = state_dict.get("best_error", older), state_dict["best_epoch"]
         self.saved = True
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
@@ -62,9 +64,9 @@ class SaveCheckpoints(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save after validation; keep the best."""
-        wer = pl_module.validated.get("val_wer", float("inf"))
-        if wer < self.best_wer:
-            self.best_wer, self.best_epoch = wer, trainer.current_epoch
+        error = pl_module.validation.criterion.error(pl_module.validated)
+        if error < self.best_error:
+            self.best_error, self.best_epoch = error, trainer.current_epoch
             trainer.save_checkpoint(self.run.best)
         self.save_last(trainer)
 

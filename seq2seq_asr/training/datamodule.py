@@ -12,7 +12,7 @@ from seq2seq_asr.data.batching import plan_epoch
 from seq2seq_asr.data.dataset import InputReader
 from seq2seq_asr.data.loading import DataConfig, evaluation_loader, training_loader
 from seq2seq_asr.data.manifest import Utterance
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.training.signals import SIGNALS
 from seq2seq_asr.training.trace import Trace, TracedReader, shared_trace
 
@@ -28,7 +28,7 @@ class Feeding(pl.LightningDataModule):
         self,
         train: Sequence[Utterance],
         dev: Sequence[Utterance],
-        tokenizer: Tokenizer,
+        tokenizer: Targets,
         config: DataConfig,
         reader: InputReader,
         *,

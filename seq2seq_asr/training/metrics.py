@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import say
+from seq2seq_asr.training.criterion import WER, Criterion
 from seq2seq_asr.training.plots import learning_curves_figure, save_figure
 
 COLUMNS = (
@@ -100,7 +101,7 @@ class MetricsFile(Callback):
         if not pl_module.validated:
             return  # drawing takes longer than a toy's epoch
         self.plots.mkdir(exist_ok=True)
-        save_figure(learning_curves_figure(rows), self.plots / "learning_curves.png")
+        save_figure(learning_curves_figure(rows, pl_module.validation.criterion), self.plots / "learning_curves.png")
 
 
 class EpochLine(Callback):
@@ -109,12 +110,12 @@ class EpochLine(Callback):
     def __init__(self, clock: EpochClock) -> None:
         self.clock, self.hinted = clock, False
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Say what the epoch brought; the first time that data is late, say what to do."""
         if not trainer.is_global_zero:
             return
         figures = epoch_figures(trainer, pl_module, self.clock)
-        say(epoch_line(figures, trainer.max_epochs or 0))
+        say(epoch_line(figures, trainer.max_epochs or 0, pl_module.validation.criterion))
         if figures["data_wait"] > WAIT_TO_MENTION and not self.hinted:
             say("hint: the model waits for its data; --data.workers sets how many processes read it")
             self.hinted = True
@@ -136,11 +137,12 @@ def epoch_figures(trainer: pl.Trainer, module: Any, clock: EpochClock) -> dict[s
     return figures | module.validated
 
 
-def epoch_line(figures: Mapping[str, float], epochs: int) -> str:
+def epoch_line(figures: Mapping[str, float], epochs: int, criterion: Criterion = WER) -> str:
     """What one reads of an epoch."""
     parts = [f"train loss {figures['train_loss']:.3f}"]
-    if "val_wer" in figures:
-        parts += [f"val loss {figures['val_loss']:.3f}", f"val WER {100 * figures['val_wer']:.2f} %"]
+    if criterion.column in figures:
+        rate = f"val {criterion.name} {100 * figures[criterion.column]:.2f} %"
+        parts += [f"val loss {figures['val_loss']:.3f}", rate]
     parts += [f"{figures['seconds']:.1f} s", f"data wait {100 * figures['data_wait']:.0f} %"]
     if figures["skipped_steps"]:
         parts.append(f"{figures['skipped_steps']:.0f} steps skipped")

@@ -1,4 +1,4 @@
-"""The Lightning module: teacher-forced training, free-running validation."""
+"""The Lightning module: teacher-forced training, free-running validation; of a classifier too."""
 
 import math
 from collections.abc import Callable
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from seq2seq_asr.console import say
 from seq2seq_asr.data.dataset import Batch
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import TrainingError
-from seq2seq_asr.nn.model import Losses, Seq2Seq
+from seq2seq_asr.nn.classifier import ClassLosses, Model
+from seq2seq_asr.nn.model import Losses
 from seq2seq_asr.training.dump import dump_batch
 from seq2seq_asr.training.schedule import (
     OptimizerConfig,
@@ -22,13 +23,7 @@ from seq2seq_asr.training.schedule import (
     gradient_norm,
     sampling_probability,
 )
-from seq2seq_asr.training.validation import (
-    VALIDATION_SUMS,
-    add_errors,
-    add_losses,
-    transcribe_greedily,
-    validation_rates,
-)
+from seq2seq_asr.training.validation import VALIDATION_SUMS, validation_of
 
 EPOCH_SUMS = ("loss", "tokens", "norm", "steps", "skipped")
 """What is added up over an epoch's steps, whatever their loss and gradient were worth; equal on all ranks."""
@@ -45,21 +40,22 @@ class Step(NamedTuple):
 
 
 class Recognition(pl.LightningModule):
-    """Trains a `Seq2Seq`.
+    """Trains a `Seq2Seq`, or a `Classifier`, which recognises whole utterances.
 
     Args:
-        model: The recogniser.
-        tokenizer: Turns tokens into the text that is scored.
+        model: The recogniser or classifier.
+        tokenizer: Turns its targets into text: a tokenizer, or a classifier's labels.
         optimizer: Optimiser and schedules.
         seed: Of the run; each step draws dropout and masks from (seed, step, rank).
         max_skipped: Steps in a row that may have a gradient that is not finite.
     """
 
     def __init__(
-        self, model: Seq2Seq, tokenizer: Tokenizer, optimizer: OptimizerConfig, *, seed: int, max_skipped: int
+        self, model: Model, tokenizer: Targets, optimizer: OptimizerConfig, *, seed: int, max_skipped: int
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
+        self.validation = validation_of(model, tokenizer)
         self.seed, self.max_skipped, self.skipped = seed, max_skipped, 0
         self.sums = dict.fromkeys(VALIDATION_SUMS, 0.0)
         self.epoch_sums = dict.fromkeys(EPOCH_SUMS, 0.0)
@@ -144,14 +140,9 @@ class Recognition(pl.LightningModule):
         self.sums = dict.fromkeys(VALIDATION_SUMS, 0.0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Teacher-forced loss, and errors of what the model says on its own (greedy)."""
+        """Teacher-forced loss, and what the model says on its own."""
         self.batch_ids = batch.ids
-        losses = forward(self.model, batch)
-        hypotheses = transcribe_greedily(self.model, self.tokenizer, batch)
-        add_losses(self.sums, losses, batch.counted)
-        for reference, hypothesis, counted in zip(batch.texts, hypotheses, batch.counted.tolist(), strict=True):
-            if counted:
-                add_errors(self.sums, reference, hypothesis)
+        self.validation.add(self.sums, batch, forward(self.model, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Rates over all ranks' utterances."""
@@ -159,11 +150,11 @@ class Recognition(pl.LightningModule):
         if self.trainer.world_size > 1:
             totals = totals.to(self.device)
             torch.distributed.all_reduce(totals)
-        self.validated = validation_rates(dict(zip(VALIDATION_SUMS, totals.tolist(), strict=True)))
+        self.validated = self.validation.rates(dict(zip(VALIDATION_SUMS, totals.tolist(), strict=True)))
         self.log_dict(self.validated, sync_dist=True)  # equal on all ranks: synchronised only to please Lightning
 
 
-def forward(model: Callable[..., Losses], batch: Batch, sampling: float = 0.0) -> Losses:
+def forward(model: Callable[..., Losses | ClassLosses], batch: Batch, sampling: float = 0.0) -> Losses | ClassLosses:
     """Teacher-forced losses of a batch."""
     return model(batch.inputs, batch.lengths, batch.tokens, batch.token_lengths, sampling)
 

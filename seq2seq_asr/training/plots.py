@@ -21,6 +21,8 @@ from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from seq2seq_asr.training.criterion import WER, Criterion
+
 BLUE: Final = "#1f5fa8"
 ORANGE: Final = "#d9722e"
 GREY: Final = "#5f6670"
@@ -91,25 +93,27 @@ def attention_figure(
     return figure
 
 
-def learning_curves_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Losses on the left and word error rate on the right, over epochs; the best epoch is marked.
+def learning_curves_figure(rows: Sequence[Mapping[str, Any]], criterion: Criterion = WER) -> Figure:
+    """Losses on the left and word error rate or accuracy on the right, over epochs; the best epoch is marked.
 
     Args:
         rows: Rows of ``metrics.csv``: ``epoch`` with any of ``train_loss``, ``val_loss`` and ``val_wer`` (a fraction),
             as numbers or text. What is missing or blank is left out; of several values in one epoch the last counts.
+        criterion: What stands on the right.
     """
     figure, (losses, errors) = _figure(width=10.0, height=3.8, columns=2)
     for key, label, colour in (("train_loss", "training", ORANGE), ("val_loss", "validation", BLUE)):
         _curve(losses, _by_epoch(rows, key), colour, label)
-    rates = {epoch: 100 * rate for epoch, rate in _by_epoch(rows, "val_wer").items()}
+    rates = {epoch: 100 * rate for epoch, rate in _by_epoch(rows, criterion.column).items()}
     _curve(errors, rates, BLUE, "validation")
-    best = min(rates, key=lambda epoch: rates[epoch]) if rates else None
+    sign = -1 if criterion.more_is_better else 1
+    best = min(rates, key=lambda epoch: sign * rates[epoch]) if rates else None
     if best is not None:
         errors.plot([best], [rates[best]], "o", markersize=9, markerfacecolor="none", markeredgecolor=ORANGE, zorder=3)
         errors.set_ylim(bottom=0)
     _heading(losses, figure, "Loss")
     summary = "" if best is None else f", best {rates[best]:.2f} in epoch {best:g}"
-    _heading(errors, figure, f"Validation WER (%){summary}")
+    _heading(errors, figure, f"Validation {criterion.name} (%){summary}")
     if losses.lines:
         losses.legend(frameon=False)
     for axes in (losses, errors):

@@ -30,6 +30,16 @@ class RunFolder:
         return self.path / "tokenizer.model"
 
     @property
+    def labels(self) -> Path:
+        """Classes of a classifier; a recogniser has none."""
+        return self.path / "labels.json"
+
+    @property
+    def targets(self) -> Path:
+        """What the model's outputs mean: labels where there are any, else a tokenizer."""
+        return self.labels if self.labels.is_file() else self.tokenizer
+
+    @property
     def last(self) -> Path:
         """Newest complete training state."""
         return self.path / "last.ckpt"
@@ -41,7 +51,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Training state with the lowest validation WER."""
+        """Training state with the lowest validation WER, or the highest accuracy."""
         return self.path / "best.ckpt"
 
     @property
@@ -83,7 +93,7 @@ def open_run(path: Path) -> RunFolder:
     run = RunFolder(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run folder")
-    for needed in (run.config, run.tokenizer):
+    for needed in (run.config, run.targets):
         if not needed.is_file():
             raise CheckpointError(f"{path}: not a run folder, {needed.name} is missing")
     if not run.last.is_file() and not run.best.is_file():

@@ -15,8 +15,9 @@ from pytorch_lightning.callbacks import Callback
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import DataConfig
 from seq2seq_asr.data.manifest import Utterance
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.training import bar
 from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, ValidateLastEpoch
@@ -50,8 +51,9 @@ class Session:
     """Everything one training run needs, built and ready."""
 
     run: RunFolder
-    model: Seq2Seq
-    tokenizer: Tokenizer
+    model: Model
+    tokenizer: Targets
+    """A recogniser's tokenizer, or a classifier's labels."""
     train: Sequence[Utterance]
     dev: Sequence[Utterance]
     data: DataConfig
@@ -174,12 +176,14 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
     log = WandbLog(session.run, session.logging, session.record.get("config", {}), clock)
     wanted = [log] if session.logging.wandb != "off" else []
     shown = [bar.TrainingBar(clock)] if session.trainer.progress and bar.on_a_terminal() else []
+    plots = LogExamples(session.run.plots, session.logging.examples, log if wanted else None)
+    examples = [plots] if isinstance(session.model, Seq2Seq) else []  # a class has no attention over pieces to show
     saving = SaveCheckpoints(session.run, session.trainer.save_minutes, session.record)
     return [
         ProbeMemory(),
         ValidateLastEpoch(),
         *wanted,
-        LogExamples(session.run.plots, session.logging.examples, log if wanted else None),
+        *examples,
         saving,
         MetricsFile(session.run.metrics, session.run.plots, clock),
         EpochLine(clock),

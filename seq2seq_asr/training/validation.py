@@ -1,16 +1,67 @@
-"""What validation measures: teacher-forced loss, and errors of free-running greedy transcripts."""
+"""What validation measures: loss, and how often a class is right or what errors free-running transcripts have."""
 
 from torch import Tensor
 
 from seq2seq_asr.data.dataset import Batch
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.evaluation.wer import character_errors, word_errors
+from seq2seq_asr.nn.classifier import ClassLosses, Model
 from seq2seq_asr.nn.model import Encoded, Losses, Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
+from seq2seq_asr.training.criterion import ACCURACY, WER
 
 VALIDATION_SUMS = ("loss", "tokens", "right", "word_errors", "words", "character_errors", "characters")
 """What each rank adds up over its share of the validation utterances."""
+
+
+class Classification:
+    """Whether the class with the highest probability is the right one."""
+
+    criterion = ACCURACY
+
+    def add(self, sums: dict[str, float], batch: Batch, losses: Losses | ClassLosses) -> None:
+        """Add a batch to the sums."""
+        add_losses(sums, losses, batch.counted)
+
+    def rates(self, sums: dict[str, float]) -> dict[str, float]:
+        """Loss and accuracy an utterance."""
+        return loss_rates(sums)
+
+
+class Transcription:
+    """Also the errors of what the model says on its own (greedy).
+
+    Args:
+        model: The recogniser.
+        tokenizer: Turns tokens into the text that is scored.
+    """
+
+    criterion = WER
+
+    def __init__(self, model: Seq2Seq, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+
+    def add(self, sums: dict[str, float], batch: Batch, losses: Losses | ClassLosses) -> None:
+        """Add a batch to the sums."""
+        add_losses(sums, losses, batch.counted)
+        hypotheses = transcribe_greedily(self.model, self.tokenizer, batch)
+        for reference, hypothesis, counted in zip(batch.texts, hypotheses, batch.counted.tolist(), strict=True):
+            if counted:
+                add_errors(sums, reference, hypothesis)
+
+    def rates(self, sums: dict[str, float]) -> dict[str, float]:
+        """Loss and accuracy a token, word and character error rate."""
+        return validation_rates(sums)
+
+
+def validation_of(model: Model, targets: Targets) -> Classification | Transcription:
+    """What is measured of such a model."""
+    if isinstance(model, Seq2Seq):
+        assert isinstance(targets, Tokenizer)
+        return Transcription(model, targets)
+    return Classification()
 
 
 def transcribe_greedily(model: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> list[str]:
@@ -21,7 +72,7 @@ def transcribe_greedily(model: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> l
     return [tokenizer.decode(list(hypothesis.tokens)) for hypothesis in hypotheses]
 
 
-def add_losses(sums: dict[str, float], losses: Losses, counted: Tensor) -> None:
+def add_losses(sums: dict[str, float], losses: Losses | ClassLosses, counted: Tensor) -> None:
     """Add a batch's teacher-forced sums."""
     sums["loss"] += float((losses.total * counted).sum())
     sums["tokens"] += float((losses.tokens * counted).sum())
@@ -38,11 +89,17 @@ def add_errors(sums: dict[str, float], reference: str, hypothesis: str) -> None:
         sums[f"{name}s"] += counts.reference_length
 
 
-def validation_rates(sums: dict[str, float]) -> dict[str, float]:
-    """Loss and accuracy a token, word and character error rate."""
+def loss_rates(sums: dict[str, float]) -> dict[str, float]:
+    """Loss and accuracy a target."""
     return {
         "val_loss": sums["loss"] / max(1.0, sums["tokens"]),
         "val_accuracy": sums["right"] / max(1.0, sums["tokens"]),
+    }
+
+
+def validation_rates(sums: dict[str, float]) -> dict[str, float]:
+    """Loss and accuracy a token, word and character error rate."""
+    return loss_rates(sums) | {
         "val_wer": sums["word_errors"] / max(1.0, sums["words"]),
         "val_cer": sums["character_errors"] / max(1.0, sums["characters"]),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from seq2seq_asr.commands.fit.resuming import as_recorded, check_resumable, resumed_run
+from seq2seq_asr.commands.fit.targets import check_labels, learn_targets, load_targets
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
@@ -15,10 +16,11 @@ from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.data.loading import read_split, within_limits
 from seq2seq_asr.data.noise import find_audio
 from seq2seq_asr.data.splits import resolve_splits
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.nn.model import Seq2Seq
+from seq2seq_asr.nn import classifier
+from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, read_checkpoint
 from seq2seq_asr.training.claim import claimed_run, write_config
@@ -29,8 +31,8 @@ from seq2seq_asr.training.session import Session
 
 STATISTICS_UTTERANCES = 1000
 """Training utterances from which global mean and variance are measured."""
-TOKEN_LAYERS = ("decoder.embedding.", "decoder.output.", "ctc.")
-"""Weights that mean nothing under another tokenizer."""
+TOKEN_LAYERS = ("decoder.embedding.", "decoder.output.", "ctc.", "output.")
+"""Weights that mean nothing under another tokenizer or other labels."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,14 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
         find_audio(folder)  # a wrong folder is told before anything is made
     splits = resolve_splits(config.data, progress)
     progress.stop()
-    return Corpus(within_limits(read_split(splits.train), config.data), read_split(splits.dev))
+    train = within_limits(read_split(splits.train), config.data)
+    if config.model.task == "classify":
+        check_labels(train, splits.dev)
+    return Corpus(train, read_split(splits.dev))
 
 
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
-    tokenizer = Tokenizer.load(run.tokenizer)
+    tokenizer = load_targets(run)
     path, epochs_done = check_resumable(config, run, tokenizer)
     model = build_model(config, tokenizer)  # its weights and statistics come out of the checkpoint
     session = _session(config, run, corpus, tokenizer, model)
@@ -72,11 +77,7 @@ def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Sessi
 
 
 def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
-    if is_main_process():
-        tokenizer = Tokenizer.train((utterance.text for utterance in corpus.train), config.tokenizer)
-        tokenizer.save(run.tokenizer)
-    else:
-        tokenizer = Tokenizer.load(run.tokenizer)
+    tokenizer = learn_targets(config, corpus.train, run) if is_main_process() else load_targets(run)
     model = build_model(config, tokenizer)
     if config.model.features.normalisation == "global":
         measure_features(model, corpus.train, tokenizer)
@@ -85,7 +86,7 @@ def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     return _session(config, run, corpus, tokenizer, model)
 
 
-def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Tokenizer, model: Seq2Seq) -> Session:
+def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targets, model: Model) -> Session:
     if is_main_process():
         warn_of_short_audio(model, corpus.train, tokenizer)
         describe(config, run, model, tokenizer, corpus)
@@ -105,13 +106,13 @@ def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Token
     )
 
 
-def build_model(config: FitConfig, tokenizer: Tokenizer) -> Seq2Seq:
+def build_model(config: FitConfig, tokenizer: Targets) -> Model:
     """The model as its seed makes it."""
     torch.manual_seed(config.seed)
-    return Seq2Seq(config.model, len(tokenizer))
+    return classifier.build_model(config.model, len(tokenizer))
 
 
-def measure_features(model: Seq2Seq, train: Sequence[Utterance], tokenizer: Tokenizer) -> None:
+def measure_features(model: Model, train: Sequence[Utterance], tokenizer: Targets) -> None:
     """Set the global mean and variance from training utterances spread over the corpus."""
     chosen = list(train[:: max(1, len(train) // STATISTICS_UTTERANCES)])
     dataset = SpeechDataset(chosen, tokenizer, input_reader(model.features))
@@ -119,7 +120,7 @@ def measure_features(model: Seq2Seq, train: Sequence[Utterance], tokenizer: Toke
     model.features.fit_global((batch.inputs, batch.lengths) for batch in batches)
 
 
-def initialise(model: Seq2Seq, tokenizer: Tokenizer, source: Path) -> None:
+def initialise(model: Model, tokenizer: Targets, source: Path) -> None:
     """Take over another run's weights where names and shapes agree."""
     run = open_run(source)
     path = run.best if run.best.is_file() else run.last
@@ -132,18 +133,19 @@ def initialise(model: Seq2Seq, tokenizer: Tokenizer, source: Path) -> None:
         say(f"initialised {taken} tensors from {path}" + (f"; new: {', '.join(own)}" if own else ""))
 
 
-def warn_of_short_audio(model: Seq2Seq, train: Sequence[Utterance], tokenizer: Tokenizer) -> None:
+def warn_of_short_audio(model: Model, train: Sequence[Utterance], tokenizer: Targets) -> None:
     """Name utterances with more tokens than encoded frames, which CTC cannot align."""
     short = [one.id for one in train if len(tokenizer.encode(one.text)) > one.duration / model.frame_shift]
     if short:
         say(f"warning: {len(short)} utterances have more tokens than encoded frames, such as {', '.join(short[:3])}")
 
 
-def describe(config: FitConfig, run: RunFolder, model: Seq2Seq, tokenizer: Tokenizer, corpus: Corpus) -> None:
+def describe(config: FitConfig, run: RunFolder, model: Model, tokenizer: Targets, corpus: Corpus) -> None:
     """Say what is going to be trained on what."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     hours = sum(utterance.duration for utterance in corpus.train) / 3600
-    say(f"run {run.path}: {parameters / 1e6:.2f} M parameters, {len(tokenizer)} pieces, {config.trainer.epochs} epochs")
+    targets = f"{len(tokenizer)} {'classes' if config.model.task == 'classify' else 'pieces'}"
+    say(f"run {run.path}: {parameters / 1e6:.2f} M parameters, {targets}, {config.trainer.epochs} epochs")
     say(f"train {len(corpus.train)} utterances, {hours:.2f} h; dev {len(corpus.dev)} utterances")
     unknown = tokenizer.unknown_rate(utterance.text for utterance in corpus.dev)
     if unknown > 0:

@@ -7,7 +7,7 @@ from typing import Any
 
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.processes import is_main_process
@@ -29,7 +29,7 @@ def resumed_run(path: Path) -> RunFolder:
     run = RunFolder(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run folder to resume")
-    missing = [needed.name for needed in (run.config, run.tokenizer) if not needed.is_file()]
+    missing = [needed.name for needed in (run.config, run.targets) if not needed.is_file()]
     if not any(state.is_file() for state in (run.last, run.previous, run.best)):
         missing.append(run.last.name)
     if missing:
@@ -40,17 +40,17 @@ def resumed_run(path: Path) -> RunFolder:
     return run
 
 
-def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Tokenizer) -> tuple[Path, int]:
+def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tuple[Path, int]:
     """The checkpoint to go on from and the epochs it has behind it; says which settings have changed.
 
     Raises:
         UsageError: A changed setting would need other weights.
-        CheckpointError: No checkpoint is complete, or its tokenizer is another one.
+        CheckpointError: No checkpoint is complete, or its tokenizer or labels are others.
     """
     path, checkpoint = newest_complete(run)
     record = checkpoint["seq2seq_asr"]
     if record.get("tokenizer") != tokenizer.hash:
-        raise CheckpointError(f"{run.tokenizer}: not the tokenizer that {path.name} was trained with")
+        raise CheckpointError(f"{run.targets}: not what {path.name} was trained with")
     changes = changed_settings(record.get("config", {}), as_recorded(config))
     for name, change in changes.items():
         if name.startswith(FIXED):
