@@ -1,20 +1,21 @@
 """Attention Seq2Seq speech recognition: train, decode, compare.
 
-``Recognizer.load("checkpoints/spoken").transcribe(["a.flac"])`` is the whole library interface.
+``Recognizer.load("checkpoints/spoken").transcribe(["a.flac"])`` is the whole library interface;
+``SpeechClassifier`` is the same for a run that classifies.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seq2seq_asr.recognizer import Recognizer
+    from seq2seq_asr.recognizer import Recognizer, SpeechClassifier
 
-__all__ = ["Recognizer"]
+__all__ = ["Recognizer", "SpeechClassifier"]
 
 
 def __getattr__(name: str) -> Any:
     # Importing the package costs nothing until the recogniser, and with it torch, is wanted.
-    if name == "Recognizer":
-        from seq2seq_asr.recognizer import Recognizer
+    if name in __all__:
+        from seq2seq_asr import recognizer
 
-        return Recognizer
+        return getattr(recognizer, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,9 +5,10 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
-from seq2seq_asr.errors import TokenizerError
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import ManifestError, TokenizerError
 
 MOST_BYTES: Final = 2**24
 
@@ -19,6 +20,8 @@ class Labels:
         names: The classes.
         hash: SHA-256 (hex) of the names in their order.
     """
+
+    file: ClassVar[str] = "labels.json"
 
     def __init__(self, names: Sequence[str]) -> None:
         """Take the names of the classes.
@@ -92,6 +95,21 @@ class Labels:
     def __contains__(self, text: str) -> bool:
         """Whether the text is one of the classes."""
         return self.normalise(text) in self._ids
+
+    def check(self, utterances: Iterable[Utterance], where: str) -> None:
+        """Look whether each text, unless it is empty, is one of the classes.
+
+        Args:
+            utterances: What is to be classified.
+            where: Their manifest, for the error to name.
+
+        Raises:
+            ManifestError: One is not; the text names it.
+        """
+        for utterance in utterances:
+            if utterance.text and utterance.text not in self:
+                problem = f"label {utterance.text!r:.60} does not occur in the training data"
+                raise ManifestError(f"{where}: {utterance.id}: {problem}")
 
     def encode(self, text: str) -> list[int]:
         """The number of the class, alone in its list.

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 
 @runtime_checkable
 class Targets(Protocol):
     """A `Tokenizer` or `Labels`; both travel with the weights, which mean nothing without them."""
 
+    file: ClassVar[str]
+    """Name of its file in a run's folder."""
     hash: str
     """SHA-256 (hex) of all that decides what an id means."""
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast, get_args
+from typing import ClassVar, Final, Literal, cast, get_args
 
 import sentencepiece
 
@@ -58,6 +58,8 @@ class Tokenizer:
         normaliser: Name of the normaliser applied before encoding.
         hash: SHA-256 (hex) of the model bytes and the normaliser's name.
     """
+
+    file: ClassVar[str] = "tokenizer.model"
 
     def __init__(self, model: bytes, normaliser: str) -> None:
         """Wrap a serialised SentencePiece model.

@@ -105,13 +105,24 @@ def format_report(report: Report, width: int = 110) -> str:
         report: What :func:`make_report` returned.
         width: Columns at which aligned utterances wrap.
     """
-    lines = [*_table(report), "", *_facts(report)]
+    lines = [*_table(report), "", *interval_facts(report.interval, report.real_time_factor)]
     if report.worst:
         lines += ["", "Worst utterances, most word errors first (S substituted, D deleted, I inserted)"]
     for item in report.worst:
         lines += ["", _heading(item)]
         lines += [f"  {line}" for line in aligned_lines(item.scored.reference, item.scored.hypothesis, width - 2)]
     return "\n".join(lines) + "\n"
+
+
+def interval_facts(interval: Interval, real_time_factor: float | None) -> list[str]:
+    """Two lines: what the interval was made of, and how fast the decoding was."""
+    if interval.known:
+        method = f"bootstrap over {interval.units:,} {interval.unit}s (Bisani & Ney 2004)"
+        rough = "; so few that it is rough" if interval.units < _FEW_UNITS else ""
+    else:
+        method, rough = "not estimated: it takes two utterances and a reference", ""
+    factor = "not measured" if real_time_factor is None else f"{real_time_factor:.3g}"
+    return [f"95 % interval     {method}{rough}", f"Real-time factor  {factor}"]
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -149,17 +160,6 @@ def _table(report: Report) -> list[str]:
     rate = _percent(report.sentence_error_rate)
     lines.append(f"{'SER':8}{rate:>10}  {'':17}{report.wrong_utterances:>9,}{'':24}{report.utterances:>11,} utterances")
     return lines
-
-
-def _facts(report: Report) -> list[str]:
-    interval = report.interval
-    if interval.known:
-        method = f"bootstrap over {interval.units:,} {interval.unit}s (Bisani & Ney 2004)"
-        rough = "; so few that it is rough" if interval.units < _FEW_UNITS else ""
-    else:
-        method, rough = "not estimated: it takes two utterances and a reference", ""
-    factor = "not measured" if report.real_time_factor is None else f"{report.real_time_factor:.3g}"
-    return [f"95 % interval     {method}{rough}", f"Real-time factor  {factor}"]
 
 
 def _heading(item: WorstUtterance) -> str:

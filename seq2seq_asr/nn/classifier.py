@@ -35,7 +35,7 @@ class Classifier(Listener):
     def __init__(self, config: ModelConfig, classes: int) -> None:
         super().__init__(config.features, config.specaugment, config.encoder)
         self.config = config
-        self.pooling = build_pooling(config.pooling, self.encoder.size, self.encoder.backward)
+        self.pooling = build_pooling(config.pooling, config.encoder)
         self.output = nn.Linear(self.encoder.size, classes)
 
     def log_probs(self, inputs: Float[Tensor, "B *N"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:

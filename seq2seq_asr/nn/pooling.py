@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.masks import valid_mask
 
 
@@ -75,18 +76,12 @@ class AttentionPooling(nn.Module):
         return (self.weights(states, lengths).unsqueeze(-1) * torch.where(inside, states, 0.0)).sum(dim=1)
 
 
-def build_pooling(config: PoolingConfig, state_size: int, backward: int) -> nn.Module:
-    """The pooling of this kind.
-
-    Args:
-        config: Which.
-        state_size: Size of a state (E).
-        backward: How many of its last values come from a backward recurrence.
-    """
+def build_pooling(config: PoolingConfig, encoder: EncoderConfig) -> nn.Module:
+    """The pooling of this kind over what such an encoder gives."""
     match config.kind:
         case "last":
-            return LastState(backward)
+            return LastState(encoder.size // 2 if encoder.bidirectional else 0)
         case "mean":
             return MeanState()
         case "attention":
-            return AttentionPooling(state_size, config.size)
+            return AttentionPooling(encoder.size, config.size)

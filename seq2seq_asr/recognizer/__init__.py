@@ -1,7 +1,16 @@
-"""A trained recogniser as one object: ``Recognizer.load(run).transcribe(audio)``."""
+"""A trained recogniser as one object: ``Recognizer.load(run).transcribe(audio)``; a classifier is another."""
 
-from seq2seq_asr.recognizer.restoring import available
+from seq2seq_asr.recognizer.classifier import SpeechClassifier
+from seq2seq_asr.recognizer.restoring import available, is_classifier
 from seq2seq_asr.recognizer.transcriber import DECODING_BATCHES, Recognizer
 from seq2seq_asr.recognizer.transcript import Transcript, Word
 
-__all__ = ["DECODING_BATCHES", "Recognizer", "Transcript", "Word", "available"]
+__all__ = [
+    "DECODING_BATCHES",
+    "Recognizer",
+    "SpeechClassifier",
+    "Transcript",
+    "Word",
+    "available",
+    "is_classifier",
+]

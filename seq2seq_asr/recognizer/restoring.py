@@ -4,15 +4,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
+from seq2seq_asr.data.labels import Labels
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.nn.classifier import Classifier, Model, build_model
 from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.encoder import Encoder
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
+from seq2seq_asr.nn.pooling import build_pooling
 from seq2seq_asr.strict_yaml import from_mapping
 from seq2seq_asr.training.checkpoint import load_weights, model_weights, read_checkpoint
-from seq2seq_asr.training.portable import TOKENIZER, WEIGHTS, is_portable, read_portable
+from seq2seq_asr.training.portable import WEIGHTS, is_portable, read_portable
 from seq2seq_asr.training.run_folder import RunFolder, open_run
 
 Choice = Literal["best", "last"]
@@ -26,15 +31,47 @@ def restore(folder: Path, checkpoint: Choice) -> tuple[Seq2Seq, Tokenizer]:
         CheckpointError: The folder or checkpoint is missing, damaged or not ours.
         TokenizerError: The tokenizer is damaged or not ours.
     """
+    if is_classifier(folder):
+        raise CheckpointError(f"{folder}: a classifier, not a recogniser: load it with SpeechClassifier")
     path, contents = read_weights(folder, checkpoint)
-    tokenizer = Tokenizer.load(path.parent / TOKENIZER)
-    if tokenizer.hash != contents["seq2seq_asr"].get("tokenizer"):
-        raise CheckpointError(f"{path.parent / TOKENIZER}: not the tokenizer {path.name} was trained with")
-    config = model_config(contents, path)
-    check_shapes(config, len(tokenizer), contents, path)
-    model = Seq2Seq(config, len(tokenizer))
-    load_weights(model, contents, path)
+    tokenizer = Tokenizer.load(path.parent / Tokenizer.file)
+    model = _rebuilt(path, contents, tokenizer)
+    assert isinstance(model, Seq2Seq)
     return model, tokenizer
+
+
+def restore_classifier(folder: Path, checkpoint: Choice) -> tuple[Classifier, Labels]:
+    """The model and the labels of a run folder, or of one that ``export`` made.
+
+    Raises:
+        CheckpointError: The folder or checkpoint is missing, damaged or not ours, or it holds a recogniser.
+        TokenizerError: The labels are damaged or not ours.
+    """
+    path, contents = read_weights(folder, checkpoint)
+    if not is_classifier(folder):
+        raise CheckpointError(f"{folder}: a recogniser, not a classifier: load it with Recognizer")
+    labels = Labels.load(path.parent / Labels.file)
+    model = _rebuilt(path, contents, labels)
+    assert isinstance(model, Classifier)
+    return model, labels
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether a run's or an exported folder holds a classifier."""
+    return RunFolder(folder).labels.is_file()
+
+
+def _rebuilt(path: Path, contents: dict[str, Any], targets: Targets) -> Model:
+    named, what = path.parent / targets.file, "labels" if isinstance(targets, Labels) else "tokenizer"
+    if targets.hash != contents["seq2seq_asr"].get("tokenizer"):
+        raise CheckpointError(f"{named}: not the {what} {path.name} was trained with")
+    config = model_config(contents, path)
+    if (config.task == "classify") != isinstance(targets, Labels):
+        raise CheckpointError(f"{path}: weights do not fit {named.name}: their model.task is {config.task}")
+    check_shapes(config, len(targets), contents, path)
+    model = build_model(config, len(targets))
+    load_weights(model, contents, path)
+    return model
 
 
 def available(run: RunFolder, wanted: Choice) -> Choice:
@@ -65,13 +102,20 @@ def check_shapes(config: ModelConfig, vocabulary: int, contents: dict[str, Any],
     if max(len(config.encoder.reductions), config.decoder.layers) > len(found):
         raise CheckpointError(f"{path}: weights do not fit its own settings, which have more layers")
     with torch.device("meta"):  # nothing is allocated
-        encoder = Encoder(config.encoder, config.features.bins * (1 + config.features.deltas))
-        decoder = Decoder(config.decoder, config.attention, encoder.size, vocabulary)
-    outline = {"encoder": encoder, "decoder": decoder}
+        outline = outlined(config, vocabulary)
     wanted = {f"{part}.{name}": v.shape for part, module in outline.items() for name, v in module.state_dict().items()}
     wrong = sorted(name for name in wanted if wanted[name] != found.get(name))
     if wrong:
         raise CheckpointError(f"{path}: weights do not fit its own settings, such as {', '.join(wrong[:3])}")
+
+
+def outlined(config: ModelConfig, targets: int) -> dict[str, nn.Module]:
+    """The parts of a model whose size a setting decides, by their names."""
+    encoder = Encoder(config.encoder, config.features.bins * (1 + config.features.deltas))
+    if config.task == "classify":
+        pooling = build_pooling(config.pooling, config.encoder)
+        return {"encoder": encoder, "pooling": pooling, "output": nn.Linear(encoder.size, targets)}
+    return {"encoder": encoder, "decoder": Decoder(config.decoder, config.attention, encoder.size, targets)}
 
 
 def model_config(contents: dict[str, Any], path: Path) -> ModelConfig:

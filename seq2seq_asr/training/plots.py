@@ -1,4 +1,4 @@
-"""Figures of a training run: attention over time, and learning curves.
+"""Figures of a run: attention over time, learning curves, and what a classifier confuses.
 
 Figures are made without pyplot: no global state, no window, safe from any thread or process.
 """
@@ -28,6 +28,7 @@ ORANGE: Final = "#d9722e"
 GREY: Final = "#5f6670"
 _LONGEST_LABEL: Final = 18
 _MOST_LABELS: Final = 80
+_MOST_NUMBERED: Final = 40
 _CHARACTERS_PER_INCH: Final = 11
 _TITLE_LINES: Final = 3
 # DejaVu comes with matplotlib; the others are usual fonts of Linux, macOS and Windows for Han, kana and Hangul.
@@ -123,6 +124,28 @@ def learning_curves_figure(rows: Sequence[Mapping[str, Any]], criterion: Criteri
     return figure
 
 
+def confusion_figure(matrix: Real[np.ndarray, "classes classes"], names: Sequence[str]) -> Figure:
+    """Share of each true class (row) that was taken for each class (column); numbers are utterances.
+
+    Args:
+        matrix: Utterances by true and predicted class.
+        names: The classes.
+    """
+    count = len(names)
+    figure, (axes,) = _figure(width=min(24.0, 3.5 + 0.42 * count), height=min(22.0, 2.8 + 0.36 * count))
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    axes.imshow(shares, aspect="auto", cmap="Blues", interpolation="nearest", vmin=0.0, vmax=1.0)
+    _heading(axes, figure, f"{int(np.trace(matrix))} of {int(matrix.sum())} right")
+    axes.set(xlabel="predicted", ylabel="true")
+    _label_rows(axes, names)
+    _label_columns(axes, names)
+    if count <= _MOST_NUMBERED:
+        for row, column in np.argwhere(matrix):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=8, color=colour)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; the file appears whole or not at all.
 
@@ -155,13 +178,26 @@ def _heading(axes: Axes, figure: Figure, title: str) -> None:
 
 
 def _label_rows(axes: Axes, pieces: Sequence[str]) -> None:
-    shown = range(0, len(pieces), math.ceil(len(pieces) / _MOST_LABELS))
-    labels = [_literal(pieces[row]) for row in shown]
-    short = [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in labels]
-    axes.set_yticks(list(shown), labels=short, fontsize=9)
+    shown, short = _labels(pieces)
+    axes.set_yticks(shown, labels=short, fontsize=9)
     axes.tick_params(axis="y", length=0)
     for label in axes.get_yticklabels():
         _show_literally(label)
+
+
+def _label_columns(axes: Axes, names: Sequence[str]) -> None:
+    shown, short = _labels(names)
+    axes.set_xticks(shown, labels=short, fontsize=9, rotation=90)
+    axes.tick_params(axis="x", length=0)
+    for label in axes.get_xticklabels():
+        _show_literally(label)
+
+
+def _labels(texts: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Places that get a label, and the labels, cut where they are long."""
+    shown = list(range(0, len(texts), math.ceil(len(texts) / _MOST_LABELS)))
+    labels = [_literal(texts[place]) for place in shown]
+    return shown, [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in labels]
 
 
 def _show_literally(text: Text) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.checkpoint import FORMAT
 
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_BYTES = 2**20
 """Of config.json: more is none of ours."""
 
@@ -25,7 +25,7 @@ def is_portable(folder: Path) -> bool:
 
 
 def write_portable(
-    folder: Path, weights: Mapping[str, torch.Tensor], model: Mapping[str, Any], tokenizer: Tokenizer
+    folder: Path, weights: Mapping[str, torch.Tensor], model: Mapping[str, Any], tokenizer: Targets
 ) -> None:
     """Write a new folder, whole or not at all.
 
@@ -33,7 +33,7 @@ def write_portable(
         folder: Must not exist, or be empty.
         weights: Under the names of `Seq2Seq`.
         model: The model's settings, plain values.
-        tokenizer: The tokenizer it was trained with.
+        tokenizer: The tokenizer, or the labels, it was trained with.
 
     Raises:
         CheckpointError: There is something in the folder, or it cannot be written.
@@ -47,7 +47,7 @@ def write_portable(
         temporary.mkdir(parents=True)
         content = save({name: value.contiguous() for name, value in weights.items()}, {"format": "pt"})
         (temporary / WEIGHTS).write_bytes(content)
-        tokenizer.save(temporary / TOKENIZER)
+        tokenizer.save(temporary / tokenizer.file)
         digest = hashlib.sha256(content).hexdigest()
         settings = {"seq2seq_asr": FORMAT, "sha256": digest, "tokenizer": tokenizer.hash, "model": model}
         (temporary / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

@@ -19,6 +19,8 @@ from seq2seq_asr.strict_yaml import to_yaml
 
 SCORES = ("ref.trn", "hyp.trn", "wer.txt", "wer.json")
 """What `write_scores` writes."""
+CLASS_SCORES = ("accuracy.txt", "accuracy.json", "confusion.csv", "confusion.png", "confusions.csv")
+"""What is written of a classifier in the place of the last two."""
 
 
 def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: bool = True) -> None:
@@ -35,10 +37,10 @@ def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: 
     """
     values = to_yaml(replace(config, out=folder, resume=False))
     settings = f"# Decoded with seq2seq_asr {package_version()}.\n{mark}\n{values}"
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Transcripts before settings: a kill in between must not leave them to be taken for the new settings'.
-        for name in (*SCORES, *["hyp.jsonl"] * anew):
+        for name in (*SCORES, *CLASS_SCORES, *["hyp.jsonl"] * anew):
             (folder / name).unlink(missing_ok=True)
         (folder / "decode.yaml").write_text(settings, encoding="utf-8")
 
@@ -57,28 +59,33 @@ class HypothesisFile:
     Args:
         folder: Its folder; None writes nothing.
         kept: Lines of an interrupted decoding, by place, which the file begins with.
+        references: What was said, by place, where it is known.
 
     Raises:
         CheckpointError: From any method, when the file cannot be written.
     """
 
-    def __init__(self, folder: Path | None, kept: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, kept: Mapping[int, str] | None = None, references: Mapping[int, str] | None = None
+    ) -> None:
+        self.references = references or {}
         self.path = None if folder is None else folder / "hyp.jsonl"
         self.lines = dict(kept or {})
         self.file = None
         if self.path is not None:
             if self.lines:  # written anew: a line that was cut goes, and what was kept is never missing
                 self.sort()
-            with _writing(self.path):
+            with writing(self.path):
                 self.file = self.path.open("a" if self.lines else "w", encoding="utf-8", newline="\n")
 
     def write(self, transcripts: dict[int, Transcript]) -> None:
         """Write the transcripts of a batch, by place."""
         if self.path is None or self.file is None:
             return
-        lines = {place: transcript_line(transcript) + "\n" for place, transcript in transcripts.items()}
+        told = self.references
+        lines = {place: transcript_line(one, told.get(place)) + "\n" for place, one in transcripts.items()}
         self.lines |= lines
-        with _writing(self.path):
+        with writing(self.path):
             self.file.writelines(lines.values())
             self.file.flush()
 
@@ -87,7 +94,7 @@ class HypothesisFile:
         if self.path is None:
             return
         temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with _writing(self.path):
+        with writing(self.path):
             temporary.write_text("".join(self.lines[place] for place in sorted(self.lines)), "utf-8", newline="\n")
             temporary.replace(self.path)
 
@@ -101,10 +108,11 @@ class HypothesisFile:
             self.file.close()
 
 
-def transcript_line(transcript: Transcript) -> str:
-    """A transcript as JSON: id, text, scores, pieces and words with their times in seconds, flags, n-best."""
+def transcript_line(transcript: Transcript, reference: str | None = None) -> str:
+    """A transcript as JSON: id, reference, text, scores, pieces and words with times in seconds, flags, n-best."""
     nbest = [_hypothesis(one) for one in transcript.nbest]
-    entry = {"id": transcript.id, **_hypothesis(transcript), "nbest": nbest}
+    told = {} if reference is None else {"reference": reference}
+    entry = {"id": transcript.id, **told, **_hypothesis(transcript), "nbest": nbest}
     return json.dumps(entry, ensure_ascii=False, allow_nan=False)
 
 
@@ -113,6 +121,7 @@ def _hypothesis(transcript: Transcript) -> dict[str, Any]:
         "text": transcript.text,
         "score": _finite(transcript.score),
         "log_prob": _finite(transcript.log_prob),
+        "probability": math.exp(transcript.log_prob),
         "ended": transcript.ended,
         "flags": transcript.flags,
         "fallback": transcript.fallback,
@@ -134,16 +143,27 @@ def write_scores(folder: Path, scored: Sequence[Scored], report: Report) -> None
     Raises:
         CheckpointError: One of them cannot be written.
     """
-    with _writing(folder):
-        write_trn(folder / "ref.trn", [TrnLine(id=one.id, text=one.reference, speaker=one.speaker) for one in scored])
-        write_trn(folder / "hyp.trn", [TrnLine(id=one.id, text=one.hypothesis, speaker=one.speaker) for one in scored])
+    write_pairs(folder, scored)
+    with writing(folder):
         (folder / "wer.txt").write_text(format_report(report), encoding="utf-8")
         values = json.dumps(report_json(report), ensure_ascii=False, allow_nan=False, indent=1)
         (folder / "wer.json").write_text(values + "\n", encoding="utf-8")
 
 
+def write_pairs(folder: Path, scored: Sequence[Scored]) -> None:
+    """Write ``ref.trn`` and ``hyp.trn``.
+
+    Raises:
+        CheckpointError: One of them cannot be written.
+    """
+    with writing(folder):
+        write_trn(folder / "ref.trn", [TrnLine(id=one.id, text=one.reference, speaker=one.speaker) for one in scored])
+        write_trn(folder / "hyp.trn", [TrnLine(id=one.id, text=one.hypothesis, speaker=one.speaker) for one in scored])
+
+
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """What cannot be written in here, is told as a `CheckpointError`."""
     try:
         yield
     except OSError as error:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from seq2seq_asr.commands.decode.classes import load_classifier, write_class_scores
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.formats import remove_formats, write_formats
 from seq2seq_asr.commands.decode.hotwords import read_hotwords
@@ -21,9 +22,16 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.evaluation.layout import printable
-from seq2seq_asr.evaluation.report import Report, Scored, format_report, make_report
+from seq2seq_asr.evaluation.report import Scored, format_report, make_report
 from seq2seq_asr.nn.allocation import keep_freed_memory
-from seq2seq_asr.recognizer import DECODING_BATCHES, Recognizer, Transcript, available
+from seq2seq_asr.recognizer import (
+    DECODING_BATCHES,
+    Recognizer,
+    SpeechClassifier,
+    Transcript,
+    available,
+    is_classifier,
+)
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.portable import is_portable
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
@@ -49,12 +57,17 @@ def decode(config: DecodeConfig) -> int:
     keep_freed_memory()
     run = find_run(config)
     config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
-    hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))
-    recognizer = Recognizer.load(
-        run.path, checkpoint=config.checkpoint, device=config.device, lm=config.lm, hotwords=hotwords
-    )
+    recognizer = load_classifier(config) if is_classifier(run.path) else load_recognizer(config, run)
     decoded = transcribe_files(recognizer, config) if config.audio else decode_set(recognizer, config, run)
     return 0 if not decoded.errors or (config.allow_skips and decoded.transcripts) else 1
+
+
+def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
+    """The run's recogniser, with a language model and hot words."""
+    hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))
+    return Recognizer.load(
+        run.path, checkpoint=config.checkpoint, device=config.device, lm=config.lm, hotwords=hotwords
+    )
 
 
 def find_run(config: DecodeConfig) -> RunFolder:
@@ -87,13 +100,17 @@ def transcribe_files(recognizer: Recognizer, config: DecodeConfig) -> Decoded:
 def decode_set(recognizer: Recognizer, config: DecodeConfig, run: RunFolder) -> Decoded:
     """Decode a manifest or a split of the run's corpus; print its scores and the results' folder."""
     utterances, name = find_utterances(config, run)
-    folder = config.out or run.path / f"decode_{name}_beam{config.search.beam}"
-    say(f"decoding {len(utterances)} utterances of {name} with {run.path}, beam {config.search.beam}")
+    search, mark = f"beam {config.search.beam}", f"_beam{config.search.beam}"
+    if isinstance(recognizer, SpeechClassifier):
+        recognizer.tokenizer.check(utterances, str(config.manifest or f"{config.split} of {run.path}"))
+        search, mark = "no search", ""
+    folder = config.out or run.path / f"decode_{name}{mark}"
+    say(f"decoding {len(utterances)} utterances of {name} with {run.path}, {search}")
     decoded = Decoded()
     decode_all(recognizer, utterances, config, folder, decoded)
     report = score(folder, recognizer, utterances, decoded, config.seed)
     if report is not None:
-        print(format_report(report))
+        print(report)
     print(folder)
     return decoded
 
@@ -125,7 +142,9 @@ def decode_all(
         decoded.kept = frozenset(kept)
         started = time.perf_counter()
         with (
-            HypothesisFile(folder, {place: one.line for place, one in kept.items()}) as file,
+            HypothesisFile(
+                folder, {place: one.line for place, one in kept.items()}, references(recognizer, sources)
+            ) as file,
             ProgressLine() as progress,
         ):
             for batch in batches(recognizer, sources, config, decoded):
@@ -141,6 +160,15 @@ def decode_all(
     report_skips(decoded, sources)
     report_cut(decoded)
     report_flags(decoded)
+
+
+def references(recognizer: Recognizer, sources: Sequence[Source]) -> dict[int, str]:
+    """What was said, in the form that the recogniser writes, by place; of audio files nothing is known."""
+    return {
+        place: recognizer.tokenizer.normalise(source.text)
+        for place, source in enumerate(sources)
+        if isinstance(source, Utterance) and source.text
+    }
 
 
 def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> dict[int, KeptLine]:
@@ -167,8 +195,12 @@ def batches(
 
 def score(
     folder: Path, recognizer: Recognizer, utterances: Sequence[Utterance], decoded: Decoded, seed: int
-) -> Report | None:
-    """Score what was decoded and has a reference, normalised as in training; None when nothing is left."""
+) -> str | None:
+    """Score what was decoded and has a reference, normalised as in training; None when nothing is left.
+
+    Returns:
+        The report as text.
+    """
     if not decoded.transcripts:
         return None
     scored = [
@@ -188,9 +220,11 @@ def score(
     if not scored:
         say("real-time factor " + ("not measured" if factor is None else f"{factor:.3g}"))
         return None
+    if isinstance(recognizer, SpeechClassifier):
+        return write_class_scores(folder, scored, recognizer.tokenizer.names, factor, seed)
     report = make_report(scored, real_time_factor=factor, seed=seed)
     write_scores(folder, scored, report)
-    return report
+    return format_report(report)
 
 
 def report_skips(decoded: Decoded, sources: Sequence[Source]) -> None:

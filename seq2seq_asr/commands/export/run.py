@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from seq2seq_asr.commands.export.config import ExportConfig
-from seq2seq_asr.recognizer import Recognizer, available
+from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, available, is_classifier
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.portable import write_portable
 from seq2seq_asr.training.run_folder import newest_run, open_run
@@ -17,7 +17,8 @@ def export(config: ExportConfig) -> Path:
     """
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
     choice = available(run, config.checkpoint)
-    recognizer = Recognizer.load(run.path, checkpoint=choice, device="cpu")
+    loader = SpeechClassifier if is_classifier(run.path) else Recognizer
+    recognizer = loader.load(run.path, checkpoint=choice, device="cpu")
     out = config.out if config.out is not None else run.path / "export"
     model = recognizer.model
     write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)

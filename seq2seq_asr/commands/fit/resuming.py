@@ -50,7 +50,7 @@ def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tu
     path, checkpoint = newest_complete(run)
     record = checkpoint["seq2seq_asr"]
     if record.get("tokenizer") != tokenizer.hash:
-        raise CheckpointError(f"{run.targets}: not what {path.name} was trained with")
+        raise CheckpointError(f"{run.targets}: not the {run.targets.stem} that {path.name} was trained with")
     changes = changed_settings(record.get("config", {}), as_recorded(config))
     for name, change in changes.items():
         if name.startswith(FIXED):

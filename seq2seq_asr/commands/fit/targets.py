@@ -9,20 +9,16 @@ from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import ManifestError
 from seq2seq_asr.training.run_folder import RunFolder
 
 
 def learn_targets(config: FitConfig, train: Sequence[Utterance], run: RunFolder) -> Targets:
     """Learn them from the training utterances, and write them into the run's folder."""
     texts = (utterance.text for utterance in train)
-    if config.model.task == "classify":
-        labels = Labels.of(texts)
-        labels.save(run.labels)
-        return labels
-    tokenizer = Tokenizer.train(texts, config.tokenizer)
-    tokenizer.save(run.tokenizer)
-    return tokenizer
+    classes = config.model.task == "classify"
+    targets: Targets = Labels.of(texts) if classes else Tokenizer.train(texts, config.tokenizer)
+    targets.save(run.path / targets.file)
+    return targets
 
 
 def load_targets(run: RunFolder) -> Targets:
@@ -43,7 +39,4 @@ def check_labels(train: Sequence[Utterance], manifests: Sequence[Path]) -> None:
     """
     labels = Labels.of(one.text for one in train)
     for path in manifests:
-        for utterance in read_split([path]):
-            if utterance.text not in labels:
-                problem = f"label {utterance.text!r:.60} does not occur in the training data"
-                raise ManifestError(f"{path}: {utterance.id}: {problem}")
+        labels.check(read_split([path]), str(path))

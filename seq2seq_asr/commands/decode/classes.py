@@ -1,0 +1,94 @@
+"""What ``decode`` does otherwise for a classifier: nothing is searched, and the score is an accuracy."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.results import write_pairs, writing
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.evaluation.classification import (
+    ClassReport,
+    class_report_json,
+    format_class_report,
+    make_class_report,
+)
+from seq2seq_asr.evaluation.report import Scored
+from seq2seq_asr.recognizer import SpeechClassifier
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.training.plots import confusion_figure, save_figure
+
+
+def load_classifier(config: DecodeConfig) -> SpeechClassifier:
+    """The run's classifier.
+
+    Raises:
+        UsageError: A setting is for recognisers alone.
+    """
+    assert config.run is not None
+    refuse_search(config)
+    return SpeechClassifier.load(config.run, checkpoint=config.checkpoint, device=config.device)
+
+
+def refuse_search(config: DecodeConfig) -> None:
+    """No setting of the search, nor a form of output that needs the times of words, has a meaning here.
+
+    Raises:
+        UsageError: One was given; the text names it.
+    """
+    usual = BeamConfig()
+    given = [one.name for one in fields(BeamConfig) if getattr(config.search, one.name) != getattr(usual, one.name)]
+    given += [name for name in ("lm", "hotwords", "formats") if getattr(config, name)]
+    if given:
+        raise UsageError(f"--{given[0]}: {config.run} is a classifier, which searches nothing: leave it out")
+
+
+def write_class_scores(
+    folder: Path, scored: Sequence[Scored], names: Sequence[str], factor: float | None, seed: int
+) -> str:
+    """Write transcripts and accuracy; returns the readable report.
+
+    Args:
+        folder: Where to.
+        scored: References with predicted classes.
+        names: All classes.
+        factor: Real-time factor.
+        seed: Of the bootstrap.
+
+    Raises:
+        CheckpointError: A file cannot be written.
+    """
+    report = make_class_report(scored, names, real_time_factor=factor, seed=seed)
+    text, values = format_class_report(report), class_report_json(report)
+    write_pairs(folder, scored)
+    with writing(folder):
+        (folder / "accuracy.txt").write_text(text, encoding="utf-8")
+        line = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
+        (folder / "accuracy.json").write_text(line + "\n", encoding="utf-8")
+        (folder / "confusion.csv").write_text(matrix_csv(report, names), encoding="utf-8")
+        (folder / "confusions.csv").write_text(confusions_csv(report), encoding="utf-8")
+        save_figure(confusion_figure(report.matrix, names), folder / "confusion.png")
+    return text
+
+
+def matrix_csv(report: ClassReport, names: Sequence[str]) -> str:
+    """The confusion matrix: a row for each true class, a column for each predicted one."""
+    rows = zip(names, report.matrix.tolist(), strict=True)
+    return _csv([["true \\ predicted", *names], *([name, *row] for name, row in rows)])
+
+
+def confusions_csv(report: ClassReport) -> str:
+    """What was taken for what, by speaker, most frequent first."""
+    return _csv(
+        [["speaker", "reference", "hypothesis", "count"]]
+        + [[one.speaker or "", one.reference, one.hypothesis, one.count] for one in report.confusions]
+    )
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
