@@ -17,6 +17,7 @@ import soundfile
 
 from seq2seq_asr import decode, doctor, export, fit, fit_lm, prepare
 from seq2seq_asr.data.corpora import spoken
+from seq2seq_asr.fit import parse_fit
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -31,6 +32,12 @@ TINY = """
     --model.decoder.units 48 --model.decoder.layers 1 --model.decoder.embedding 8
     --trainer.epochs 1 --trainer.devices 1 --trainer.num_nodes 1 --trainer.accelerator cpu --trainer.precision 32-true
     --trainer.no_progress --logging.wandb off --logging.examples 0
+""".split()
+# The same for a classifier, which has neither tokenizer nor decoder.
+TINY_CLASSIFIER = """
+    --data.workers 0 --model.features.kind fbank --model.features.rate 8000 --model.features.bins 16
+    --model.encoder.units 8 --trainer.epochs 1 --trainer.devices 1 --trainer.num_nodes 1 --trainer.accelerator cpu
+    --trainer.precision 32-true --trainer.no_progress --logging.wandb off
 """.split()
 
 
@@ -113,17 +120,31 @@ def test_every_file_that_a_command_names_is_there() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def classifies(argv: Sequence[str]) -> bool:
+    """Whether a command trains a classifier."""
+    return parse_fit([word for word in argv if word != "--resume"]).model.task == "classify"
+
+
+def tiny(argv: Sequence[str]) -> list[str]:
+    """Flags that make a training small."""
+    return TINY_CLASSIFIER if classifies(argv) else TINY
+
+
+def small_splits(place: Path, tones_run: Path) -> list[str]:
+    """Flags that give four utterances for every split."""
+    small = place / "small.jsonl"
+    rows = (tones_run.parent / "test.jsonl").read_text().replace('"test-', f'"{tones_run.parent}/test-').splitlines()
+    small.write_text("\n".join(rows[:4]) + "\n")
+    return [word for split in ("train", "dev", "test") for word in (f"--data.{split}", str(small))]
+
+
 @pytest.mark.parametrize("argv", of("fit"), ids=" ".join)
 def test_fit(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
     for reader in ("--help", "--print_config"):
         if wants(argv, reader):
             assert call(fit.main, *argv).code == 0
             return
-    small = place / "small.jsonl"
-    rows = (tones_run.parent / "test.jsonl").read_text().replace('"test-', f'"{tones_run.parent}/test-').splitlines()
-    small.write_text("\n".join(rows[:4]) + "\n")
-    splits = [word for split in ("train", "dev", "test") for word in (f"--data.{split}", str(small))]
-    extra = [] if wants(argv, "--resume") else [*splits, *TINY]
+    extra = [] if wants(argv, "--resume") else [*small_splits(place, tones_run), *tiny(argv)]
     result = call(fit.main, *argv, *extra)
     assert result.code == 0, result.err
     assert "next: python -m seq2seq_asr.decode --run checkpoints/" in result.out
@@ -132,6 +153,12 @@ def test_fit(argv: list[str], place: Path, tones_run: Path, call: Callable[..., 
 @pytest.mark.parametrize("argv", of("decode"), ids=" ".join)
 def test_decode(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
     extra = ["--manifest", str(tones_run.parent / "test.jsonl")] if wants(argv, "--manifest") else []
+    for training in of("fit"):
+        name = parse_fit([word for word in training if word != "--resume"]).name
+        if f"checkpoints/{name}" in argv and classifies(training):  # what `place` has under its name is a recogniser
+            shutil.rmtree(place / "checkpoints" / name)
+            small = [*training, *small_splits(place, tones_run), *TINY_CLASSIFIER]
+            assert call(fit.main, *small, "--name", name).code == 0
     if wants(argv, "--lm"):
         assert call(fit_lm.main, *of("fit_lm")[0]).code == 0
     result = call(decode.main, *argv, *extra)
