@@ -24,7 +24,7 @@ from seq2seq_asr.fit import main as fit
 from seq2seq_asr.training import metrics
 from seq2seq_asr.training.checkpoint import read_checkpoint
 
-PITCHES = {"low note": 300.0, "mid": 900.0, "high": 1700.0}
+PITCHES = {"low note": 300.0, "mid": 900.0, "high": 1100.0}
 SETTINGS: dict[str, Any] = {
     "name": "toy",
     "data": {
@@ -40,8 +40,8 @@ SETTINGS: dict[str, Any] = {
         "encoder": {"cell": "gru", "units": 16, "reductions": [2], "bidirectional": False, "dropout": 0.1},
         "label_smoothing": 0.0,
     },
-    "optimizer": {"lr": 1e-2},
-    "trainer": {"epochs": 5, "accelerator": "cpu", "devices": 1, "progress": False, "precision": "32-true"},
+    "optimizer": {"lr": 3e-3},
+    "trainer": {"epochs": 8, "accelerator": "cpu", "devices": 1, "progress": False, "precision": "32-true"},
     "logging": {"wandb": "off"},
 }
 
