@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from seq2seq_asr.training import bar, metrics
+from seq2seq_asr.training.criterion import ACCURACY, WER
 from seq2seq_asr.training.metrics import COLUMNS, EpochClock, epoch_line, read_rows, write_rows
 from seq2seq_asr.training.session import Session, train
 
@@ -26,6 +27,19 @@ def test_the_line_of_an_epoch() -> None:
     assert epoch_line(validated, 9) == (
         "epoch 3/9: train loss 0.500, val loss 0.250, val WER 3.12 %, 12.3 s, data wait 4 %, 2 steps skipped"
     )
+
+
+def test_the_line_of_a_classifiers_epoch() -> None:
+    validated = FIGURES | {"val_loss": 0.25, "val_accuracy": 0.75}
+    assert epoch_line(validated, 9, ACCURACY) == (
+        "epoch 3/9: train loss 0.500, val loss 0.250, val accuracy 75.00 %, 12.3 s, data wait 4 %"
+    )
+
+
+def test_a_criterion_orders_runs_by_what_they_get_wrong() -> None:
+    assert WER.error({"val_wer": 0.2, "val_accuracy": 0.9}) == 0.2
+    assert ACCURACY.error({"val_wer": 0.2, "val_accuracy": 0.75}) == 0.25
+    assert WER.error({}) == ACCURACY.error({"val_wer": 0.0}) == float("inf")
 
 
 def test_rows_come_back_and_a_cut_one_is_left_out(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.image import imread
 
 from seq2seq_asr.training import plots
+from seq2seq_asr.training.criterion import ACCURACY
 
 
 def alignment(tokens, frames):
@@ -126,6 +127,32 @@ def test_learning_curves_show_every_epoch_and_the_best(tmp_path):
     assert errors == [(0, 90.0), (2, 25.0), (3, 50.0)]
     assert "25.00 in epoch 2" in figure.axes[1].get_title(loc="left")
     assert png_of(figure, tmp_path / "curves.png").std() > 0
+
+
+def test_learning_curves_of_a_classifier_mark_the_highest_accuracy():
+    rows = [{"epoch": epoch, "val_accuracy": rate, "val_wer": ""} for epoch, rate in ((0, 0.5), (1, 0.75), (2, 0.25))]
+    figure = plots.learning_curves_figure(rows, ACCURACY)
+    assert curves(figure) == [[(0, 50.0), (1, 75.0), (2, 25.0)]]
+    assert figure.axes[1].get_title(loc="left") == "Validation accuracy (%), best 75.00 in epoch 1"
+
+
+def test_the_confusion_matrix_shows_shares_of_its_rows_and_counts(tmp_path):
+    matrix, names = np.array([[3, 1], [0, 0]]), ["数字", "a$b$" + "c" * 40]
+    figure = plots.confusion_figure(matrix, names)
+    axes = figure.axes[0]
+    assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 0.0]]
+    assert [(text.get_position(), text.get_text()) for text in axes.texts] == [((0, 0), "3"), ((1, 0), "1")]
+    assert axes.get_title(loc="left") == "3 of 4 right"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert labels(figure) == [label.get_text() for label in axes.get_xticklabels()]
+    assert labels(figure)[1].startswith("a$b$ccc") and len(labels(figure)[1]) < 20
+    assert png_of(figure, tmp_path / "confusion.png").std() > 0
+
+
+def test_a_large_confusion_matrix_has_a_bounded_size_and_no_numbers(tmp_path):
+    figure = plots.confusion_figure(np.eye(300, dtype=int), [f"class{place}" for place in range(300)])
+    assert max(png_of(figure, tmp_path / "large.png").shape) <= 3400
+    assert not figure.axes[0].texts and len(labels(figure)) <= 80
 
 
 def test_a_resumed_epoch_counts_once_with_its_last_value():
