@@ -1,4 +1,4 @@
-"""The whole classifier: equal to its parts written out, alone and in a batch; encoders of one direction or many sizes."""
+"""The whole classifier: equal to its parts written out, alone and in a batch; encoders of several sizes."""
 
 import math
 
