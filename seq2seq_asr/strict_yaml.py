@@ -66,6 +66,30 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any]) -> T:
         raise UsageError(f"not a mapping of plain values: {_one_line(error)}") from error
 
 
+def override(config: T, settings: Mapping[str, str]) -> T:
+    """A config with some settings replaced; only the result is checked, not what lies in between.
+
+    Args:
+        config: The config.
+        settings: Dotted name to value as a file would have it, such as ``{"model.encoder.reductions": "[2, 2]"}``.
+
+    Raises:
+        UsageError: ``key: why``.
+    """
+    root = _branch()
+    for name, text in settings.items():
+        *path, last = name.split(".")
+        node = root
+        for key in path:
+            node = _child(node, key)
+        try:
+            value = yaml.compose(text, Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise UsageError(f"{name}: {text!r:.60} is not YAML") from error
+        node.value.append((yaml.ScalarNode(f"{_TAG}str", last), value or yaml.ScalarNode(f"{_TAG}null", "")))
+    return apply(type(config), _Reader(None).overrides(root, type(config), ""), config)
+
+
 def to_mapping(config: Any) -> dict[str, Any]:
     """A config as plain nested values: dicts, lists, strings, numbers, booleans and None."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
@@ -228,6 +252,20 @@ class _Reader:
 
     def error(self, node: yaml.Node, key: str, problem: str) -> UsageError:
         return UsageError(f"{self.place(node, key)}{problem}")
+
+
+def _branch() -> yaml.MappingNode:
+    return yaml.MappingNode(f"{_TAG}map", [])
+
+
+def _child(node: yaml.MappingNode, name: str) -> yaml.MappingNode:
+    """The mapping under this name, made where there is none."""
+    for key, value in node.value:
+        if key.value == name and isinstance(value, yaml.MappingNode):
+            return value
+    made = _branch()
+    node.value.append((yaml.ScalarNode(f"{_TAG}str", name), made))
+    return made
 
 
 def _parse_scalar(node: yaml.ScalarNode, kind: type) -> Any:

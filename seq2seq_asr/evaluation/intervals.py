@@ -72,12 +72,12 @@ def bootstrap_interval(
     Raises:
         ValueError: No utterances, or arguments of different length.
     """
-    totals, unit = _per_unit(np.stack([errors, lengths]).astype(np.float64), speakers)
+    totals, unit = per_unit(np.stack([errors, lengths]).astype(np.float64), speakers)
     units = totals.shape[1]
     if units < 2 or not totals[1].any():
         return Interval(0.0, math.inf, unit, units)
     drawn_errors, drawn_lengths = _resample(totals, samples, seed)
-    low, high = _middle(drawn_errors / drawn_lengths)
+    low, high = middle(drawn_errors / drawn_lengths)
     return Interval(low, high, unit, units)
 
 
@@ -109,7 +109,7 @@ def paired_bootstrap(
     Raises:
         ValueError: No utterances, no reference, or arguments of different length.
     """
-    totals, unit = _per_unit(np.stack([first, second, lengths]).astype(np.float64), speakers)
+    totals, unit = per_unit(np.stack([first, second, lengths]).astype(np.float64), speakers)
     if not totals[2].any():
         raise ValueError("nothing to compare: every reference is empty")
     units = totals.shape[1]
@@ -121,10 +121,10 @@ def paired_bootstrap(
     # One is added to both counts so that no finite number of draws claims p = 0.
     rarer = int(min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)))
     p_value = min(1.0, 2 * (rarer + 1) / (len(differences) + 1))
-    return Comparison(difference=difference, interval=Interval(*_middle(differences), unit, units), p_value=p_value)
+    return Comparison(difference=difference, interval=Interval(*middle(differences), unit, units), p_value=p_value)
 
 
-def _per_unit(
+def per_unit(
     values: Float[np.ndarray, "C B"], speakers: Sequence[str | None] | None
 ) -> tuple[Float[np.ndarray, "C units"], Literal["speaker", "utterance"]]:
     """Add up the values of each speaker; where speakers cannot be used, return them as they are."""
@@ -155,7 +155,7 @@ def _resample(values: Float[np.ndarray, "C units"], samples: int, seed: int) -> 
     return totals[:, totals[-1] > 0]
 
 
-def _middle(values: Float[np.ndarray, " samples"]) -> tuple[float, float]:
+def middle(values: Float[np.ndarray, " samples"]) -> tuple[float, float]:
     """The bounds of the middle 95 %."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

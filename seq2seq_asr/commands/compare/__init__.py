@@ -1,0 +1,1 @@
+"""Comparing systems under an equal budget: a grid of runs, their statistics and a report."""

@@ -1,0 +1,163 @@
+"""An equal budget for all systems: the same updates, the same parameters, or the same minutes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import System
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.data.batching import plan_epoch
+from seq2seq_asr.data.loading import DataConfig, read_split, within_limits
+from seq2seq_asr.data.splits import Progress, resolve_splits
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.model import Seq2Seq
+
+TOLERANCE: Final = 0.02
+"""Share by which budgets that are called equal may differ."""
+_WIDEST: Final = 8192
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a system is before anything is trained."""
+
+    system: System
+    parameters: int
+    steps_an_epoch: int
+    audio_seconds: float
+    """Training audio."""
+    tokens: int
+    """Target tokens of that audio."""
+
+    @property
+    def tokens_a_second(self) -> float:
+        """Of audio."""
+        return self.tokens / max(1e-9, self.audio_seconds)
+
+
+class Corpora:
+    """Training texts and durations, read once for each corpus."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.known: dict[DataConfig, list[Utterance]] = {}
+
+    def train(self, data: DataConfig) -> list[Utterance]:
+        """The training utterances of these settings."""
+        if data not in self.known:
+            self.known[data] = within_limits(read_split(resolve_splits(data, self.progress).train), data)
+        return self.known[data]
+
+    def tokenizer(self, config: FitConfig) -> Tokenizer:
+        """What `fit` would learn."""
+        return Tokenizer.train((one.text for one in self.train(config.data)), config.tokenizer)
+
+
+def measure(system: System, corpora: Corpora) -> Measured:
+    """Build the model and plan an epoch, as `fit` will.
+
+    Raises:
+        AsrError: Its corpus, tokenizer or model cannot be made.
+    """
+    train, tokenizer = corpora.train(system.config.data), corpora.tokenizer(system.config)
+    durations = np.array([one.duration for one in train])
+    batching = system.config.data.batching
+    try:
+        parameters = count_parameters(system.config, len(tokenizer))
+    except UsageError as error:
+        raise UsageError(f"system {system.name}: {error}") from error
+    return Measured(
+        system=system,
+        parameters=parameters,
+        steps_an_epoch=len(plan_epoch(durations, batching, system.config.seed, epoch=0)),
+        audio_seconds=float(durations.sum()),
+        tokens=sum(len(tokenizer.encode(one.text)) for one in train),
+    )
+
+
+def count_parameters(config: FitConfig, vocabulary: int) -> int:
+    """Trainable numbers of the model."""
+    return sum(parameter.numel() for parameter in Seq2Seq(config.model, vocabulary).parameters())
+
+
+def apply_budget(config: CompareConfig, systems: Sequence[System], corpora: Corpora) -> list[Measured]:
+    """Give every system its epochs and, to match parameters, its hidden sizes.
+
+    Raises:
+        UsageError: No hidden size or number of epochs comes near enough.
+    """
+    measured = [measure(system, corpora) for system in systems]
+    if config.match == "parameters":
+        target = config.parameters or measured[0].parameters
+        measured = [measure(matched(one.system, target, corpora), corpora) for one in measured]
+    if config.match == "time":
+        return measured  # its epochs follow from timed ones
+    first = measured[0]
+    steps = config.steps or first.system.config.trainer.epochs * first.steps_an_epoch
+    return [with_epochs(one, epochs_for(one, steps)) for one in measured]
+
+
+def epochs_for(measured: Measured, steps: int) -> int:
+    """Whole epochs that come nearest to these updates.
+
+    Raises:
+        UsageError: They do not come near enough.
+    """
+    epochs = max(1, round(steps / measured.steps_an_epoch))
+    if abs(epochs * measured.steps_an_epoch - steps) > max(TOLERANCE * steps, measured.steps_an_epoch / 2):
+        raise UsageError(f"steps: {steps} are fewer than an epoch of {measured.system.name}, {measured.steps_an_epoch}")
+    return epochs
+
+
+def with_epochs(measured: Measured, epochs: int) -> Measured:
+    """The same with this many epochs."""
+    config = measured.system.config
+    trainer = replace(config.trainer, epochs=epochs)
+    return replace(measured, system=replace(measured.system, config=replace(config, trainer=trainer)))
+
+
+def matched(system: System, target: int, corpora: Corpora) -> System:
+    """The system with hidden sizes, in the same proportion to each other, that give this many parameters.
+
+    The encoder is scaled first; the decoder's units then take up what is left.
+
+    Raises:
+        UsageError: None come within 2 %.
+    """
+    vocabulary, config = len(corpora.tokenizer(system.config)), system.config
+    encoder, decoder = config.model.encoder.units, config.model.decoder.units
+    low, high = 1, _WIDEST
+    while low < high:  # the smallest encoder that has too many
+        middle = (low + high) // 2
+        enough = count_parameters(resized(config, middle, round(middle * decoder / encoder)), vocabulary) >= target
+        low, high = (low, middle) if enough else (middle + 1, high)
+    best = None
+    for units in (low, max(1, low - 1)):
+        around = max(1, round(units * decoder / encoder))
+        for other in range(max(1, round(0.8 * around)), round(1.2 * around) + 2):
+            candidate = resized(config, units, other)
+            gap = abs(count_parameters(candidate, vocabulary) - target)
+            if best is None or gap < best[0]:
+                best = (gap, candidate)
+    assert best is not None
+    if best[0] > TOLERANCE * target:
+        raise UsageError(f"system {system.name}: no hidden size gives {target} parameters within {TOLERANCE:.0%}")
+    return replace(system, config=best[1])
+
+
+def resized(config: FitConfig, encoder: int, decoder: int) -> FitConfig:
+    """The settings with other hidden sizes."""
+    model = config.model
+    return replace(
+        config,
+        model=replace(
+            model,
+            encoder=replace(model.encoder, units=encoder),
+            decoder=replace(model.decoder, units=max(1, decoder)),
+        ),
+    )

@@ -1,0 +1,43 @@
+"""What a model costs: floating-point operations a second of audio."""
+
+import warnings
+from typing import Final
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seq2seq_asr.nn.model import Seq2Seq
+from seq2seq_asr.vocabulary import SOS
+
+SECONDS: Final = 10
+"""Length of the utterance that is counted."""
+
+
+@torch.no_grad()
+def flops_a_second(model: Seq2Seq, tokens_a_second: float) -> float:
+    """Operations of encoder, CTC head and teacher-forced decoder for a second of audio; a multiply-add counts two.
+
+    Counted are matrix products and convolutions, as PyTorch's counter sees them; sums, gates, normalisation and the
+    Fourier transform of the features are not. Library recurrences are opaque to the counter unless oneDNN, which has
+    kernels of its own for them, is out of the way.
+
+    Args:
+        model: The recogniser.
+        tokens_a_second: Target tokens a second of audio.
+    """
+    config = model.config.features
+    training = model.training
+    frames = round(SECONDS / model.features.frame_shift)
+    audio = (
+        torch.randn(1, frames, config.bins) if config.kind == "precomputed" else torch.randn(1, SECONDS * config.rate)
+    )
+    tokens = torch.full((1, max(1, round(SECONDS * tokens_a_second)) + 1), SOS)
+    with warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
+        warnings.simplefilter("ignore")  # leaving the next line, torch speaks of GPUs that are not there
+        with torch.backends.mkldnn.flags(enabled=False):
+            encoded = model.eval().encode(audio, torch.tensor([audio.shape[1]]))
+            if model.ctc is not None:
+                model.ctc(encoded.states)
+            model.decoder(tokens, model.memory(encoded))
+    model.train(training)
+    return counter.get_total_flops() / SECONDS

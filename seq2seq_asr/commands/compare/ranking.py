@@ -1,0 +1,117 @@
+"""From runs to a ranking: mean rate of every system with its interval, and its test against the best."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from seq2seq_asr.commands.compare.grid import System
+from seq2seq_asr.commands.compare.results import RunResult, ScoredSet
+from seq2seq_asr.evaluation.hierarchy import seeds_difference, seeds_interval
+from seq2seq_asr.evaluation.intervals import Comparison, Interval
+from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_p_value
+
+Verdict = Literal["best", "not significant", "significantly worse"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A system's place among the others."""
+
+    system: System
+    runs: tuple[RunResult, ...]
+    interval: Interval
+    """95 % interval of the mean rate over seeds and units."""
+    difference: Comparison | None = None
+    """Against the best system, over seeds and units; None for the best itself."""
+    permutation: float = 1.0
+    """P-value of the paired permutation against the best, seeds averaged."""
+    p_value: float = 1.0
+    """The larger of both p-values, corrected for the number of systems (Holm)."""
+    verdict: Verdict = "not significant"
+
+    @property
+    def rate(self) -> float:
+        """Mean error rate over seeds."""
+        return float(np.mean([run.rate for run in self.runs]))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds, 0 for one."""
+        return float(np.std([run.rate for run in self.runs], ddof=1)) if len(self.runs) > 1 else 0.0
+
+    @property
+    def errors(self) -> Float[np.ndarray, "R B"]:
+        """Errors of each run on each utterance."""
+        return np.stack([run.errors for run in self.runs])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """All systems, best first."""
+
+    standings: tuple[Standing, ...]
+    unit: Literal["speaker", "utterance"]
+    """What the permutation test exchanges."""
+    units: int
+    test: ScoredSet
+
+    @property
+    def best(self) -> Standing:
+        """The lowest mean rate."""
+        return self.standings[0]
+
+
+def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) -> Ranking:
+    """Rank the systems that have a finished run.
+
+    A system counts as worse than the best if two tests say so: the exchange of errors between the two on the same
+    utterances, which takes the trained models as given, and the resampling of seeds and speakers, which does not.
+    The larger p-value of the two is corrected for the number of systems.
+
+    Args:
+        systems: All systems.
+        results: Finished runs of each, by its name.
+    """
+    present = [system for system in systems if results.get(system.name)]
+    standings = [_alone(system, tuple(results[system.name])) for system in present]
+    standings.sort(key=lambda one: one.rate)
+    best, others = standings[0], standings[1:]
+    test = best.runs[0].test
+    speakers = test.speakers if usable(test, len(others)) else None
+    tested = [_against(best, one, test, speakers) for one in others]
+    for place, p_value in enumerate(holm([one.p_value for one in tested])):
+        worse = p_value <= LEVEL
+        verdict: Verdict = "significantly worse" if worse else "not significant"
+        tested[place] = replace(tested[place], p_value=p_value, verdict=verdict)
+    return Ranking(
+        standings=(replace(best, verdict="best"), *tested),
+        unit="utterance" if speakers is None else "speaker",
+        units=len(test.ids) if speakers is None else test.speaker_count,
+        test=test,
+    )
+
+
+def usable(test: ScoredSet, comparisons: int) -> bool:
+    """Whether there are speakers enough for an exchange of whole speakers to reach significance at all."""
+    count = test.speaker_count
+    return count >= 2 and smallest_p_value(count) * max(1, comparisons) <= LEVEL
+
+
+def _alone(system: System, runs: tuple[RunResult, ...]) -> Standing:
+    test = runs[0].test
+    errors = np.stack([run.errors for run in runs])
+    return Standing(system=system, runs=runs, interval=seeds_interval(errors, test.lengths, test.speakers))
+
+
+def _against(best: Standing, other: Standing, test: ScoredSet, speakers: Sequence[str | None] | None) -> Standing:
+    exchanged = paired_permutation(best.errors.mean(axis=0), other.errors.mean(axis=0), speakers)
+    difference = seeds_difference(best.errors, other.errors, test.lengths, test.speakers)
+    return replace(
+        other,
+        difference=difference,
+        permutation=exchanged.p_value,
+        p_value=max(exchanged.p_value, difference.p_value),
+    )

@@ -1,0 +1,88 @@
+"""From finished runs to ``comparison.html``, ``comparison.csv`` and ``runs.csv``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seq2seq_asr.commands.compare.alignments import Seen, look, typical
+from seq2seq_asr.commands.compare.budget import Measured
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.cost import flops_a_second
+from seq2seq_asr.commands.compare.grid import Run
+from seq2seq_asr.commands.compare.page import Comparison, write_page
+from seq2seq_asr.commands.compare.pool import Failure
+from seq2seq_asr.commands.compare.ranking import Ranking, rank
+from seq2seq_asr.commands.compare.results import RunResult, check_same_test, is_classification, read_result
+from seq2seq_asr.commands.compare.stages import decoded, trained
+from seq2seq_asr.commands.compare.tables import write_tables
+from seq2seq_asr.commands.compare.words import answer
+from seq2seq_asr.console import say
+from seq2seq_asr.data.loading import read_split
+from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.errors import AsrError
+from seq2seq_asr.recognizer.restoring import restore
+
+
+def report(
+    config: CompareConfig,
+    source: Path | None,
+    measured: Sequence[Measured],
+    runs: Sequence[Run],
+    failures: Sequence[Failure],
+) -> str:
+    """Rank what is finished and write the report; returns what to print, nothing where no run is finished.
+
+    Raises:
+        AsrError: Results are damaged, of different test sets, or the folder cannot be written.
+    """
+    finished = [run for run in runs if trained(run) and decoded(run, config)]
+    if not finished:
+        say("no run is finished: there is nothing to report yet")
+        return ""
+    found: dict[str, list[RunResult]] = {}
+    for run in finished:
+        found.setdefault(run.system, []).append(read_result(run, config))
+    check_same_test([one for some in found.values() for one in some])
+    ranking = rank([one.system for one in measured], found)
+    by_name = {one.system.name: one for one in measured}
+    looks, reference, notes = attention_of(config, ranking)
+    comparison = Comparison(
+        config=config,
+        source=source,
+        ranking=ranking,
+        measured=by_name,
+        flops=operations(ranking, by_name),
+        missing=[run.name for run in runs if run not in finished],
+        failures=failures,
+        looks=looks,
+        reference=reference,
+        notes=notes,
+    )
+    folder = config.checkpoints / config.name
+    write_tables(folder, ranking, by_name, comparison.flops)
+    write_page(folder / "comparison.html", comparison)
+    return f"{answer(ranking)}\n{folder / 'comparison.html'}"
+
+
+def operations(ranking: Ranking, measured: dict[str, Measured]) -> dict[str, float]:
+    """Floating-point operations a second of audio, of every system."""
+    counted = {}
+    for one in ranking.standings:
+        model, _ = restore(one.runs[0].run.path, "last")
+        counted[one.system.name] = flops_a_second(model, measured[one.system.name].tokens_a_second)
+    return counted
+
+
+def attention_of(config: CompareConfig, ranking: Ranking) -> tuple[list[Seen], str, list[str]]:
+    """What every system sees of one utterance, its text, and what went wrong."""
+    first = ranking.best.runs[0].run
+    if is_classification(first):
+        return [], "", []
+    try:
+        manifests = resolve_splits(first.config.data).named(config.split)
+        utterance = typical(read_split(manifests))
+        looks = [look(one, utterance, config.checkpoint) for one in ranking.standings]
+    except AsrError as error:
+        return [], "", [f"Attention is not shown: {error}"]
+    place = ranking.test.ids.index(utterance.id) if utterance.id in ranking.test.ids else None
+    text = utterance.text if place is None else ranking.test.references[place]
+    return [one for one in looks if one is not None], text, []

@@ -1,0 +1,137 @@
+"""What finished runs have left: transcripts with references, learning curves, costs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import Run
+from seq2seq_asr.commands.compare.stages import decode_folder, read_cost
+from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.evaluation.trn import read_trn
+from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.training.metrics import read_rows
+from seq2seq_asr.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSet:
+    """The utterances that every run has decoded."""
+
+    ids: tuple[str, ...]
+    references: tuple[str, ...]
+    speakers: tuple[str | None, ...]
+    lengths: Float[np.ndarray, " B"]
+    """Words of each reference; 1 in classification, where a label is one thing to get right."""
+
+    @property
+    def speaker_count(self) -> int:
+        """Distinct speakers, 0 where one is unknown."""
+        return len(set(self.speakers)) if all(self.speakers) else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A finished run."""
+
+    run: Run
+    test: ScoredSet
+    errors: Float[np.ndarray, " B"]
+    """Word errors, or wrong labels, of each utterance."""
+    curve: Sequence[Mapping[str, str]]
+    """Rows of metrics.csv."""
+    cost: Mapping[str, Any]
+    """What each stage took."""
+    real_time_factor: float | None
+    """Of decoding."""
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference word, or share of wrong labels."""
+        return float(self.errors.sum() / max(1.0, self.test.lengths.sum()))
+
+    @property
+    def minutes(self) -> float:
+        """Of training and validation, without start-up."""
+        return sum(float(row["seconds"] or 0) for row in self.curve) / 60
+
+    @property
+    def steps(self) -> int:
+        """Updates."""
+        return int(float(self.curve[-1]["step"])) if self.curve else 0
+
+
+def is_classification(run: Run) -> bool:
+    """Whether the run gives each utterance a label."""
+    return getattr(run.config.model, "task", "recognise") == "classify"
+
+
+def read_result(run: Run, config: CompareConfig) -> RunResult:
+    """Read a finished run.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
+    folder = decode_folder(run, config)
+    try:
+        lines = [json.loads(line) for line in (folder / "hyp.jsonl").read_text("utf-8").splitlines()]
+        said = {line["id"]: line["text"] for line in lines}
+        scores = json.loads((folder / "wer.json").read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: no complete results ({error})") from error
+    test = _test_set(folder, lines, is_classification(run))
+    texts = [said[id] for id in test.ids]
+    return RunResult(
+        run=run,
+        test=test,
+        errors=_errors(test, texts, is_classification(run)),
+        curve=read_rows(RunFolder(run.path).metrics),
+        cost=read_cost(run.path),
+        real_time_factor=scores.get("real_time_factor"),
+    )
+
+
+def _test_set(folder: Path, lines: Sequence[Mapping[str, Any]], labels: bool) -> ScoredSet:
+    """References as the run's own tokenizer writes them; `hyp.jsonl` may hold them, otherwise `ref.trn` does."""
+    known = {line["id"]: (line["reference"], line.get("speaker")) for line in lines if "reference" in line}
+    if (folder / "ref.trn").is_file():
+        known |= {line.id: (line.text, line.speaker) for line in read_trn(folder / "ref.trn")}
+    ids = tuple(line["id"] for line in lines if line["id"] in known)
+    if not ids:
+        raise CheckpointError(f"{folder}: no utterance has a reference")
+    references = tuple(known[id][0] for id in ids)
+    return ScoredSet(
+        ids=ids,
+        references=references,
+        speakers=tuple(known[id][1] for id in ids),
+        lengths=np.array([1.0 if labels else len(text.split()) for text in references]),
+    )
+
+
+def _errors(test: ScoredSet, texts: Sequence[str], labels: bool) -> Float[np.ndarray, " B"]:
+    pairs = zip(test.references, texts, strict=True)
+    if labels:
+        return np.array([float(reference != text) for reference, text in pairs])
+    return np.array([float(word_errors(reference, text).errors) for reference, text in pairs])
+
+
+def check_same_test(results: Sequence[RunResult]) -> None:
+    """Paired tests take the same utterances with the same references.
+
+    Raises:
+        UsageError: A run has others.
+    """
+    first = results[0]
+    for one in results[1:]:
+        if one.test.ids != first.test.ids or one.test.references != first.test.references:
+            raise UsageError(
+                f"{one.run.path} was scored on other utterances or references than {first.run.path}: "
+                "configs of one comparison need the same test set and text normalisation"
+            )
+        if is_classification(one.run) != is_classification(first.run):
+            raise UsageError(f"{one.run.path}: classification and recognition cannot be compared with each other")

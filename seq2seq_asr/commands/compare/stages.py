@@ -1,0 +1,160 @@
+"""What a run of a comparison still has to do: train or resume, decode, probe. The run folder alone knows."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import Run
+from seq2seq_asr.commands.compare.pool import Spent, Stage, Task
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.fit.resuming import as_recorded, changed_settings
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.console import say
+from seq2seq_asr.errors import AsrError, UsageError
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import load_yaml, to_mapping, to_yaml
+from seq2seq_asr.training.metrics import read_rows
+from seq2seq_asr.training.run_folder import RunFolder
+
+COST = "compare.json"
+"""In a run folder: what each stage took, added up over resumed ones."""
+PROBED = "gradients/gradients_trained.json"
+"""What the gradient probe leaves in a run folder."""
+
+
+def task_of(run: Run, config: CompareConfig) -> Task:
+    """All that is left to do for a run."""
+    return Task(
+        name=run.name,
+        stages=lambda: stages_of(run, config),
+        log=run.path.parent / "logs" / f"{run.name}.log",
+        finished=lambda stage, spent: add_cost(run.path, stage.name, spent),
+    )
+
+
+def stages_of(run: Run, config: CompareConfig) -> Iterator[Stage]:
+    """The commands, each looked up when those before it are done."""
+    if not trained(run):
+        yield fitting(run)
+    if not decoded(run, config):
+        yield Stage("decode", "decode", decode_flags(run, config))
+    if config.probe == "gradients" and not (run.path / PROBED).is_file():
+        yield Stage("probe", "probe_gradients", ["--run", str(run.path)])
+
+
+def finished(run: Run, config: CompareConfig) -> bool:
+    """Whether nothing is left to do."""
+    return next(stages_of(run, config), None) is None
+
+
+def fitting(run: Run) -> Stage:
+    """Training from the start, or from where it was interrupted."""
+    folder = RunFolder(run.path)
+    if folder.config.is_file() and any(one.is_file() for one in (folder.last, folder.previous, folder.best)):
+        return Stage("fit", "fit", ["--resume", "--name", run.name, "--checkpoints", str(run.path.parent)])
+    # It ended before its first save: nothing in it is of use, and `fit` would take another name.
+    shutil.rmtree(run.path, ignore_errors=True)
+    plan = run.path.parent / "plan" / f"{run.name}.yaml"
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    plan.write_text(to_yaml(run.config), encoding="utf-8")
+    return Stage("fit", "fit", ["--config", str(plan)])
+
+
+def trained(run: Run) -> bool:
+    """Whether the run has all its epochs behind it."""
+    folder = RunFolder(run.path)
+    if not folder.metrics.is_file() or not folder.last.is_file():
+        return False
+    rows = read_rows(folder.metrics)
+    return bool(rows) and int(rows[-1]["epoch"]) + 1 >= run.config.trainer.epochs
+
+
+def decode_folder(run: Run, config: CompareConfig) -> Path:
+    """Where a run's transcripts stand."""
+    return run.path / f"compare_{config.split}"
+
+
+def decoded(run: Run, config: CompareConfig) -> bool:
+    """Whether the run's test set was decoded to its end, as is asked for now."""
+    folder = decode_folder(run, config)
+    if not (folder / "wer.json").is_file():
+        return False
+    try:
+        then = load_yaml(folder / "decode.yaml", DecodeConfig)
+    except AsrError:
+        return False
+    return then.search == config.search and then.checkpoint == config.checkpoint
+
+
+def decode_flags(run: Run, config: CompareConfig) -> list[str]:
+    """Flags of ``decode``."""
+    flags = ["--run", str(run.path), "--split", config.split, "--checkpoint", config.checkpoint]
+    flags += ["--out", str(decode_folder(run, config))]
+    if run.config.trainer.accelerator == "cpu":
+        flags += ["--device", "cpu"]
+    return flags + search_flags(config.search)
+
+
+def search_flags(search: BeamConfig) -> list[str]:
+    """The settings of the search that are not the defaults of ``decode``."""
+    flags = []
+    for field in dataclasses.fields(BeamConfig):
+        value = getattr(search, field.name)
+        if value != field.default:
+            flags += [f"--{field.name}", str(value)]
+    return flags
+
+
+def add_cost(folder: Path, stage: str, spent: Spent) -> None:
+    """Note what a stage took; training may take several attempts."""
+    if not folder.is_dir():
+        return
+    costs = read_cost(folder)
+    before = costs.get(stage, {}) if stage == "fit" else {}
+    costs[stage] = {
+        "seconds": before.get("seconds", 0.0) + spent.seconds,
+        "cpu_seconds": before.get("cpu_seconds", 0.0) + spent.cpu_seconds,
+        "peak_bytes": max(before.get("peak_bytes", 0), spent.peak_bytes),
+    }
+    (folder / COST).write_text(json.dumps(costs, indent=1), encoding="utf-8")
+
+
+def read_cost(folder: Path) -> dict[str, Any]:
+    """What was noted so far."""
+    try:
+        return json.loads((folder / COST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def check_same_settings(run: Run) -> None:
+    """A run that exists must have been trained as is planned now.
+
+    Raises:
+        UsageError: It was not; the text names a setting.
+    """
+    path = run.path / "config.yaml"
+    if not path.is_file():
+        return
+    before = to_mapping(replace(load_yaml(path, FitConfig), resume=False))
+    for name, change in changed_settings(before, as_recorded(run.config)).items():
+        raise UsageError(
+            f"{run.path}: was trained with another {name} ({change}): "
+            "give this comparison another --name, or --again to train it anew"
+        )
+
+
+def set_aside(run: Run) -> None:
+    """Move an old run, and what was noted of it, out of the way."""
+    if not run.path.exists():
+        return
+    replaced = run.path.parent / "replaced"
+    replaced.mkdir(exist_ok=True)
+    number = next(n for n in range(1, 10_000) if not (replaced / f"{run.name}-{n}").exists())
+    run.path.rename(replaced / f"{run.name}-{number}")
+    say(f"{run.path} moved to {replaced.name}/{run.name}-{number}")

@@ -1,0 +1,103 @@
+"""``comparison.csv``: one row a system. ``runs.csv``: one row a run."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seq2seq_asr.commands.compare.budget import Measured
+from seq2seq_asr.commands.compare.ranking import Ranking, Standing
+from seq2seq_asr.commands.compare.results import RunResult, is_classification
+from seq2seq_asr.errors import CheckpointError
+
+
+def write_tables(folder: Path, ranking: Ranking, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> None:
+    """Write both files; fractions, seconds and bytes, not percent.
+
+    Raises:
+        CheckpointError: One cannot be written.
+    """
+    systems = [system_row(one, measured, flops) for one in ranking.standings]
+    runs = [run_row(run, one) for one in ranking.standings for run in one.runs]
+    try:
+        for name, rows in (("comparison.csv", systems), ("runs.csv", runs)):
+            _write(folder / name, rows)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+
+
+def system_row(one: Standing, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> dict[str, Any]:
+    """A system's figures; ``error_rate`` is the WER or, in classification, one minus the accuracy."""
+    low, high = (one.interval.low, one.interval.high) if one.interval.known else ("", "")
+    against = one.difference
+    return {
+        "system": one.system.name,
+        **one.system.place,
+        "measure": "accuracy" if is_classification(one.runs[0].run) else "wer",
+        "seeds": len(one.runs),
+        "error_rate": _number(one.rate),
+        "interval_low": _number(low),
+        "interval_high": _number(high),
+        "seed_deviation": _number(one.spread),
+        "verdict": one.verdict,
+        "p_value": _number(one.p_value) if against else "",
+        "p_permutation": _number(one.permutation) if against else "",
+        "p_bootstrap": _number(against.p_value) if against else "",
+        "difference": _number(against.difference) if against else "",
+        "difference_low": _number(against.interval.low) if against else "",
+        "difference_high": _number(against.interval.high) if against else "",
+        "parameters": measured[one.system.name].parameters,
+        "flops_a_second": _number(flops.get(one.system.name, "")),
+        "steps": one.runs[0].steps,
+        "train_minutes": _number(mean([run.minutes for run in one.runs])),
+        "cpu_minutes": _number(mean([cpu_minutes(run) for run in one.runs])),
+        "peak_memory_bytes": _number(max(peak_bytes(run) for run in one.runs)),
+        "real_time_factor": _number(mean([run.real_time_factor for run in one.runs if run.real_time_factor])),
+    }
+
+
+def run_row(run: RunResult, one: Standing) -> dict[str, Any]:
+    """A run's figures."""
+    return {
+        "run": run.run.name,
+        "system": one.system.name,
+        **one.system.place,
+        "seed": run.run.seed,
+        "error_rate": _number(run.rate),
+        "errors": int(run.errors.sum()),
+        "words": int(run.test.lengths.sum()),
+        "steps": run.steps,
+        "epochs": len(run.curve),
+        "train_minutes": _number(run.minutes),
+        "cpu_minutes": _number(cpu_minutes(run)),
+        "peak_memory_bytes": _number(peak_bytes(run)),
+        "real_time_factor": _number(run.real_time_factor),
+    }
+
+
+def cpu_minutes(run: RunResult) -> float:
+    """Processor minutes of the training process, start-up included; 0 where it was not started by us."""
+    return float(run.cost.get("fit", {}).get("cpu_seconds", 0.0)) / 60
+
+
+def peak_bytes(run: RunResult) -> int:
+    """Most memory of the training process; 0 where it is not known."""
+    return int(run.cost.get("fit", {}).get("peak_bytes", 0))
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Their mean, None of nothing."""
+    return sum(values) / len(values) if values else None
+
+
+def _number(value: Any) -> Any:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)

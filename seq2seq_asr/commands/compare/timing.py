@@ -1,0 +1,86 @@
+"""Equal minutes: a few timed epochs of every system tell how many it gets.
+
+Stopping by the clock would cut learning-rate schedules off in the middle and make a resumed run another one; whole
+epochs that fit into the minutes do neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from seq2seq_asr.commands.compare.budget import Measured, with_epochs
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import Run
+from seq2seq_asr.commands.compare.pool import Pool, Stage, Task
+from seq2seq_asr.commands.compare.stages import fitting, trained
+from seq2seq_asr.commands.progress import ProgressLine
+from seq2seq_asr.console import say
+from seq2seq_asr.errors import TrainingError, UsageError
+from seq2seq_asr.training.metrics import read_rows
+from seq2seq_asr.training.run_folder import RunFolder
+
+EPOCHS: Final = 3
+"""Timed: the first, which also reads the corpus, a common one, and one with a validation."""
+
+
+def timed(config: CompareConfig, measured: Sequence[Measured], jobs: int, progress: ProgressLine) -> list[Measured]:
+    """Give every system the epochs that fit into the minutes; what was timed before is not timed again.
+
+    Raises:
+        TrainingError: A timed training has failed.
+        UsageError: Not even one epoch fits.
+    """
+    runs = [_timing_run(one) for one in measured]
+    left = [run for run in runs if not trained(run)]
+    done = 0
+
+    def told(name: str, failure: object) -> None:
+        nonlocal done
+        done += 1
+        progress("timing", done, len(left))
+
+    failures = Pool(jobs, told).run([_timing_task(run) for run in left])
+    if failures:
+        raise TrainingError(f"timing of {failures[0].task} failed: {failures[0].line}")
+    result = []
+    for one, run in zip(measured, runs, strict=True):
+        seconds = [float(row["seconds"]) for row in read_rows(RunFolder(run.path).metrics)]
+        epochs = epochs_within(60 * config.minutes, seconds, one.system.config.trainer.validate_every)
+        if epochs < 1:
+            raise UsageError(f"minutes: {config.minutes:g} are less than an epoch of {one.system.name} takes")
+        say(f"{one.system.name}: {epochs} epochs fit into {config.minutes:g} minutes")
+        result.append(with_epochs(one, epochs))
+    return result
+
+
+def epochs_within(budget: float, seconds: Sequence[float], validate_every: int) -> int:
+    """Epochs that fit into a budget of seconds.
+
+    Args:
+        budget: Seconds.
+        seconds: Of the first epoch, of a common one, and of one with a validation.
+        validate_every: Epochs between validations; the last is always validated.
+    """
+    first, common, validated = seconds
+    validation = max(0.0, validated - common)
+    epochs = 0
+    while True:
+        wanted = epochs + 1
+        spent = first + (wanted - 1) * common + -(-wanted // validate_every) * validation
+        if spent > budget or wanted > 100_000:
+            return epochs
+        epochs = wanted
+
+
+def _timing_run(measured: Measured) -> Run:
+    config = measured.system.config
+    trainer = replace(config.trainer, epochs=EPOCHS, validate_every=EPOCHS)
+    made = replace(config, trainer=trainer, checkpoints=config.checkpoints / "timing")
+    return Run(system=measured.system.name, seed=config.seed, config=made)
+
+
+def _timing_task(run: Run) -> Task:
+    def stages() -> "list[Stage]":
+        return [fitting(run)]
+
+    return Task(name=run.name, stages=lambda: iter(stages()), log=run.path.parent / "logs" / f"{run.name}.log")

@@ -1,0 +1,136 @@
+"""What the report says in words."""
+
+from collections.abc import Mapping, Sequence
+
+from seq2seq_asr.commands.compare.budget import Measured
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.ranking import Ranking, Standing
+from seq2seq_asr.commands.compare.results import is_classification
+from seq2seq_asr.commands.compare.tables import mean
+from seq2seq_asr.evaluation.intervals import Interval
+
+
+def labels(ranking: Ranking) -> bool:
+    """Whether the systems are classifiers."""
+    return is_classification(ranking.best.runs[0].run)
+
+
+def measure_name(ranking: Ranking) -> str:
+    """What is compared."""
+    return "accuracy" if labels(ranking) else "WER"
+
+
+def shown_rate(one: Standing, labelled: bool) -> float:
+    """Percent: word error rate, or accuracy."""
+    return 100 * (1 - one.rate if labelled else one.rate)
+
+
+def shown_interval(interval: Interval, labelled: bool) -> str:
+    """The interval in percent."""
+    if not interval.known:
+        return "unknown"
+    low, high = (1 - interval.high, 1 - interval.low) if labelled else (interval.low, interval.high)
+    return f"{100 * low:.1f} – {100 * high:.1f}"
+
+
+def p_words(p_value: float) -> str:
+    """A p-value as one reads it."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+
+
+def verdict_words(one: Standing) -> str:
+    """The verdict, with its p-value."""
+    if one.verdict == "best":
+        return "best"
+    return (
+        f"{one.verdict} ({p_words(one.p_value)})"
+        if one.verdict != "not significant"
+        else (f"not significantly worse ({p_words(one.p_value)})")
+    )
+
+
+def answer(ranking: Ranking) -> str:
+    """The result in two or three sentences."""
+    best, labelled = ranking.best, labels(ranking)
+    others = ranking.standings[1:]
+    worse = [one for one in others if one.verdict == "significantly worse"]
+    equal = [one.system.name for one in others if one.verdict == "not significant"]
+    said = (
+        f"Best is {best.system.name} with {shown_rate(best, labelled):.1f} % {measure_name(ranking)} "
+        f"(95 % interval {shown_interval(best.interval, labelled)} %"
+        f"{', over seeds and ' + best.interval.unit + 's' if len(best.runs) > 1 else ', one seed'})."
+    )
+    if not others:
+        return said + " There is no other to compare it with yet."
+    if not worse:
+        return said + " No other system is significantly worse: on this test set they cannot be told apart."
+    said += f" Of the other {len(others)}, {len(worse)} {'is' if len(worse) == 1 else 'are'} significantly worse."
+    if equal:
+        said += f" Not significantly worse {'is' if len(equal) == 1 else 'are'} {listed(equal)}."
+    return said
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def budget_words(config: CompareConfig, ranking: Ranking, measured: Mapping[str, Measured]) -> str:
+    """How many systems, seeds and utterances, and what was kept equal."""
+    runs = [run for one in ranking.standings for run in one.runs]
+    test = ranking.test
+    who = f" of {test.speaker_count} speakers" if test.speaker_count else ""
+    minutes = [run.minutes for run in runs]
+    steps = sorted({run.steps for run in runs})
+    sizes = sorted(measured[one.system.name].parameters for one in ranking.standings)
+    equal = {
+        "steps": "Equal budget: updates",
+        "parameters": "Equal budget: parameters (within 2 %) and updates",
+        "time": f"Equal budget: {config.minutes:g} minutes of training",
+    }[config.match]
+    return (
+        f"{len(ranking.standings)} systems, {len(runs)} runs, {len(test.ids)} utterances{who} ({config.split}). "
+        f"{equal}. "
+        f"Updates {_range(steps, '{:,}')}; parameters {_range(sizes, '{:,}')}; "
+        f"training minutes a run {_range(minutes, '{:.2g}')}."
+    )
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} – {high}"
+
+
+def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
+    """What the figures mean, and what they do not."""
+    seeds = max(len(one.runs) for one in ranking.standings)
+    unit = ranking.best.interval.unit
+    lines = [
+        f"Every figure is the mean over {seeds} {'seeds' if seeds > 1 else 'seed'} of models trained alike but for "
+        f"what is named. The 95 % interval is a bootstrap over {'seeds and ' if seeds > 1 else ''}{unit}s, both drawn anew "
+        "(n − 1 of n, Rao & Wu 1988): it says how a repetition with other seeds and other test data of this kind might "
+        "have come out.",
+        "A system counts as worse than the best only where two tests agree: errors of both are exchanged "
+        f"{ranking.unit} by {ranking.unit} (paired permutation, {ranking.units} {ranking.unit}s, errors averaged over "
+        "seeds), and the bootstrap of their difference leaves zero outside. The larger p-value counts, corrected for "
+        "the number of systems (Holm 1979) at the 5 % level. ‘Not significantly worse’ does not mean equal: a larger "
+        "test set or more seeds may tell them apart.",
+    ]
+    if ranking.unit == "utterance" and ranking.test.speaker_count >= 2:
+        lines.append(
+            f"With {ranking.test.speaker_count} speakers an exchange of whole speakers could not become significant "
+            "after the correction, whatever the errors; utterances are exchanged in their place, which says less of "
+            "speakers that are not in this test set."
+        )
+    if seeds == 2 or seeds == 3:
+        lines.append("Two or three seeds are few: their spread is known only roughly.")
+    lines.append(
+        f"Decoded with the {config.checkpoint} weights of each run, beam {config.search.beam}, CTC weight "
+        f"{config.search.ctc_weight:g}. Operations are counted in matrix products and convolutions of encoder and "
+        "decoder, a multiply-add as two. Minutes are wall-clock time of training and validation without start-up, as many runs "
+        "at a time as were asked for; peak memory is that of the training process on the host, libraries included."
+    )
+    factors = [mean([run.real_time_factor for run in one.runs if run.real_time_factor]) for one in ranking.standings]
+    if any(factors):
+        lines.append("The real-time factor is seconds of computation a second of audio, in batches, features included.")
+    return lines

@@ -1,0 +1,115 @@
+"""How far a rate can be trusted that was measured over several trained models: seeds and test units are both drawn.
+
+A test set's interval says how another test set might have come out; another seed may change as much. Both are resampled
+here, independently of each other, as both would be new if somebody repeated the experiment (the two-way bootstrap of
+A. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007). Of n seeds or units n - 1 are drawn:
+n of n would understate the spread by the factor (n - 1) / n, much where n is 3 (J. Rao and C. Wu, "Resampling inference
+with complex survey data", Journal of the American Statistical Association 83, 1988).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from seq2seq_asr.evaluation.intervals import SAMPLES, Comparison, Interval, middle, per_unit
+
+
+def seeds_interval(
+    errors: Real[np.ndarray, "R B"],
+    lengths: Real[np.ndarray, " B"],
+    speakers: Sequence[str | None] | None = None,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """95 % interval of the mean rate of several runs, over runs and over speakers or utterances.
+
+    Args:
+        errors: Errors of each run (R) on each utterance.
+        lengths: Reference length of each utterance.
+        speakers: Speaker of each utterance; resampled whole where all are known and at least two.
+        samples: Resampled experiments.
+        seed: Seed of the draws.
+
+    Returns:
+        The interval, or (0, inf) with a single unit or an empty reference. A single run is taken as it is.
+
+    Raises:
+        ValueError: No utterances, or arguments of different length.
+    """
+    totals, unit = per_unit(np.concatenate([errors, lengths[None]]).astype(np.float64), speakers)
+    units = totals.shape[1]
+    if units < 2 or not totals[-1].any():
+        return Interval(0.0, math.inf, unit, units)
+    draw = np.random.default_rng(seed)
+    weights, drawn_lengths = _drawn_units(draw, totals[-1], samples)
+    rates = _rates(draw, totals[:-1], weights, drawn_lengths)
+    return Interval(*middle(rates), unit, units)
+
+
+def seeds_difference(
+    first: Real[np.ndarray, "R B"],
+    second: Real[np.ndarray, "Q B"],
+    lengths: Real[np.ndarray, " B"],
+    speakers: Sequence[str | None] | None = None,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Is the second system better than the first? Both are scored on the same units; runs of each are drawn alone.
+
+    Args:
+        first: Errors of each run of the first system on each utterance.
+        second: Errors of each run of the second system.
+        lengths: Reference length of each utterance.
+        speakers: As in `seeds_interval`.
+        samples: Resampled experiments.
+        seed: Seed of the draws.
+
+    Returns:
+        Difference of the mean rates, its interval and a two-sided p-value; (-inf, inf) and 1 where nothing can be said.
+
+    Raises:
+        ValueError: No utterances, no reference, or arguments of different length.
+    """
+    runs = len(first)
+    totals, unit = per_unit(np.concatenate([first, second, lengths[None]]).astype(np.float64), speakers)
+    if not totals[-1].any():
+        raise ValueError("nothing to compare: every reference is empty")
+    units = totals.shape[1]
+    means = totals[:-1].sum(axis=1) / totals[-1].sum()
+    difference = float(means[runs:].mean() - means[:runs].mean())
+    if units < 2:
+        return Comparison(difference=difference, interval=Interval(-math.inf, math.inf, unit, units), p_value=1.0)
+    draw = np.random.default_rng(seed)
+    weights, drawn_lengths = _drawn_units(draw, totals[-1], samples)
+    rates = [_rates(draw, rows, weights, drawn_lengths) for rows in (totals[:runs], totals[runs:-1])]
+    drawn = rates[1] - rates[0]
+    rarer = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
+    p_value = min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
+    return Comparison(difference=difference, interval=Interval(*middle(drawn), unit, units), p_value=p_value)
+
+
+def _drawn_units(
+    draw: np.random.Generator, lengths: Float[np.ndarray, " units"], samples: int
+) -> tuple[Float[np.ndarray, "N units"], Float[np.ndarray, " N"]]:
+    """How often each unit comes up in each draw, and the draw's reference length; empty references are left out."""
+    units = len(lengths)
+    weights = draw.multinomial(units - 1, np.full(units, 1 / units), size=samples).astype(np.float64)
+    drawn = weights @ lengths
+    return weights[drawn > 0], drawn[drawn > 0]
+
+
+def _rates(
+    draw: np.random.Generator,
+    errors: Float[np.ndarray, "R units"],
+    weights: Float[np.ndarray, "N units"],
+    lengths: Float[np.ndarray, " N"],
+) -> Float[np.ndarray, " N"]:
+    """Mean rate over drawn runs, for each draw of units."""
+    runs = len(errors)
+    chosen = draw.multinomial(max(1, runs - 1), np.full(runs, 1 / runs), size=len(lengths))
+    rates = weights @ errors.T / lengths[:, None]
+    return (rates * chosen).sum(axis=1) / chosen.sum(axis=1)

@@ -1,0 +1,102 @@
+"""Is one system really worse than another, and than the best of many? Permutation tests and Holm's correction.
+
+Sources: C. Gillick and S. Cox, "Some statistical issues in the comparison of speech recognition algorithms", ICASSP
+1989 (matched pairs of segments); P. Good, "Permutation Tests", 1994; S. Holm, "A simple sequentially rejective multiple
+test procedure", Scandinavian Journal of Statistics 6, 1979.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from seq2seq_asr.evaluation.intervals import per_unit
+
+LEVEL: Final = 0.05
+"""Share of false alarms that a test may raise."""
+EXACT_UNITS: Final = 14
+"""With so many units or fewer every exchange is tried: 16,384 at most."""
+SAMPLES: Final = 20_000
+"""Exchanges drawn where there are more."""
+_BLOCK: Final = 1000
+"""Exchanges worked on at once, which bounds the memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermutationTest:
+    """What exchanging two systems' errors says of them."""
+
+    p_value: float
+    """Two-sided: how often an exchange gives a difference as large. Never 0."""
+    unit: Literal["speaker", "utterance"]
+    """What was exchanged."""
+    units: int
+    """How many of them there were."""
+
+
+def paired_permutation(
+    first: Real[np.ndarray, " B"],
+    second: Real[np.ndarray, " B"],
+    speakers: Sequence[str | None] | None = None,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> PermutationTest:
+    """Are two systems equally good? If they are, their errors on a unit may be exchanged without anybody noticing.
+
+    The statistic is the difference of all errors. Utterances are exchanged, or whole speakers where all are known and
+    at least two, because one speaker's utterances err together. With n speakers no p-value is below 2 / 2^n.
+
+    Args:
+        first: Errors of the first system on each utterance; a mean over seeds is as good.
+        second: Errors of the second system.
+        speakers: Speaker of each utterance, where known.
+        samples: Exchanges drawn where they are too many to try them all.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: No utterances, or arguments of different length.
+    """
+    totals, unit = per_unit(np.stack([first, second]).astype(np.float64), speakers)
+    p_value = sign_flip(totals[1] - totals[0], samples=samples, seed=seed)
+    return PermutationTest(p_value=p_value, unit=unit, units=totals.shape[1])
+
+
+def sign_flip(differences: Float[np.ndarray, " units"], *, samples: int = SAMPLES, seed: int = 0) -> float:
+    """How often random signs give paired differences a sum as large as theirs, two-sided.
+
+    Units without a difference change nothing. All signs are tried where that is possible, otherwise they are drawn,
+    and the true ones count as one of the draws (Phipson & Smyth 2010), so that no number of draws claims p = 0.
+    """
+    differences = differences[differences != 0]
+    # A sum that differs by rounding alone is as large.
+    threshold = abs(differences.sum()) * (1 - 1e-9) - 1e-12
+    units = len(differences)
+    if units <= EXACT_UNITS:
+        signs = 1.0 - 2.0 * ((np.arange(2**units)[:, None] >> np.arange(units)) & 1)
+        return float(np.mean(np.abs(signs @ differences) >= threshold))
+    draw, reached = np.random.default_rng(seed), 0
+    for start in range(0, samples, _BLOCK):
+        signs = 1.0 - 2.0 * draw.integers(0, 2, size=(min(_BLOCK, samples - start), units))
+        reached += int(np.count_nonzero(np.abs(signs @ differences) >= threshold))
+    return (reached + 1) / (samples + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number (Holm 1979): those below a level keep the chance of any false alarm below it.
+
+    The smallest is multiplied by their number, the next by one less, and so on; none falls below the one before it.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def smallest_p_value(units: int) -> float:
+    """What `paired_permutation` can reach at best with so many units that differ."""
+    return 2.0 / 2.0**units if units <= EXACT_UNITS else 1 / (SAMPLES + 1)
