@@ -16,7 +16,6 @@ from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.nn.device import full_precision
-from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.recognizer.restoring import Choice, restore
 from seq2seq_asr.training.examples import transcribe_with_attention
 from seq2seq_asr.training.reading import input_reader
@@ -53,8 +52,6 @@ def look(one: Standing, utterance: Utterance, checkpoint: Choice) -> Seen | None
     """
     run = one.runs[0].run
     model, tokenizer = restore(run.path, checkpoint)
-    if not isinstance(model, Seq2Seq):
-        return None
     batch = collate([SpeechDataset([utterance], tokenizer, input_reader(model.features))[Item(0, 0)]])
     with full_precision():
         module = SimpleNamespace(model=model.eval(), tokenizer=tokenizer, device=torch.device("cpu"))

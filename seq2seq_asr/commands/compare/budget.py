@@ -1,7 +1,8 @@
 """An equal budget for all systems: the same updates, the same parameters, or the same minutes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,6 @@ from seq2seq_asr.nn.model import Seq2Seq
 
 TOLERANCE: Final = 0.02
 """Share by which budgets that are called equal may differ."""
-_WIDEST: Final = 8192
 
 
 @dataclass(frozen=True)
@@ -130,24 +130,35 @@ def matched(system: System, target: int, corpora: Corpora) -> System:
         UsageError: None come within 2 %.
     """
     vocabulary, config = len(corpora.tokenizer(system.config)), system.config
-    encoder, decoder = config.model.encoder.units, config.model.decoder.units
-    low, high = 1, _WIDEST
-    while low < high:  # the smallest encoder that has too many
-        middle = (low + high) // 2
-        enough = count_parameters(resized(config, middle, round(middle * decoder / encoder)), vocabulary) >= target
-        low, high = (low, middle) if enough else (middle + 1, high)
-    best = None
-    for units in (low, max(1, low - 1)):
-        around = max(1, round(units * decoder / encoder))
-        for other in range(max(1, round(0.8 * around)), round(1.2 * around) + 2):
-            candidate = resized(config, units, other)
-            gap = abs(count_parameters(candidate, vocabulary) - target)
-            if best is None or gap < best[0]:
-                best = (gap, candidate)
-    assert best is not None
-    if best[0] > TOLERANCE * target:
+    ratio = config.model.decoder.units / config.model.encoder.units
+
+    def count(encoder: int, decoder: int) -> int:
+        return count_parameters(resized(config, encoder, decoder), vocabulary)
+
+    def reaches(encoder: int, decoder: int) -> bool:
+        return count(encoder, decoder) >= target
+
+    wide = smallest(lambda units: reaches(units, round(units * ratio)), config.model.encoder.units)
+    candidates = []
+    for units in (wide, max(1, wide - 1)):
+        other = smallest(partial(reaches, units), round(units * ratio))
+        candidates += [(units, decoder) for decoder in (other, max(1, other - 1))]
+    near = [one for one in candidates if abs(count(*one) - target) <= TOLERANCE * target]
+    if not near:
         raise UsageError(f"system {system.name}: no hidden size gives {target} parameters within {TOLERANCE:.0%}")
-    return replace(system, config=best[1])
+    best = min(near, key=lambda one: abs(one[1] / one[0] / ratio - 1))
+    return replace(system, config=resized(config, *best))
+
+
+def smallest(enough: Callable[[int], bool], start: int) -> int:
+    """The smallest number from 1 that is enough, where all larger ones are too; large ones are not tried needlessly."""
+    low, high = 0, max(1, start)
+    while not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def resized(config: FitConfig, encoder: int, decoder: int) -> FitConfig:

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 COLOURS: Final = 8
 """Colours that the style sheet knows, ``c0`` to ``c7``."""
+WHOLE: Final = ("epochs", "words said")
+"""Labels of axes that count something."""
 _WIDTH, _HEIGHT = 360.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 12.0, 38.0
 
@@ -52,6 +54,8 @@ class Scale:
     start: float
     end: float
     logarithmic: bool = False
+    whole: bool = False
+    """Mark whole numbers alone."""
 
     def __call__(self, value: float) -> float:
         """The place of a value; what lies outside stands on the border."""
@@ -68,7 +72,8 @@ class Scale:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
             every = max(1, math.ceil((last - first + 1) / 6))
             return [10.0**power for power in range(first, last + 1, every)]
-        return round_ticks(self.low, self.high)
+        ticks = round_ticks(self.low, self.high)
+        return [tick for tick in ticks if tick == int(tick)] if self.whole else ticks
 
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -110,7 +115,8 @@ def line_chart(
         return ""
     x_low, x_high = x_range or (min(xs), max(xs))
     y_low, y_high = y_range or (min(ys) if logarithmic else 0.0, max(ys))
-    across = Scale(low=x_low, high=max(x_high, x_low + 1e-9), start=_LEFT, end=_WIDTH - _RIGHT)
+    whole = x_label in WHOLE
+    across = Scale(low=x_low, high=max(x_high, x_low + 1e-9), start=_LEFT, end=_WIDTH - _RIGHT, whole=whole)
     up = Scale(low=y_low, high=max(y_high, y_low + 1e-9), start=_HEIGHT - _BOTTOM, end=_TOP, logarithmic=logarithmic)
     parts = [_frame(across, up, x_label, y_label)]
     for one, points in lines:

@@ -116,7 +116,7 @@ def _system(
     base: FitConfig,
     axes: Sequence[Axis],
     values: Sequence[str],
-    shared: Mapping[str, str],
+    shared: dict[str, str],
 ) -> System:
     several = len(config.configs) > 1
     name = "_".join(_slug(word) for word in [*[path.stem] * (several or not values), *values])

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from seq2seq_asr.commands.compare.charts import Point, Series, legend, line_chart
-from seq2seq_asr.commands.compare.html_table import table
+from seq2seq_asr.commands.compare.html_table import Cell, table
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.series import curve, epochs, lines_of, panels
 from seq2seq_asr.commands.compare.stages import PROBED
@@ -91,7 +91,8 @@ def _flow(runs: Sequence[Sequence[dict[str, Any]]], name: str) -> list[Point]:
     if not layers:
         return []
     points = []
-    for place, distance in enumerate(min((layer["distance"] for layer in layers), key=len)):
+    shortest = min(len(layer["distance"]) for layer in layers)
+    for place, distance in enumerate(layers[0]["distance"][:shortest]):
         norms = [max(FLOOR, layer["norm"][place]) for layer in layers]
         middle = float(np.exp(np.mean(np.log(norms))))
         points.append(Point(distance * (layers[0]["seconds_per_step"] or 1.0), middle, min(norms), max(norms)))
@@ -115,7 +116,7 @@ def _gradient_table(ranking: Ranking, found: dict[tuple[str, str], list[Any]]) -
             mean([100 * gate["saturated"] for layer in trained for gate in layer["gates"].values()]),
             clipped(one),
         ]
-        cells: list[tuple[str, str | float]] = [(one.system.name, one.system.name)]
+        cells: list[Cell] = [(one.system.name, one.system.name)]
         cells += [("–" if value is None else f"{value:.3g}", -1.0 if value is None else value) for value in figures]
         rows.append(("", cells))
     note = f"{names[0]}; spectral radius: the largest of a gate's block of the recurrent matrix; – is never, or none."

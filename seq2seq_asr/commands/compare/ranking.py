@@ -57,6 +57,8 @@ class Ranking:
     """What the permutation test exchanges."""
     units: int
     test: ScoredSet
+    order: tuple[str, ...]
+    """Names of the systems as the grid has them."""
 
     @property
     def best(self) -> Standing:
@@ -91,6 +93,7 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
         unit="utterance" if speakers is None else "speaker",
         units=len(test.ids) if speakers is None else test.speaker_count,
         test=test,
+        order=tuple(system.name for system in present),
     )
 
 

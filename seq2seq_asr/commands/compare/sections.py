@@ -6,7 +6,7 @@ from html import escape
 from seq2seq_asr.commands.compare.alignments import Seen
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.charts import Bar, forest_plot, legend, line_chart
-from seq2seq_asr.commands.compare.html_table import table
+from seq2seq_asr.commands.compare.html_table import VERDICT, Cell, table
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.series import (
     by_length,
@@ -33,7 +33,7 @@ def ranking_section(ranking: Ranking) -> str:
     bars = [_bar(one, labelled) for one in ranking.standings]
     note = "Dot: mean over seeds; line: 95 % interval; ticks: seeds; grey: significantly worse than the best."
     name = measure_name(ranking)
-    heads = ["system", f"{name} %", "95 % interval", "seeds ±", "difference", "95 % interval", "against the best"]
+    heads = ["system", f"{name} %", "95 % interval", "seeds ±", "difference", "95 % interval", VERDICT]
     rows = [_ranking_row(one, labelled) for one in ranking.standings]
     return (
         "<h2>Ranking</h2>"
@@ -58,7 +58,7 @@ def _bar(one: Standing, labelled: bool) -> Bar:
     )
 
 
-def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[tuple[str, str | float]]]:
+def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[Cell]]:
     sign = -1 if labelled else 1
     difference = one.difference
     bounds = "" if difference is None else sorted((sign * difference.interval.low, sign * difference.interval.high))
@@ -118,7 +118,7 @@ def cost_section(ranking: Ranking, measured: Mapping[str, Measured], flops: Mapp
         spent, cpu = mean([run.minutes for run in one.runs]), mean([cpu_minutes(run) for run in one.runs])
         parameters, peak = measured[one.system.name].parameters, max(peak_bytes(run) for run in one.runs)
         count = flops.get(one.system.name)
-        cells: list[tuple[str, str | float]] = [
+        cells: list[Cell] = [
             (one.system.name, one.system.name),
             (f"{parameters:,}", parameters),
             ("" if count is None else f"{count / 1e6:,.1f}", count or 0.0),
@@ -172,7 +172,7 @@ def length_section(ranking: Ranking) -> str:
         for panel in found
     ]
     heads = ["system", *[f"{low}" if low == high else f"{low}–{high}" for low, high in bins]]
-    rows = [
+    rows: list[tuple[str, list[Cell]]] = [
         (
             "",
             [(one.system.name, one.system.name), *[(f"{p.y:.1f}", p.y) for p in points[one.system.name]]],

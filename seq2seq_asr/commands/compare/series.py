@@ -30,7 +30,7 @@ def panels(ranking: Ranking) -> tuple[list[Panel], list[str]]:
     standings = ranking.standings
     order: list[str] = []
     grouped: dict[str, list[tuple[int, str, Standing]]] = {}
-    for one in sorted(standings, key=lambda one: one.system.name):
+    for one in sorted(standings, key=lambda one: ranking.order.index(one.system.name)):
         values = list(one.system.place.values()) or [one.system.name]
         if values[0] not in order:
             order.append(values[0])

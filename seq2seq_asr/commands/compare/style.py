@@ -33,7 +33,7 @@ tr:target td { outline: 2px solid var(--c0); outline-offset: -2px; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: .4rem 1.2rem;
   margin: .6rem 0; }
 figure { margin: 0; } .panel { max-width: 32rem; } figcaption { font-weight: 500; margin: .3rem 0; }
-svg { display: block; width: 100%; height: auto; font: 11px system-ui, sans-serif; } svg text { fill: var(--quiet); }
+svg { display: block; width: 100%; height: auto; font: 12.5px system-ui, sans-serif; } svg text { fill: var(--quiet); }
 svg.forest { font-size: 13px; margin: .8rem 0; } svg a:hover text { text-decoration: underline; }
 .forest .name { fill: var(--ink); } .name.faded { fill: var(--quiet); }
 .grid { stroke: var(--rule); } .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .band { opacity: .14; }

@@ -107,7 +107,7 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
     unit = ranking.best.interval.unit
     lines = [
         f"Every figure is the mean over {seeds} {'seeds' if seeds > 1 else 'seed'} of models trained alike but for "
-        f"what is named. The 95 % interval is a bootstrap over {'seeds and ' if seeds > 1 else ''}{unit}s, both drawn anew "
+        f"what is named. The 95 % interval is a bootstrap over {'seeds and ' if seeds > 1 else ''}{unit}s, drawn anew "
         "(n − 1 of n, Rao & Wu 1988): it says how a repetition with other seeds and other test data of this kind might "
         "have come out.",
         "A system counts as worse than the best only where two tests agree: errors of both are exchanged "
@@ -123,12 +123,15 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
             "speakers that are not in this test set."
         )
     if seeds == 2 or seeds == 3:
-        lines.append("Two or three seeds are few: their spread is known only roughly.")
+        lines.append(
+            "Two or three seeds are few: their spread is known only roughly, and intervals are rather too narrow."
+        )
     lines.append(
         f"Decoded with the {config.checkpoint} weights of each run, beam {config.search.beam}, CTC weight "
         f"{config.search.ctc_weight:g}. Operations are counted in matrix products and convolutions of encoder and "
-        "decoder, a multiply-add as two. Minutes are wall-clock time of training and validation without start-up, as many runs "
-        "at a time as were asked for; peak memory is that of the training process on the host, libraries included."
+        "decoder, a multiply-add as two. Minutes are wall-clock time of training and validation without start-up, as "
+        "many runs at a time as were asked for; processor minutes include start-up and depend less on what else ran. "
+        "Peak memory is that of the training process on the host, libraries included."
     )
     factors = [mean([run.real_time_factor for run in one.runs if run.real_time_factor]) for one in ranking.standings]
     if any(factors):

@@ -1,0 +1,98 @@
+"""Equal budgets: parameters within two percent for every cell, the same updates, epochs that fit into minutes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seq2seq_asr.commands.compare.budget import TOLERANCE, Corpora, apply_budget, epochs_for, measure
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import expand
+from seq2seq_asr.commands.compare.timing import epochs_within
+from seq2seq_asr.errors import UsageError
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """Settings with a manifest of 30 utterances; nothing of it but texts and durations is read."""
+    rows = [
+        {"audio_filepath": f"{i}.wav", "duration": 1 + i % 3, "text": "abc"[: 1 + i % 3], "id": f"u{i}"}
+        for i in range(30)
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "data": {
+            "train": [str(tmp_path / "train.jsonl")],
+            "dev": [str(tmp_path / "train.jsonl")],
+            "batching": {"max_utterances": 4},
+        },
+        "tokenizer": {"kind": "char", "vocabulary_size": 16},
+        "model": {
+            "features": {"rate": 8000, "bins": 16},
+            "encoder": {"units": 24, "reductions": [2, 1]},
+            "attention": {"size": 16},
+            "decoder": {"units": 32, "embedding": 8},
+        },
+        "trainer": {"epochs": 5},
+    }
+    (tmp_path / "toy.yaml").write_text(json.dumps(settings))
+    return tmp_path / "toy.yaml"
+
+
+def compare(toy: Path, axis: str, **settings: object) -> CompareConfig:
+    return CompareConfig(configs=(toy,), axes=(axis,), **settings)  # type: ignore[arg-type]
+
+
+def test_parameters_agree_whatever_the_cell(toy: Path) -> None:
+    cells = "elman, elman_relu, lstm, peephole_lstm, gru, light_gru"
+    config = compare(toy, f"model.encoder.cell + model.decoder.cell = {cells}", match="parameters")
+    corpora = Corpora(lambda *_: None)
+    before = [measure(system, corpora).parameters for system in expand(config)]
+    measured = apply_budget(config, expand(config), corpora)
+    assert max(before) > 2 * min(before), "without matching they differ"
+    assert measured[0].parameters == before[0], "the first is the measure of the others"
+    for one in measured:
+        assert abs(one.parameters / before[0] - 1) <= TOLERANCE
+        units = one.system.config.model
+        assert units.decoder.units / units.encoder.units == pytest.approx(32 / 24, rel=0.25)
+    larger = apply_budget(replace(config, parameters=200_000), expand(config), corpora)
+    assert all(abs(one.parameters / 200_000 - 1) <= TOLERANCE for one in larger)
+
+
+def test_impossible_parameters_are_refused(toy: Path) -> None:
+    config = compare(toy, "model.encoder.cell = elman, lstm", match="parameters", parameters=100)
+    with pytest.raises(UsageError, match="no hidden size gives 100 parameters"):
+        apply_budget(config, expand(config), Corpora(lambda *_: None))
+
+
+def test_updates_agree_where_batches_differ(toy: Path) -> None:
+    config = compare(toy, "data.batching.max_utterances = 4, 2, 1")
+    measured = apply_budget(config, expand(config), Corpora(lambda *_: None))
+    steps = [one.system.config.trainer.epochs * one.steps_an_epoch for one in measured]
+    assert measured[0].system.config.trainer.epochs == 5 and steps[0] >= 40
+    for one, count in zip(measured, steps, strict=True):
+        assert abs(count - steps[0]) <= one.steps_an_epoch / 2
+    assert measured[2].steps_an_epoch == 30
+    with pytest.raises(UsageError, match="fewer than an epoch"):
+        epochs_for(measured[2], 10)
+
+
+def test_tokens_a_second_are_those_of_the_corpus(toy: Path) -> None:
+    one = measure(expand(compare(toy, "model.encoder.cell = elman, gru"))[0], Corpora(lambda *_: None))
+    assert one.tokens_a_second == pytest.approx(1.0)  # one to three letters in as many seconds
+
+
+def test_epochs_that_fit_into_the_minutes() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        first, common, validation, every = *draw.uniform(1, 9, size=3), int(draw.integers(1, 5))
+        budget = float(draw.uniform(20, 200))
+        epochs = epochs_within(budget, [first, common, common + validation], every)
+
+        def spent(count: int, first=first, common=common, validation=validation, every=every) -> float:
+            validated = sum(epoch % every == 0 or epoch == count for epoch in range(1, count + 1))
+            return first + (count - 1) * common + validated * validation
+
+        assert spent(epochs + 1) > budget and (epochs == 0 or spent(epochs) <= budget)
