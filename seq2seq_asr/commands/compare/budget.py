@@ -33,6 +33,8 @@ class Measured:
     """Training audio."""
     tokens: int
     """Target tokens of that audio."""
+    vocabulary: int
+    """Distinct tokens."""
 
     @property
     def tokens_a_second(self) -> float:
@@ -77,12 +79,18 @@ def measure(system: System, corpora: Corpora) -> Measured:
         steps_an_epoch=len(plan_epoch(durations, batching, system.config.seed, epoch=0)),
         audio_seconds=float(durations.sum()),
         tokens=sum(len(tokenizer.encode(one.text)) for one in train),
+        vocabulary=len(tokenizer),
     )
 
 
 def count_parameters(config: FitConfig, vocabulary: int) -> int:
     """Trainable numbers of the model."""
-    return sum(parameter.numel() for parameter in Seq2Seq(config.model, vocabulary).parameters())
+    return sum(parameter.numel() for parameter in built(config, vocabulary).parameters())
+
+
+def built(config: FitConfig, vocabulary: int) -> Seq2Seq:
+    """The model with fresh weights."""
+    return Seq2Seq(config.model, vocabulary)
 
 
 def apply_budget(config: CompareConfig, systems: Sequence[System], corpora: Corpora) -> list[Measured]:

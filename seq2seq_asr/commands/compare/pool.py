@@ -1,7 +1,6 @@
 """Several processes at a time, each a row of commands; what fails is told and the others go on."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -184,9 +183,10 @@ def _stop(running: Sequence[_Running]) -> None:
     alive = [one for one in running if one.process is not None and one.process.returncode is None]
     for one in alive:
         assert one.process is not None
-        one.process.send_signal(signal.SIGINT)
+        one.process.terminate()  # saves like Ctrl-C, which a background process may have been told to ignore
     for one in alive:
-        assert one.process is not None and one.stage is not None
+        assert one.process is not None and one.stage is not None and one.log is not None
+        one.log.close()
         pid, status, usage = os.wait4(one.process.pid, 0)
         one.process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - one.started

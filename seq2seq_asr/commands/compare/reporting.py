@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq_asr.commands.compare.alignments import Seen, look, typical
-from seq2seq_asr.commands.compare.budget import Measured
+from seq2seq_asr.commands.compare.budget import Measured, built
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.cost import flops_a_second
 from seq2seq_asr.commands.compare.grid import Run
@@ -19,7 +19,6 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.errors import AsrError
-from seq2seq_asr.recognizer.restoring import restore
 
 
 def report(
@@ -67,8 +66,9 @@ def operations(ranking: Ranking, measured: dict[str, Measured]) -> dict[str, flo
     """Floating-point operations a second of audio, of every system."""
     counted = {}
     for one in ranking.standings:
-        model, _ = restore(one.runs[0].run.path, "last")
-        counted[one.system.name] = flops_a_second(model, measured[one.system.name].tokens_a_second)
+        known = measured[one.system.name]
+        model = built(known.system.config, known.vocabulary)
+        counted[one.system.name] = flops_a_second(model, known.tokens_a_second)
     return counted
 
 

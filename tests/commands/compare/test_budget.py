@@ -81,9 +81,7 @@ def test_updates_agree_where_batches_differ(toy: Path) -> None:
 
 def test_tokens_a_second_are_those_of_the_corpus(toy: Path) -> None:
     one = measure(expand(compare(toy, "model.encoder.cell = elman, gru"))[0], Corpora(lambda *_: None))
-    assert one.tokens_a_second == pytest.approx(
-        9 / 6
-    )  # one to three letters and the word's mark in one to three seconds
+    assert one.tokens_a_second == pytest.approx(9 / 6)  # 1 to 3 letters and a word's mark in 1 to 3 s
 
 
 def test_epochs_that_fit_into_the_minutes() -> None:

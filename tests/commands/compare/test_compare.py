@@ -1,4 +1,4 @@
-"""A whole comparison of tiny runs: what is finished is skipped, what fails is told, the report holds what was measured."""
+"""A whole comparison of tiny runs: what is finished is skipped, what fails is told, the report holds what is measured."""
 
 import csv
 import html.parser
@@ -6,7 +6,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -20,6 +24,7 @@ from seq2seq_asr.evaluation.trn import read_trn
 from seq2seq_asr.evaluation.wer import ErrorCounts, word_errors
 from seq2seq_asr.training.metrics import read_rows
 
+pytestmark = pytest.mark.timeout(900)  # processes of their own, on a machine that may be busy
 ROOT = Path(__file__).parents[3]
 SETTINGS = {
     "data": {
@@ -188,12 +193,7 @@ def test_what_fails_is_told_and_the_others_are_ranked(compared: Path, capfd: pyt
 
 
 @pytest.mark.nightly
-def test_an_interrupted_run_goes_on_where_it_was(place: Path, call: Callable[..., object] | None = None) -> None:
-    import signal
-    import subprocess
-    import sys
-    import time
-
+def test_an_interrupted_run_goes_on_where_it_was(place: Path) -> None:
     command = [sys.executable, "-m", "seq2seq_asr.compare", "toys.yaml", "--name", "stopped"]
     command += ["--settings", "trainer.epochs = 400", "--only", "gru*"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
