@@ -11,12 +11,14 @@ from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.batching import plan_epoch
+from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.data.loading import DataConfig, read_split, within_limits
 from seq2seq_asr.data.splits import Progress, resolve_splits
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.model import Seq2Seq
+from seq2seq_asr.nn.classifier import Model, build_model
 
 TOLERANCE: Final = 0.02
 """Share by which budgets that are called equal may differ."""
@@ -34,7 +36,7 @@ class Measured:
     tokens: int
     """Target tokens of that audio."""
     vocabulary: int
-    """Distinct tokens."""
+    """Distinct tokens, or labels."""
 
     @property
     def tokens_a_second(self) -> float:
@@ -55,9 +57,10 @@ class Corpora:
             self.known[data] = within_limits(read_split(resolve_splits(data, self.progress).train), data)
         return self.known[data]
 
-    def tokenizer(self, config: FitConfig) -> Tokenizer:
-        """What `fit` would learn."""
-        return Tokenizer.train((one.text for one in self.train(config.data)), config.tokenizer)
+    def targets(self, config: FitConfig) -> Targets:
+        """What `fit` would learn: the pieces of a tokenizer, or the labels of a classifier."""
+        texts = (one.text for one in self.train(config.data))
+        return Labels.of(texts) if config.model.task == "classify" else Tokenizer.train(texts, config.tokenizer)
 
 
 def measure(system: System, corpora: Corpora) -> Measured:
@@ -66,11 +69,11 @@ def measure(system: System, corpora: Corpora) -> Measured:
     Raises:
         AsrError: Its corpus, tokenizer or model cannot be made.
     """
-    train, tokenizer = corpora.train(system.config.data), corpora.tokenizer(system.config)
+    train, targets = corpora.train(system.config.data), corpora.targets(system.config)
     durations = np.array([one.duration for one in train])
     batching = system.config.data.batching
     try:
-        parameters = count_parameters(system.config, len(tokenizer))
+        parameters = count_parameters(system.config, len(targets))
     except UsageError as error:
         raise UsageError(f"system {system.name}: {error}") from error
     return Measured(
@@ -78,8 +81,8 @@ def measure(system: System, corpora: Corpora) -> Measured:
         parameters=parameters,
         steps_an_epoch=len(plan_epoch(durations, batching, system.config.seed, epoch=0)),
         audio_seconds=float(durations.sum()),
-        tokens=sum(len(tokenizer.encode(one.text)) for one in train),
-        vocabulary=len(tokenizer),
+        tokens=sum(len(targets.encode(one.text)) for one in train),
+        vocabulary=len(targets),
     )
 
 
@@ -88,9 +91,9 @@ def count_parameters(config: FitConfig, vocabulary: int) -> int:
     return sum(parameter.numel() for parameter in built(config, vocabulary).parameters())
 
 
-def built(config: FitConfig, vocabulary: int) -> Seq2Seq:
+def built(config: FitConfig, vocabulary: int) -> Model:
     """The model with fresh weights."""
-    return Seq2Seq(config.model, vocabulary)
+    return build_model(config.model, vocabulary)
 
 
 def apply_budget(config: CompareConfig, systems: Sequence[System], corpora: Corpora) -> list[Measured]:
@@ -137,7 +140,7 @@ def matched(system: System, target: int, corpora: Corpora) -> System:
     Raises:
         UsageError: None come within 2 %.
     """
-    vocabulary, config = len(corpora.tokenizer(system.config)), system.config
+    vocabulary, config = len(corpora.targets(system.config)), system.config
     ratio = config.model.decoder.units / config.model.encoder.units
 
     def count(encoder: int, decoder: int) -> int:

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seq2seq_asr.nn.model import Seq2Seq
+from seq2seq_asr.nn.classifier import Classifier, Model
 from seq2seq_asr.vocabulary import SOS
 
 SECONDS: Final = 10
@@ -14,7 +14,7 @@ SECONDS: Final = 10
 
 
 @torch.no_grad()
-def flops_a_second(model: Seq2Seq, tokens_a_second: float) -> float:
+def flops_a_second(model: Model, tokens_a_second: float) -> float:
     """Operations of encoder, CTC head and teacher-forced decoder for a second of audio; a multiply-add counts two.
 
     Counted are matrix products and convolutions, as PyTorch's counter sees them; sums, gates, normalisation and the
@@ -22,7 +22,7 @@ def flops_a_second(model: Seq2Seq, tokens_a_second: float) -> float:
     kernels of its own for them, is out of the way.
 
     Args:
-        model: The recogniser.
+        model: The recogniser, or a classifier, of which encoder and output are counted.
         tokens_a_second: Target tokens a second of audio.
     """
     config = model.config.features
@@ -35,9 +35,14 @@ def flops_a_second(model: Seq2Seq, tokens_a_second: float) -> float:
     with warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
         warnings.simplefilter("ignore")  # leaving the next line, torch speaks of GPUs that are not there
         with torch.backends.mkldnn.flags(enabled=False):
-            encoded = model.eval().encode(audio, torch.tensor([audio.shape[1]]))
-            if model.ctc is not None:
-                model.ctc(encoded.states)
-            model.decoder(tokens, model.memory(encoded))
+            lengths = torch.tensor([audio.shape[1]])
+            model.eval()
+            if isinstance(model, Classifier):
+                model.log_probs(audio, lengths)
+            else:
+                encoded = model.encode(audio, lengths)
+                if model.ctc is not None:
+                    model.ctc(encoded.states)
+                model.decoder(tokens, model.memory(encoded))
     model.train(training)
     return counter.get_total_flops() / SECONDS

@@ -11,8 +11,8 @@ from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.page import Comparison, write_page
 from seq2seq_asr.commands.compare.pool import Failure
 from seq2seq_asr.commands.compare.ranking import Ranking, rank
-from seq2seq_asr.commands.compare.results import RunResult, check_same_test, is_classification, read_result
-from seq2seq_asr.commands.compare.stages import decoded, trained
+from seq2seq_asr.commands.compare.results import RunResult, check_same_test, read_result
+from seq2seq_asr.commands.compare.stages import decoded, is_classification, trained
 from seq2seq_asr.commands.compare.tables import write_tables
 from seq2seq_asr.commands.compare.words import answer
 from seq2seq_asr.console import say

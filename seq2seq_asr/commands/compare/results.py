@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
-from seq2seq_asr.commands.compare.stages import decode_folder, read_cost
+from seq2seq_asr.commands.compare.stages import SCORES, decode_folder, is_classification, read_cost
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.evaluation.trn import read_trn
 from seq2seq_asr.evaluation.wer import word_errors
@@ -66,11 +66,6 @@ class RunResult:
         return int(float(self.curve[-1]["step"])) if self.curve else 0
 
 
-def is_classification(run: Run) -> bool:
-    """Whether the run gives each utterance a label."""
-    return getattr(run.config.model, "task", "recognise") == "classify"
-
-
 def read_result(run: Run, config: CompareConfig) -> RunResult:
     """Read a finished run.
 
@@ -81,7 +76,7 @@ def read_result(run: Run, config: CompareConfig) -> RunResult:
     try:
         lines = [json.loads(line) for line in (folder / "hyp.jsonl").read_text("utf-8").splitlines()]
         said = {line["id"]: line["text"] for line in lines}
-        scores = json.loads((folder / "wer.json").read_text("utf-8"))
+        scores = json.loads((folder / SCORES[is_classification(run)]).read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: no complete results ({error})") from error
     test = _test_set(folder, lines, is_classification(run))
@@ -109,7 +104,7 @@ def _test_set(folder: Path, lines: Sequence[Mapping[str, Any]], labels: bool) ->
         ids=ids,
         references=references,
         speakers=tuple(known[id][1] for id in ids),
-        lengths=np.array([1.0 if labels else len(text.split()) for text in references]),
+        lengths=np.array([1.0 if labels else float(len(text.split())) for text in references]),
     )
 
 

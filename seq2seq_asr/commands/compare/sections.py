@@ -77,10 +77,10 @@ def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[Cell]]:
 def curves_section(ranking: Ranking) -> str:
     """Validation error and loss, over epochs and over minutes."""
     found, names = panels(ranking)
-    error = "val error %" if labels(ranking) else "val WER %"
+    column, error = ("val_accuracy", "val accuracy %") if labels(ranking) else ("val_wer", "val WER %")
     parts = []
     for figure, label, factor in (
-        ("val_wer", error, 100.0),
+        (column, error, 100.0),
         ("val_loss", "val loss", 1.0),
         ("train_loss", "train loss", 1.0),
     ):

@@ -25,6 +25,13 @@ COST = "compare.json"
 """In a run folder: what each stage took, added up over resumed ones."""
 PROBED = "gradients/gradients_trained.json"
 """What the gradient probe leaves in a run folder."""
+SCORES = {False: "wer.json", True: "accuracy.json"}
+"""What `decode` writes last, of a recogniser and of a classifier."""
+
+
+def is_classification(run: Run) -> bool:
+    """Whether the run gives each utterance a label."""
+    return run.config.model.task == "classify"
 
 
 def task_of(run: Run, config: CompareConfig) -> Task:
@@ -43,7 +50,7 @@ def stages_of(run: Run, config: CompareConfig) -> Iterator[Stage]:
         yield fitting(run)
     if not decoded(run, config):
         yield Stage("decode", "decode", decode_flags(run, config))
-    if config.probe == "gradients" and not (run.path / PROBED).is_file():
+    if config.probe == "gradients" and not is_classification(run) and not (run.path / PROBED).is_file():
         yield Stage("probe", "probe_gradients", ["--run", str(run.path)])
 
 
@@ -82,13 +89,15 @@ def decode_folder(run: Run, config: CompareConfig) -> Path:
 def decoded(run: Run, config: CompareConfig) -> bool:
     """Whether the run's test set was decoded to its end, as is asked for now."""
     folder = decode_folder(run, config)
-    if not (folder / "wer.json").is_file():
+    if not (folder / SCORES[is_classification(run)]).is_file():
         return False
     try:
         then = load_yaml(folder / "decode.yaml", DecodeConfig)
     except AsrError:
         return False
-    return then.search == config.search and then.checkpoint == config.checkpoint
+    # A classifier searches nothing.
+    search = then.search if is_classification(run) else config.search
+    return then.search == search and then.checkpoint == config.checkpoint
 
 
 def decode_flags(run: Run, config: CompareConfig) -> list[str]:
@@ -97,7 +106,7 @@ def decode_flags(run: Run, config: CompareConfig) -> list[str]:
     flags += ["--out", str(decode_folder(run, config))]
     if run.config.trainer.accelerator == "cpu":
         flags += ["--device", "cpu"]
-    return flags + search_flags(config.search)
+    return flags if is_classification(run) else flags + search_flags(config.search)
 
 
 def search_flags(search: BeamConfig) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
-from seq2seq_asr.commands.compare.results import RunResult, is_classification
+from seq2seq_asr.commands.compare.results import RunResult
+from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.errors import CheckpointError
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
-from seq2seq_asr.commands.compare.results import is_classification
+from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.commands.compare.tables import mean
 from seq2seq_asr.evaluation.intervals import Interval
 
@@ -126,12 +126,12 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
         lines.append(
             "Two or three seeds are few: their spread is known only roughly, and intervals are rather too narrow."
         )
+    search = f", beam {config.search.beam}, CTC weight {config.search.ctc_weight:g}"
     lines.append(
-        f"Decoded with the {config.checkpoint} weights of each run, beam {config.search.beam}, CTC weight "
-        f"{config.search.ctc_weight:g}. Operations are counted in matrix products and convolutions of encoder and "
-        "decoder, a multiply-add as two. Minutes are wall-clock time of training and validation without start-up, as "
-        "many runs at a time as were asked for; processor minutes include start-up and depend less on what else ran. "
-        "Peak memory is that of the training process on the host, libraries included."
+        f"Decoded with the {config.checkpoint} weights of each run{'' if labels(ranking) else search}. Operations are "
+        "counted in matrix products and convolutions, a multiply-add as two. Minutes are wall-clock time of training "
+        "and validation without start-up, as many runs at a time as were asked for; processor minutes include start-up and "
+        "depend less on what else ran. Peak memory is that of the training process on the host, libraries included."
     )
     factors = [mean([run.real_time_factor for run in one.runs if run.real_time_factor]) for one in ranking.standings]
     if any(factors):

@@ -1,4 +1,4 @@
-"""A whole comparison of tiny runs: what is finished is skipped, what fails is told, the report holds what is measured."""
+"""A whole comparison of tiny runs: what is finished is skipped, what fails is told, figures are those measured."""
 
 import csv
 import html.parser
