@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 import soundfile
 
-from seq2seq_asr import decode, doctor, export, fit, fit_lm, prepare
+from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 
@@ -101,7 +101,7 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 def test_every_entry_point_is_known() -> None:
-    assert {words[0] for words in modules()} <= {"fit", "decode", "prepare", "doctor", "export", "fit_lm"}, (
+    assert {words[0] for words in modules()} <= {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare"}, (
         "a new entry point needs a test here"
     )
     assert of("fit") and of("decode")
@@ -163,6 +163,18 @@ def test_decode(argv: list[str], place: Path, tones_run: Path, call: Callable[..
         assert call(fit_lm.main, *of("fit_lm")[0]).code == 0
     result = call(decode.main, *argv, *extra)
     assert result.code == 0 and result.out, result.err
+
+
+@pytest.mark.parametrize("argv", of("compare"), ids=" ".join)
+def test_compare(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
+    """Planned on the corpus of tones; what training and report do has tests of its own."""
+    manifest = tones_run.parent / "test.jsonl"
+    settings = [f"data.{split} = [{manifest}]" for split in ("train", "dev", "test")]
+    settings += [f"data.connect.{split} = 0" for split in ("train", "dev", "test")]
+    settings += ["tokenizer.kind = char", "data.batching.max_utterances = 2"]
+    result = call(compare.main, *argv, "--dry_run", "--settings", *settings)
+    assert result.code == 0, result.err
+    assert all("parameters" in line and "3 seeds" in line for line in result.out.splitlines()) and result.out
 
 
 @pytest.mark.parametrize("argv", of("doctor"), ids=" ".join)
