@@ -25,7 +25,7 @@ every_attention = pytest.mark.parametrize(
 
 
 def configured(settings: dict[str, Any]) -> AttentionConfig:
-    return AttentionConfig(size=6, filters=2, width=3, mixtures=2, **settings)
+    return AttentionConfig(size=6, filters=2, width=3, mixtures=2, chunk=2, noise=0.0, **settings)
 
 
 def build(settings: dict[str, Any]) -> AnyAttention:
@@ -104,7 +104,13 @@ def gaussian_energies(weights: dict[str, Tensor], state: Tensor, means: list[flo
     ]
 
 
-@pytest.mark.parametrize("settings", [one for one in CONFIGS if one["kind"] != "none" and "heads" not in one], ids=str)
+ELSEWHERE = ("none", "mocha")
+"""Kinds written out in a test of their own."""
+
+
+@pytest.mark.parametrize(
+    "settings", [one for one in CONFIGS if one["kind"] not in ELSEWHERE and "heads" not in one], ids=str
+)
 @torch.no_grad()
 def test_attention_equals_the_written_out_sums(settings):
     attention, encoded, states = build(settings), padded(), torch.randn(3, 3, 6, dtype=torch.float64)
@@ -253,7 +259,20 @@ def test_hypotheses_that_share_a_memory_find_what_they_would_in_copies_of_it(set
 
 
 @pytest.mark.parametrize(
-    ("field", "settings"), [("size", {"size": 0}), ("filters", {"filters": 0}), ("width", {"width": 4})]
+    ("field", "settings"),
+    [
+        ("size", {"size": 0}),
+        ("filters", {"filters": 0}),
+        ("width", {"width": 4}),
+        ("chunk", {"chunk": 0}),
+        ("noise", {"noise": -0.1}),
+        ("smoothing", {"kind": "mocha", "smoothing": True}),
+        ("heads", {"heads": 3}),
+        ("window", {"kind": "dot", "window": 3}),
+        ("cumulative", {"kind": "forward", "cumulative": True}),
+        ("window", {"window": 3, "cumulative": True}),
+        ("heads", {"kind": "none", "heads": 2}),
+    ],
 )
 def test_impossible_settings_are_named(field, settings):
     with pytest.raises(UsageError, match=f"attention.{field}"):

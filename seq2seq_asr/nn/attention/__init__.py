@@ -8,6 +8,7 @@ from seq2seq_asr.nn.attention.content import AdditiveAttention, DotAttention, Ge
 from seq2seq_asr.nn.attention.fixed import FixedVector
 from seq2seq_asr.nn.attention.gaussian import GaussianAttention
 from seq2seq_asr.nn.attention.location import CoverageAttention, ForwardAttention, LocationAttention
+from seq2seq_asr.nn.attention.mocha import MonotonicChunkwiseAttention
 from seq2seq_asr.nn.attention.multihead import MultiHeadAttention
 
 KINDS: dict[str, type[Attention]] = {
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Attention]] = {
     "coverage": CoverageAttention,
     "forward": ForwardAttention,
     "gaussian": GaussianAttention,
+    "mocha": MonotonicChunkwiseAttention,
 }
 
 __all__ = ["KINDS", "AnyAttention", "AttentionConfig", "LocationAttention", "Memory", "build_attention", "looks_back"]

@@ -6,10 +6,11 @@ from typing import Literal
 from seq2seq_asr.errors import UsageError
 
 AttentionKind = Literal[
-    "location", "additive", "dot", "scaled_dot", "general", "coverage", "forward", "gaussian", "none"
+    "location", "additive", "dot", "scaled_dot", "general", "coverage", "forward", "gaussian", "mocha", "none"
 ]
 """location-aware (Chorowski 2015), additive (Bahdanau 2015), dot product and general (Luong 2015), scaled dot product
-(Vaswani 2017), coverage (See 2017), forward (Zhang 2018), Gaussian mixture (Graves 2013)."""
+(Vaswani 2017), coverage (See 2017), forward (Zhang 2018), Gaussian mixture (Graves 2013), monotonic chunkwise (Chiu
+2018)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class AttentionConfig:
     """Normalise logistic functions of the energies in place of exponentials (Chorowski 2015, section 2.3)."""
     mixtures: int = 5
     """Components of a Gaussian mixture."""
+    chunk: int = 4
+    """Frames attended to at each stop, which comes last (mocha only)."""
+    noise: float = 1.0
+    """Standard deviation of the noise on the logits of stopping while training (mocha only)."""
     fixed_feeds: Literal["start", "every_step"] = "every_step"
     """Without attention: whether the fixed-length vector gives the first state alone or is read at every step too."""
 
@@ -50,5 +55,9 @@ class AttentionConfig:
             raise UsageError("attention.cumulative, attention.window: only for attention.kind location")
         if self.cumulative and self.window:
             raise UsageError("attention.window: needs the last alignment, which attention.cumulative replaces")
+        if self.chunk < 1 or self.noise < 0:
+            raise UsageError("attention.chunk: must be 1 or more, and attention.noise 0 or more")
+        if self.kind == "mocha" and self.smoothing:
+            raise UsageError("attention.smoothing: attention.kind mocha weighs a few frames, which need none")
         if self.kind == "none" and (self.heads > 1 or self.smoothing):
             raise UsageError("attention.heads, attention.smoothing: attention.kind none has no weights")
