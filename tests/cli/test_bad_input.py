@@ -113,6 +113,9 @@ def test_training_needs_transcripts(tmp_path: Path, call: Call) -> None:
     ("text", "why"),
     [
         ("model: {encoder: {unitz: 3}}", "c.yaml:1: model.encoder.unitz: unknown key"),
+        ("model: {decoder: {tied: true}}", "decoder.tied: the output reads 512 values, decoder.embedding has 128"),
+        ("model: {decoder: {context: parallel}}", "decoder.context: parallel, but attention.kind location needs"),
+        ("model: {encoder: {residual: true}}", "encoder.residual: joined frames are wider"),
         ("name: x\nseed: many", "c.yaml:2: seed: expected an integer, got 'many'"),
         ("name: x\ntrainer:\n  epochs: 0", "c.yaml:3: trainer: trainer.epochs"),
         ("name: ../x", "cannot be a folder name"),

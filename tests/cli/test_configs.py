@@ -15,7 +15,8 @@ from seq2seq_asr.config import FitConfig
 from seq2seq_asr.strict_yaml import config_fields, from_mapping, load_yaml, to_mapping
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted([*(ROOT / "configs").glob("*.y*ml"), *(ROOT / "configs/classify").glob("*.y*ml")])
+WHERE = ("*.y*ml", "classify/*.y*ml", "recognition/*.y*ml")
+CONFIGS = sorted(path for where in WHERE for path in (ROOT / "configs").glob(where))
 
 
 def test_there_are_configs() -> None:
