@@ -94,6 +94,6 @@ def noisy(module: nn.Module, deviation: float) -> Iterator[None]:
 
 def _swap(owner: nn.Module, name: str, weight: Tensor) -> None:
     owner._parameters[name] = cast(nn.Parameter, weight)
-    if isinstance(owner, nn.RNNBase):  # holds its weights in a list for the kernel as well
+    if isinstance(owner, nn.RNNBase):  # it has a list of them, too, which must not keep noise and graph past the block
         held: Any = owner
         held._flat_weights = [owner._parameters[one] for one in held._flat_weights_names]

@@ -164,6 +164,7 @@ def test_the_gradient_is_that_at_the_noisy_weights_and_goes_to_the_clean_ones():
         weights = {name: parameter.detach().clone() for name, parameter in layer._parameters.items()}
         loss = layer(frames)[0].square().sum()
     loss.backward()
+    assert all(one is two for one, two in zip(layer._flat_weights, layer.parameters(), strict=True))
     twin = nn.LSTM(3, 4, batch_first=True)
     twin.load_state_dict(weights)
     twin(frames)[0].square().sum().backward()
