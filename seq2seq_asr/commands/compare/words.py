@@ -130,9 +130,9 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
     weights = f"Decoded with the {config.checkpoint} weights of each run{'' if labels(ranking) else search}."
     lines.append(
         f"{weights} Operations are counted in matrix products and convolutions, a multiply-add as two. Minutes are "
-        "wall-clock time of training and validation without start-up, as many runs at a time as were asked for; processor "
-        "minutes include start-up and depend less on what else ran. Peak memory is that of the training process on the "
-        "host, libraries included."
+        "wall-clock time of training and validation without start-up, as many runs at a time as were asked for; "
+        "processor minutes include start-up and depend less on what else ran. Peak memory is that of the training "
+        "process on the host, libraries included."
     )
     factors = [mean([run.real_time_factor for run in one.runs if run.real_time_factor]) for one in ranking.standings]
     if any(factors):
