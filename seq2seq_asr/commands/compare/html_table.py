@@ -7,7 +7,7 @@ from typing import Final
 VERDICT: Final = "against the best"
 """Head of the column that holds words."""
 
-Cell = tuple[str, str | float]
+Cell = tuple[str, str | float | int]
 """What is shown, and what is sorted by."""
 
 

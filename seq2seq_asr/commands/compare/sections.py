@@ -164,7 +164,7 @@ def length_section(ranking: Ranking) -> str:
     found, names = panels(ranking)
     points = {one.system.name: by_length(one, bins) for one in ranking.standings}
     every = [point for some in points.values() for point in some]
-    x_range, y_range = (bins[0][0], bins[-1][1]), (0.0, max(point.high for point in every))
+    x_range, y_range = (float(bins[0][0]), float(bins[-1][1])), (0.0, max(point.high for point in every))
     charts = [
         line_chart(
             panel.title or "WER", lines_of(panel, points), "words said", "WER %", x_range=x_range, y_range=y_range

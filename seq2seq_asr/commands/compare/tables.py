@@ -86,7 +86,7 @@ def peak_bytes(run: RunResult) -> int:
     return int(run.cost.get("fit", {}).get("peak_bytes", 0))
 
 
-def mean(values: Sequence[float]) -> float | None:
+def mean(values: Sequence[float | int]) -> float | None:
     """Their mean, None of nothing."""
     return sum(values) / len(values) if values else None
 

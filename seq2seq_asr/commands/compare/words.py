@@ -96,7 +96,7 @@ def budget_words(config: CompareConfig, ranking: Ranking, measured: Mapping[str,
     )
 
 
-def _range(values: Sequence[float], form: str) -> str:
+def _range(values: Sequence[float | int], form: str) -> str:
     low, high = form.format(min(values)), form.format(max(values))
     return low if low == high else f"{low} – {high}"
 

@@ -1,0 +1,173 @@
+"""Rankings out of invented errors, and what the report makes of them."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seq2seq_asr.commands.compare.charts import Bar, Scale, forest_plot, round_ticks
+from seq2seq_asr.commands.compare.grid import Run, System
+from seq2seq_asr.commands.compare.probing import gradients_section, health_section
+from seq2seq_asr.commands.compare.ranking import Ranking, rank, usable
+from seq2seq_asr.commands.compare.results import RunResult, ScoredSet, check_same_test
+from seq2seq_asr.commands.compare.sections import curves_section, length_section
+from seq2seq_asr.commands.compare.series import by_length, length_bins
+from seq2seq_asr.commands.compare.words import answer, verdict_words
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.evaluation.hierarchy import seeds_difference
+from seq2seq_asr.evaluation.significance import holm, paired_permutation
+
+COUNT, WORDS = 60, 4
+
+
+def scored(speakers: int = 0) -> ScoredSet:
+    names = tuple(f"s{place % speakers}" if speakers else None for place in range(COUNT))
+    ids = tuple(f"u{place}" for place in range(COUNT))
+    references = tuple(" ".join("w" * (1 + place % WORDS)) for place in range(COUNT))
+    lengths = np.array([1.0 + place % WORDS for place in range(COUNT)])
+    return ScoredSet(ids=ids, references=references, speakers=names, lengths=lengths)
+
+
+def results(folder: Path, rates: dict[str, float], seeds: int = 3, speakers: int = 0) -> Ranking:
+    """Systems named ``cell_kind`` whose words are wrong at these rates, independently."""
+    draw, test = np.random.default_rng(0), scored(speakers)
+    systems, found = [], {}
+    for name, rate in rates.items():
+        cell, kind = name.split("_")
+        config = replace(FitConfig(), name=name, checkpoints=folder)
+        systems.append(System(name=name, place={"encoder.cell": cell, "attention.kind": kind}, config=config))
+        found[name] = [
+            RunResult(
+                run=Run(system=name, seed=seed, config=replace(config, name=f"{name}_seed{seed}")),
+                test=test,
+                errors=draw.binomial(test.lengths.astype(int), rate).astype(float),
+                curve=curve(rate),
+                cost={},
+                real_time_factor=0.1,
+            )
+            for seed in range(seeds)
+        ]
+    return rank(systems, found)
+
+
+def curve(rate: float) -> Sequence[dict[str, str]]:
+    rows = []
+    for epoch in range(4):
+        row = {"epoch": str(epoch), "step": str(10 * epoch + 10), "seconds": "30", "train_loss": str(2 - rate)}
+        if epoch % 2:
+            row |= {"val_wer": str(rate + 0.1 / epoch), "val_loss": "1.5", "attention_diagonal": "0.4"}
+        rows.append(row | {"clipped_share": "0.25"})
+    return rows
+
+
+def test_the_best_comes_first_and_what_is_far_off_is_significant(tmp_path: Path) -> None:
+    ranking = results(tmp_path, {"elman_none": 0.7, "gru_location": 0.1, "lstm_location": 0.11})
+    names = [one.system.name for one in ranking.standings]
+    assert names[2] == "elman_none" and ranking.order == ("elman_none", "gru_location", "lstm_location")
+    assert [one.verdict for one in ranking.standings] == ["best", "not significant", "significantly worse"]
+    assert ranking.standings[0].rate <= ranking.standings[1].rate < ranking.standings[2].rate
+    assert verdict_words(ranking.standings[2]) == "significantly worse (p = 0.002)"
+    assert f"Not significantly worse is {names[1]}." in answer(ranking) and names[0] in answer(ranking)
+
+
+def test_p_values_are_the_larger_of_both_corrected(tmp_path: Path) -> None:
+    ranking = results(tmp_path, {"a_x": 0.2, "b_x": 0.22, "c_x": 0.3, "d_x": 0.6})
+    best, others = ranking.best, ranking.standings[1:]
+    raw = []
+    for one in others:
+        exchanged = paired_permutation(best.errors.mean(axis=0), one.errors.mean(axis=0)).p_value
+        resampled = seeds_difference(best.errors, one.errors, ranking.test.lengths).p_value
+        assert one.permutation == exchanged
+        raw.append(max(exchanged, resampled))
+    assert [one.p_value for one in others] == pytest.approx(holm(raw))
+    for one in others:
+        assert (one.verdict == "significantly worse") == (one.p_value <= 0.05)
+
+
+def test_speakers_are_exchanged_where_they_are_enough(tmp_path: Path) -> None:
+    rates = {"a_x": 0.2, "b_x": 0.5, "c_x": 0.6}
+    assert results(tmp_path, rates, speakers=12).unit == "speaker"
+    assert results(tmp_path, rates, speakers=5).unit == "utterance"
+    assert results(tmp_path, rates, speakers=5).best.interval.unit == "speaker"
+    assert usable(scored(9), 11) and not usable(scored(8), 11) and not usable(scored(0), 1)
+
+
+def test_one_run_alone_is_the_best(tmp_path: Path) -> None:
+    ranking = results(tmp_path, {"a_x": 0.2}, seeds=1)
+    assert ranking.best.spread == 0 and "There is no other" in answer(ranking)
+
+
+def test_runs_on_other_utterances_are_refused(tmp_path: Path) -> None:
+    runs = [run for one in results(tmp_path, {"a_x": 0.2, "b_x": 0.2}).standings for run in one.runs]
+    check_same_test(runs)
+    other = replace(runs[1], test=replace(runs[1].test, references=("other", *runs[1].test.references[1:])))
+    with pytest.raises(UsageError, match="scored on other utterances"):
+        check_same_test([runs[0], other])
+
+
+def test_error_rates_by_length_add_up(tmp_path: Path) -> None:
+    one = results(tmp_path, {"a_x": 0.4}).best
+    lengths = one.runs[0].test.lengths
+    bins = length_bins(lengths)
+    assert bins == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    words = [float(lengths[lengths == low].sum()) for low, _ in bins]
+    points = by_length(one, bins)
+    assert sum(p.y * w for p, w in zip(points, words, strict=True)) / sum(words) == pytest.approx(100 * one.rate)
+    many = length_bins(np.random.default_rng(0).integers(1, 60, size=500).astype(float))
+    assert many[0][0] == 1 and many[-1][1] == 59 and len(many) == 6
+    assert all(after == before + 1 for (_, before), (after, _) in zip(many, many[1:], strict=False))
+
+
+def drawings(page: str) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(f"<div>{page}</div>").iter("svg"))
+
+
+def test_sections_are_well_formed_and_have_a_panel_a_kind(tmp_path: Path) -> None:
+    ranking = results(tmp_path, {"elman_none": 0.7, "elman_location": 0.5, "gru_none": 0.2, "gru_location": 0.1})
+    assert len(drawings(curves_section(ranking))) == 2 * 5
+    assert len(drawings(length_section(ranking))) == 2
+    assert len(drawings(health_section(ranking))) == 2
+    (line, *_) = [one for one in drawings(curves_section(ranking))[0].iter("polyline")]
+    assert len(str(line.get("points")).split()) == 2, "validated in every second epoch"
+
+
+def test_gradients_are_shown_where_they_were_probed(tmp_path: Path) -> None:
+    ranking = results(tmp_path, {"elman_none": 0.7, "gru_none": 0.2}, seeds=2)
+    assert gradients_section(ranking) == ""
+    for one in ranking.standings:
+        for run in one.runs:
+            (run.run.path / "gradients").mkdir(parents=True)
+            for weights in ("init", "trained"):
+                layer = {
+                    "name": "encoder 1",
+                    "seconds_per_step": 0.02,
+                    "distance": [0, 1, 2],
+                    "norm": [1.0, 0.05, 0.004],
+                    "steps_to_10_percent": 1,
+                    "steps_to_1_percent": 2,
+                    "gates": {"update": {"saturated": 0.5}},
+                    "spectral_radius": {"update": 0.9, "candidate": 1.1},
+                }
+                path = run.run.path / "gradients" / f"gradients_{weights}.json"
+                path.write_text(json.dumps({"layers": [layer, layer | {"name": "encoder 2"}]}))
+    page = gradients_section(ranking)
+    assert len(drawings(page)) == 2 and "encoder 2" not in page
+    cells = [cell.text for cell in ElementTree.fromstring(f"<div>{page}</div>").iter("td")]
+    assert cells[1:7] == ["0.02", "0.04", "1.1", "1.1", "50", "25"]
+
+
+def test_scales_and_ticks() -> None:
+    assert round_ticks(0.0, 100.0) == [0, 20, 40, 60, 80, 100] and round_ticks(0.0, 0.7) == [0, 0.2, 0.4, 0.6]
+    assert round_ticks(3.0, 3.0) == [3.0]
+    scale = Scale(low=0.01, high=100.0, start=0.0, end=4.0, logarithmic=True)
+    assert [scale(value) for value in (0.01, 1.0, 100.0, 1e9, 0.0)] == [0, 2, 4, 4, 0]
+    assert scale.ticks() == pytest.approx([0.01, 0.1, 1, 10, 100])
+    bars = [Bar(name="a<b", value=3.0, low=1.0, high=float("inf"), seeds=(2.0, 4.0), faded=False)]
+    (drawing,) = drawings(forest_plot(bars, "WER (%)", link="system-"))
+    assert len([one for one in drawing.iter("line") if one.get("class") == "seed"]) == 2
+    assert not [one for one in drawing.iter("line") if one.get("class") == "whisker"], "its interval is unknown"
