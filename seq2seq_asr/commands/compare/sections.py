@@ -68,8 +68,8 @@ def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[Cell]]:
         (f"{shown_rate(one, labelled):.2f}", one.rate),
         (shown_interval(one.interval, labelled), one.interval.low),
         (f"{100 * one.spread:.2f}" if len(one.runs) > 1 else "–", one.spread),
-        ("" if difference is None else f"{100 * sign * difference.difference:+.2f}", one.rate),
-        (f"{100 * bounds[0]:+.1f} – {100 * bounds[1]:+.1f}" if bounds else "", one.rate),
+        ("" if difference is None else f"{100 * sign * difference.difference + 0.0:+.2f}", one.rate),
+        (f"{100 * bounds[0] + 0.0:+.1f} – {100 * bounds[1] + 0.0:+.1f}" if bounds else "", one.rate),
         (verdict_words(one), one.p_value),
     ]
 
