@@ -77,6 +77,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def compare(*flags: str) -> int:
     return exit_code_of(main, ["toys.yaml", *flags])
 
@@ -88,7 +92,7 @@ def compared(place: Path) -> Path:
     assert compare("--only", "gru*") == 0
     assert not (folder / "elman_seed1").exists()
     alone = (folder / "gru_seed1" / "last.ckpt").stat().st_mtime_ns
-    assert len(list(csv.DictReader((folder / "comparison.csv").open()))) == 1
+    assert len(table(folder / "comparison.csv")) == 1
     assert compare("--jobs", "2") == 0
     assert (folder / "gru_seed1" / "last.ckpt").stat().st_mtime_ns == alone, "a finished run is not trained again"
     return folder
@@ -105,7 +109,9 @@ def test_a_finished_comparison_only_reports(compared: Path, capfd: pytest.Captur
 
 def measured(run: Path) -> float:
     """Word error rate out of the run's own transcripts and references."""
-    said = {line["id"]: line["text"] for line in map(json.loads, (run / "compare_test/hyp.jsonl").open())}
+    said = {
+        line["id"]: line["text"] for line in map(json.loads, (run / "compare_test/hyp.jsonl").read_text().splitlines())
+    }
     lines = read_trn(run / "compare_test" / "ref.trn")
     assert len(lines) == 9
     return sum((word_errors(line.text, said[line.id]) for line in lines), ErrorCounts()).rate
@@ -113,8 +119,8 @@ def measured(run: Path) -> float:
 
 @pytest.mark.slow
 def test_the_tables_say_what_the_transcripts_say(compared: Path) -> None:
-    rows = list(csv.DictReader((compared / "comparison.csv").open()))
-    runs = {row["run"]: row for row in csv.DictReader((compared / "runs.csv").open())}
+    rows = table(compared / "comparison.csv")
+    runs = {row["run"]: row for row in table(compared / "runs.csv")}
     assert {row["system"] for row in rows} == {"elman", "gru"} and set(runs) == {"elman_seed1", "gru_seed1"}
     page = (compared / "comparison.html").read_text()
     for row in rows:
@@ -189,7 +195,7 @@ def test_what_fails_is_told_and_the_others_are_ranked(compared: Path, capfd: pyt
     (line,) = [line for line in told.err.splitlines() if line.startswith("failed: ")]
     assert line.startswith("failed: elman_seed1, decode (exit code 1): error: ") and ".ckpt" in line
     assert "elman_seed1 failed in decode: error: " in (spoiled / "comparison.html").read_text()
-    assert [row["system"] for row in csv.DictReader((spoiled / "comparison.csv").open())] == ["gru"]
+    assert [row["system"] for row in table(spoiled / "comparison.csv")] == ["gru"]
 
 
 @pytest.mark.nightly
