@@ -14,6 +14,7 @@ def export(config: ExportConfig) -> Path:
 
     Raises:
         CheckpointError: There is no such run, or the folder cannot be written.
+        UsageError: The model cannot be written in this format.
     """
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
     choice = available(run, config.checkpoint)
@@ -21,5 +22,10 @@ def export(config: ExportConfig) -> Path:
     recognizer = loader.load(run.path, checkpoint=choice, device="cpu")
     out = config.out if config.out is not None else run.path / "export"
     model = recognizer.model
-    write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)
+    if config.format == "onnx":
+        from seq2seq_asr.commands.export.onnx import write_onnx
+
+        write_onnx(out, model, recognizer.tokenizer)
+    else:
+        write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)
     return out
