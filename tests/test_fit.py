@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import yaml
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.fit import main, parse_fit
 from seq2seq_asr.training import metrics, module
-from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training.checkpoint import read_checkpoint, write_atomically
 from seq2seq_asr.training.wandb_log import without_places
 
 SETTINGS: dict[str, Any] = {
@@ -221,6 +222,20 @@ def test_a_flipped_bit_in_the_last_state_costs_one_save_and_is_told_loudly(
         path.write_bytes(path.read_bytes()[:500])
     assert fit("--resume", "--name", "toy", "--trainer.epochs", "4") == 1
     assert "neither previous.ckpt nor best.ckpt is complete either" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_state_of_another_shape_is_not_resumed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained / "checkpoints" / "forged"
+    shutil.copytree(trained / "checkpoints" / "toy", run)
+    contents = read_checkpoint(run / "last.ckpt")
+    contents["state_dict"]["model.decoder.output.bias"] = torch.zeros(3)
+    write_atomically(contents, run / "last.ckpt")
+    before = (run / "last.ckpt").read_bytes()
+    capsys.readouterr()
+    assert fit("--resume", "--name", "forged", "--trainer.epochs", "3") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: checkpoints/forged/last.ckpt: weights do not fit the model of config.yaml: ")
+    assert "decoder.output.bias is 3, not " in line and (run / "last.ckpt").read_bytes() == before
 
 
 def test_a_job_that_slurm_restarts_resumes_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

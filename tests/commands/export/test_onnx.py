@@ -217,11 +217,14 @@ def agree(found: dict[str, np.ndarray], wanted: dict[str, torch.Tensor], what: s
         np.testing.assert_allclose(found[name], value.numpy(), rtol=2e-4, atol=2e-4, err_msg=f"{name} of {what}")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_cells_attentions_and_front_ends_agree(tmp_path: Path) -> None:
     check_variants(tmp_path, VARIANTS)
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1200)
 def test_all_other_kinds_agree(tmp_path: Path) -> None:
     check_variants(tmp_path, MORE)
 
