@@ -23,7 +23,7 @@ from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
-from seq2seq_asr.training.claim import claimed_run, write_config
+from seq2seq_asr.training.claim import claimed_run, held, write_config
 from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, open_run
@@ -70,7 +70,8 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
 
 
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
-    tokenizer = load_targets(run)
+    with held(run):  # found out before the folder is touched; training takes it again
+        tokenizer = load_targets(run)
     path, checkpoint = check_resumable(config, run, tokenizer)
     model = build_model(config, tokenizer)  # its weights and statistics come out of the checkpoint
     require_state(checkpoint, model, config.optimizer, path)
