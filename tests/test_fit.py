@@ -17,8 +17,9 @@ import yaml
 
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.fit import main, parse_fit
-from seq2seq_asr.training import metrics, module
+from seq2seq_asr.training import claim, metrics, module
 from seq2seq_asr.training.checkpoint import read_checkpoint, write_atomically
+from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.wandb_log import without_places
 
 SETTINGS: dict[str, Any] = {
@@ -222,6 +223,19 @@ def test_a_flipped_bit_in_the_last_state_costs_one_save_and_is_told_loudly(
         path.write_bytes(path.read_bytes()[:500])
     assert fit("--resume", "--name", "toy", "--trainer.epochs", "4") == 1
     assert "neither previous.ckpt nor best.ckpt is complete either" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_two_trainings_of_one_run_refuse_each_other(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claim, "PATIENCE", 0.2)
+    run = trained / "checkpoints" / "toy"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with claim.held(RunFolder(run)):
+        assert fit("--resume", "--name", "toy", "--trainer.epochs", "3") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: checkpoints/toy: another training writes there"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_a_state_of_another_shape_is_not_resumed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

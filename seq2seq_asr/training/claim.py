@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
@@ -103,7 +103,7 @@ def held(run: RunFolder) -> Iterator[None]:
         file.close()
 
 
-def _lock(path: Path) -> IO[bytes]:
+def _lock(path: Path) -> BinaryIO:
     until = time.monotonic() + PATIENCE
     while True:
         file = path.open("ab")
