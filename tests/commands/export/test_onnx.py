@@ -27,6 +27,9 @@ from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.strict_yaml import from_mapping
 
 
+pytestmark = pytest.mark.timeout(400)  # a recording takes seconds of a core
+
+
 class Runtime:
     """A program of somebody else: onnxruntime, numpy and the JSON file, nothing of ours."""
 
@@ -218,7 +221,6 @@ def agree(found: dict[str, np.ndarray], wanted: dict[str, torch.Tensor], what: s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_cells_attentions_and_front_ends_agree(tmp_path: Path) -> None:
     check_variants(tmp_path, VARIANTS)
 
