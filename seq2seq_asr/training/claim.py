@@ -113,6 +113,7 @@ def _lock(path: Path) -> BinaryIO:
                 return file
         except BlockingIOError as error:
             if time.monotonic() > until:
+                file.close()
                 raise CheckpointError(f"{path.parent}: another training writes there") from error
         except OSError as error:
             say(f"warning: {path.parent}: not protected from a second training: no locks there ({error.strerror})")

@@ -25,6 +25,7 @@ class OnnxLayer(nn.Module):
     weight: Tensor
     recurrent: Tensor
     bias: Tensor
+    peepholes: Tensor
 
     def __init__(self, layer: BidirectionalLayer) -> None:
         super().__init__()

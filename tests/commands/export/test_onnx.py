@@ -157,7 +157,7 @@ MORE: list[dict[str, Any]] = [
         )
     ),
 ]
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "features": {"rate": 8000, "bins": 5},
     "encoder": {"units": 6, "reductions": [2, 2]},
     "attention": {"size": 8, "filters": 2, "width": 5, "mixtures": 2},
