@@ -97,9 +97,8 @@ def held(run: RunFolder) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is still held: who waits for it looks whether it is still there
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_UN)  # for data workers too, which have inherited it
+        # Who comes next makes a file of his own; the data workers' share in the lock of this one keeps nobody out.
+        path.unlink(missing_ok=True)
         file.close()
 
 

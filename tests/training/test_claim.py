@@ -1,5 +1,6 @@
 """Two trainings never write into one run, and a lock never outlives its holder."""
 
+import fcntl
 import os
 import signal
 import threading
@@ -89,6 +90,19 @@ def test_who_waits_gets_a_lock_that_others_see(tmp_path: Path, monkeypatch: pyte
         if thread.name == "waits":
             thread.join()
     assert seen == [True] and list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_file_that_has_gone_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, late = fcntl.flock, []
+
+    def too_late(file: object, how: int) -> None:
+        if not late:
+            late.append((tmp_path / LOCK).unlink())
+        lock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with held(RunFolder(tmp_path)):
+        assert late and (tmp_path / LOCK).exists()
 
 
 def test_a_folder_that_takes_no_lock_is_named(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.strict_yaml import from_mapping
 
-
 pytestmark = pytest.mark.timeout(400)  # a recording takes seconds of a core
 
 
