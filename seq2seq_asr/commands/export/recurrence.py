@@ -1,19 +1,21 @@
 """An encoder layer as one operator of ONNX, which knows lengths: no unrolling, no reversal, no packing."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.cells import PeepholeConfig, PeepholeLstmCell
-from seq2seq_asr.nn.recurrent import BidirectionalLayer, UnrolledLayer
+from seq2seq_asr.nn.recurrent import BidirectionalLayer, UnidirectionalLayer, UnrolledLayer
 
 OPSET = 18
 """Version of ONNX's operators that the graphs are written in."""
 
 
 class OnnxLayer(nn.Module):
-    """What a `BidirectionalLayer` computes, by ONNX's LSTM, GRU or RNN; only for export, it computes nothing here.
+    """What an encoder layer computes, by ONNX's LSTM, GRU or RNN; only for export, it computes nothing here.
 
     Args:
         layer: The layer; its weights are copied.
@@ -27,32 +29,36 @@ class OnnxLayer(nn.Module):
     bias: Tensor
     peepholes: Tensor
 
-    def __init__(self, layer: BidirectionalLayer) -> None:
+    def __init__(self, layer: UnidirectionalLayer) -> None:
         super().__init__()
-        self.units = layer.size // 2
+        directions = [layer.ahead, layer.back] if isinstance(layer, BidirectionalLayer) else [layer.ahead]
+        self.directions, self.units = len(directions), layer.size // len(directions)
         self.operator, self.attributes = operator_of(layer.ahead)
-        weights = [weights_of(one, self.operator) for one in (layer.ahead, layer.back)]
+        if self.operator == "RNN":
+            self.attributes["activations"] *= self.directions
+        weights = [weights_of(one, self.operator) for one in directions]
         for name, *parts in zip(("weight", "recurrent", "bias", "peepholes"), *weights, strict=False):
             self.register_buffer(name, torch.stack(parts))
 
     def forward(self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T E"]:
-        """Hidden states of both directions, joined; zero past each utterance's length."""
+        """Hidden states of all directions, joined; zero past each utterance's length."""
         inputs: list[Tensor | None] = [frames.transpose(0, 1), self.weight, self.recurrent, self.bias]
         inputs += [lengths.to(torch.int32)]
         if hasattr(self, "peepholes"):
             inputs += [None, None, self.peepholes]
+        direction = "bidirectional" if self.directions == 2 else "forward"
         states = torch.onnx.ops.symbolic(
             self.operator,
             inputs,
-            {"hidden_size": self.units, "direction": "bidirectional", **self.attributes},
+            {"hidden_size": self.units, "direction": direction, **self.attributes},
             dtype=frames.dtype,
-            shape=(frames.shape[1], 2, frames.shape[0], self.units),
+            shape=(frames.shape[1], self.directions, frames.shape[0], self.units),
             version=OPSET,
         )
         return states.permute(2, 0, 1, 3).flatten(2)
 
 
-def operator_of(layer: nn.Module) -> tuple[str, dict[str, int | list[str]]]:
+def operator_of(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     """The operator and its attributes.
 
     Raises:
@@ -64,12 +70,14 @@ def operator_of(layer: nn.Module) -> tuple[str, dict[str, int | list[str]]]:
         case nn.GRU():
             return "GRU", {"linear_before_reset": 1}
         case nn.RNN():
-            return "RNN", {"activations": [layer.nonlinearity.capitalize()] * 2}
-        case UnrolledLayer(cell=PeepholeLstmCell(config=config)) if config == PeepholeConfig():
+            return "RNN", {"activations": [layer.nonlinearity.capitalize()]}
+        case UnrolledLayer(cell=PeepholeLstmCell(config=config), regularisation=regularisation) if (
+            config == PeepholeConfig() and not regularisation.stepwise
+        ):
             return "LSTM", {}  # its peepholes are diagonal, and its output gate sees the new memory
     raise UsageError(
-        "format onnx: ONNX has no operator for encoder.cell light_gru, nor for a peephole_lstm with peephole.full or "
-        "peephole.output_sees old; --format safetensors takes every cell"
+        "format onnx: ONNX has no operator for encoder.cell light_gru, for a peephole_lstm with peephole.full or "
+        "peephole.output_sees old, nor for zoneout between steps; --format safetensors takes every encoder"
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from seq2seq_asr.commands.export.config import ExportConfig
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, available, is_classifier
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.portable import write_portable
@@ -25,7 +26,9 @@ def export(config: ExportConfig) -> Path:
     if config.format == "onnx":
         from seq2seq_asr.commands.export.onnx import write_onnx
 
-        write_onnx(out, model, recognizer.tokenizer)
+        if not isinstance(recognizer, Recognizer):
+            raise UsageError("format onnx: only recognisers are exported to ONNX, no classifiers")
+        write_onnx(out, recognizer.model, recognizer.tokenizer)
     else:
         write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)
     return out
