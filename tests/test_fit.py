@@ -280,6 +280,9 @@ def test_a_run_folder_tells_nothing_of_the_machine_or_its_owner(home: Path, monk
     run = home / "checkpoints" / "toy"
     assert list(run.glob("wandb/offline-run-*/*.wandb"))
     assert names_of(run, *words) == []
+    assert train("--logging.wandb", "offline", "--name", "whole", "--checkpoints", str(home / "checkpoints")) == 0
+    whole = home / "checkpoints" / "whole"
+    assert list(whole.glob("wandb/offline-run-*/logs/debug.log")) and names_of(whole / "wandb", *words) == []
     (run / "wandb" / "canary").write_text(f"at {home}")
     assert names_of(run, str(home)) == [f"wandb/canary: {home}"]
 

@@ -76,9 +76,12 @@ class StepGraph(nn.Module):
         keys: Float[Tensor, "B *Y"],
     ) -> tuple[Tensor, ...]:
         """Natural-log probabilities of the next token, the state after ``token``, and the alignment."""
+        torch._check(token.shape[0] == encoded.shape[0])  # a row of the memory for every hypothesis
         memory = Memory(encoded, encoded_lengths, keys)
-        # The last alignment is for those who look on: no step reads it.
-        state = DecoderState(hidden, context, encoded.new_zeros(encoded.shape[:2]), trace)
+        # The last output and alignment are for those who look on: no step reads them.
+        output = hidden.new_zeros(hidden.shape[0], self.decoder.config.units)
+        alignment = encoded.new_zeros(encoded.shape[:2])
+        state = DecoderState(hidden=hidden, output=output, context=context, alignment=alignment, trace=trace)
         scores, state = self.decoder.step(token, state, memory)
         log_probs = scores.log_softmax(dim=-1) + self.never
         return log_probs, state.hidden, state.context, state.trace, state.alignment

@@ -30,7 +30,7 @@ from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.checkpoint import FORMAT
-from seq2seq_asr.training.portable import TOKENIZER, new_folder
+from seq2seq_asr.training.portable import new_folder
 from seq2seq_asr.vocabulary import EOS, SOS
 
 ENCODER, STEP, CALLS = "encoder.onnx", "decoder_step.onnx", "recognizer.json"
@@ -63,7 +63,7 @@ def write_onnx(folder: Path, model: Seq2Seq, tokenizer: Tokenizer) -> None:
             "encoder": write_graph(encoder, audio, axes, encoder.outputs, made / ENCODER),
             "decoder_step": write_graph(step, memory, step_axes(model), STEP_OUTPUTS, made / STEP),
         }
-        tokenizer.save(made / TOKENIZER)
+        tokenizer.save(made / tokenizer.file)
         text = json.dumps(description(model, tokenizer) | calls, ensure_ascii=False, indent=1)
         (made / CALLS).write_text(text + "\n", encoding="utf-8")
 

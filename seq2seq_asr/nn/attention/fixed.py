@@ -42,5 +42,5 @@ class FixedVector(AnyAttention):
 
     def forward(self, state: Float[Tensor, "BK D"], memory: Memory, trace: Float[Tensor, "BK S"]) -> Attended:
         """The same context at every step; zeros where the vector feeds the decoder's start alone."""
-        context = memory.keys[:, 0].repeat_interleave(len(state) // len(memory.keys), dim=0)
+        context = memory.keys[:, 0].repeat_interleave(state.shape[0] // memory.keys.shape[0], dim=0)
         return Attended(context if self.every_step else torch.zeros_like(context), trace, trace)
