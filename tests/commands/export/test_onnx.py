@@ -137,6 +137,11 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 MORE: list[dict[str, Any]] = [
     {
+        "encoder": {"bidirectional": False, "projection": 5, "residual": True, "reduce": "mean"},
+        "attention": {"kind": "dot"},
+        "decoder": {"context": "parallel", "layers": 2},
+    },
+    {
         "encoder": {"cell": "elman_relu", "reductions": [1]},
         "attention": {"kind": "gaussian"},
         "decoder": {"cell": "light_gru"},
