@@ -93,16 +93,16 @@ def test_who_waits_gets_a_lock_that_others_see(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_lock_of_a_file_that_has_gone_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, late = fcntl.flock, []
+    lock, late = fcntl.flock, [tmp_path / LOCK]
 
     def too_late(file: object, how: int) -> None:
-        if not late:
-            late.append((tmp_path / LOCK).unlink())
+        if late:
+            late.pop().unlink()
         lock(file, how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fcntl, "flock", too_late)
     with held(RunFolder(tmp_path)):
-        assert late and (tmp_path / LOCK).exists()
+        assert not late and (tmp_path / LOCK).exists()
 
 
 def test_a_folder_that_takes_no_lock_is_named(tmp_path: Path) -> None:
