@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +17,9 @@ import yaml
 
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.fit import main, parse_fit
-from seq2seq_asr.training import metrics, module
-from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training import claim, metrics, module
+from seq2seq_asr.training.checkpoint import read_checkpoint, write_atomically
+from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.wandb_log import without_places
 
 SETTINGS: dict[str, Any] = {
@@ -223,6 +225,33 @@ def test_a_flipped_bit_in_the_last_state_costs_one_save_and_is_told_loudly(
     assert "neither previous.ckpt nor best.ckpt is complete either" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_two_trainings_of_one_run_refuse_each_other(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claim, "PATIENCE", 0.2)
+    run = trained / "checkpoints" / "toy"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with claim.held(RunFolder(run)):
+        assert fit("--resume", "--name", "toy", "--trainer.epochs", "3") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: checkpoints/toy: another training writes there"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_state_of_another_shape_is_not_resumed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained / "checkpoints" / "forged"
+    shutil.copytree(trained / "checkpoints" / "toy", run)
+    contents = read_checkpoint(run / "last.ckpt")
+    contents["state_dict"]["model.decoder.output.bias"] = torch.zeros(3)
+    write_atomically(contents, run / "last.ckpt")
+    before = (run / "last.ckpt").read_bytes()
+    capsys.readouterr()
+    assert fit("--resume", "--name", "forged", "--trainer.epochs", "3") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: checkpoints/forged/last.ckpt: weights do not fit the model of config.yaml: ")
+    assert "decoder.output.bias is 3, not " in line and (run / "last.ckpt").read_bytes() == before
+
+
 def test_a_job_that_slurm_restarts_resumes_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert not parse_fit(["--config", "toy.yaml"]).resume
@@ -251,6 +280,9 @@ def test_a_run_folder_tells_nothing_of_the_machine_or_its_owner(home: Path, monk
     run = home / "checkpoints" / "toy"
     assert list(run.glob("wandb/offline-run-*/*.wandb"))
     assert names_of(run, *words) == []
+    assert train("--logging.wandb", "offline", "--name", "whole", "--checkpoints", str(home / "checkpoints")) == 0
+    whole = home / "checkpoints" / "whole"
+    assert list(whole.glob("wandb/offline-run-*/logs/debug.log")) and names_of(whole / "wandb", *words) == []
     (run / "wandb" / "canary").write_text(f"at {home}")
     assert names_of(run, str(home)) == [f"wandb/canary: {home}"]
 

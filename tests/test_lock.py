@@ -20,6 +20,10 @@ def test_a_dependency_is_locked_within_its_bounds(wanted: str) -> None:
     assert requirement.specifier.contains(LOCKED[canonicalize_name(requirement.name)])
 
 
+def test_an_extra_for_users_has_the_bounds_that_are_tested() -> None:
+    assert set(PROJECT["optional-dependencies"]["onnx"]) < set(PROJECT["optional-dependencies"]["dev"])
+
+
 def test_the_build_backend_is_locked() -> None:
     assert "setuptools" in LOCKED  # make install builds without isolation
 

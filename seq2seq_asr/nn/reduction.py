@@ -50,7 +50,7 @@ class Reduction(nn.Module):
     def _pooled(self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T2 F"]:
         """Over the frames of a group that lie within the utterance; zero where none does."""
         groups = join_frames(frames, self.factor).unflatten(2, (self.factor, -1))
-        inside = valid_mask(lengths, groups.shape[1] * self.factor).view(len(frames), -1, self.factor, 1)
+        inside = valid_mask(lengths, groups.shape[1] * self.factor).view(frames.shape[0], -1, self.factor, 1)
         if self.kind == "mean":
             return groups.sum(dim=2) / inside.sum(dim=2).clamp(min=1)
         return groups.masked_fill(~inside, torch.finfo(frames.dtype).min).amax(dim=2) * inside.any(dim=2)

@@ -1,16 +1,23 @@
 """Which folder a training writes to, agreed between its processes before they can talk to each other."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.processes import is_launched_by_us, is_main_process, processes_started_outside
 from seq2seq_asr.training.run_folder import RunFolder, create_run
 
+LOCK = "training.lock"
+"""File of a run that its training holds; it is there while it trains."""
+PATIENCE = 8.0
+"""Seconds that a lock is waited for: the data workers of a training that was killed hold it until they notice."""
 RUN_VARIABLE = "SEQ2SEQ_ASR_RUN"
 """Tells processes that Lightning starts which folder the first one made."""
 
@@ -70,3 +77,45 @@ def write_config(run: RunFolder, yaml: str) -> None:
         temporary.replace(run.config)
     except OSError as error:
         raise CheckpointError(f"{run.path}: cannot be written ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def held(run: RunFolder) -> Iterator[None]:
+    """Keep every other training out of a run; the system lets go of it however this process ends.
+
+    Raises:
+        CheckpointError: Another training writes there, or the folder is not writable.
+    """
+    if not is_main_process():
+        yield
+        return
+    path = run.path / LOCK
+    try:
+        file = _lock(path)
+    except OSError as error:
+        raise CheckpointError(f"{run.path}: cannot be written ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        # Who comes next makes a file of his own; the data workers' share in the lock of this one keeps nobody out.
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _lock(path: Path) -> BinaryIO:
+    until = time.monotonic() + PATIENCE
+    while True:
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                file.close()
+                raise CheckpointError(f"{path.parent}: another training writes there") from error
+        except OSError as error:
+            say(f"warning: {path.parent}: not protected from a second training: no locks there ({error.strerror})")
+            return file
+        file.close()
+        time.sleep(0.1)

@@ -1,10 +1,11 @@
 """A recogniser to hand on: weights as safetensors, settings as JSON, the tokenizer; nothing in it can be executed."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,28 @@ def write_portable(
     """
     from safetensors.torch import save
 
+    content = save({name: value.contiguous() for name, value in weights.items()}, {"format": "pt"})
+    digest = hashlib.sha256(content).hexdigest()
+    settings = {"seq2seq_asr": FORMAT, "sha256": digest, "tokenizer": tokenizer.hash, "model": model}
+    with new_folder(folder) as made:
+        (made / WEIGHTS).write_bytes(content)
+        tokenizer.save(made / tokenizer.file)
+        (made / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when all is in it.
+
+    Raises:
+        CheckpointError: There is something under that name, or it cannot be written.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         if folder.exists() and any(folder.iterdir()):
             raise CheckpointError(f"{folder}: exists already and is not empty")
         temporary.mkdir(parents=True)
-        content = save({name: value.contiguous() for name, value in weights.items()}, {"format": "pt"})
-        (temporary / WEIGHTS).write_bytes(content)
-        tokenizer.save(temporary / tokenizer.file)
-        digest = hashlib.sha256(content).hexdigest()
-        settings = {"seq2seq_asr": FORMAT, "sha256": digest, "tokenizer": tokenizer.hash, "model": model}
-        (temporary / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        yield temporary
         temporary.replace(folder)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error

@@ -22,6 +22,7 @@ from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.training import bar
 from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, ValidateLastEpoch
 from seq2seq_asr.training.checkpoint import sweep_leftovers
+from seq2seq_asr.training.claim import held
 from seq2seq_asr.training.datamodule import Feeding
 from seq2seq_asr.training.examples import LogExamples
 from seq2seq_asr.training.faults import explained, stop_children
@@ -84,7 +85,7 @@ def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[C
 
     Raises:
         TrainingError: Too many gradients in a row were not finite, or another process has failed.
-        CheckpointError: A checkpoint could not be read or written.
+        CheckpointError: A checkpoint could not be read or written, or another training writes there.
         AudioError: An utterance cannot be read.
         Interrupted: SIGINT; the run is saved.
         Terminated: SIGTERM; the run is saved.
@@ -93,10 +94,10 @@ def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[C
     if is_launched_by_us():
         end_with_parent(os.getppid())
     state = session.resume_from or session.run.last
-    if is_main_process():
-        clean(session.run, state)
-        check_room(session.run.path, state_bytes(session.model))
-    with SignalWatch() as watch:
+    with held(session.run), SignalWatch() as watch:
+        if is_main_process():
+            clean(session.run, state)
+            check_room(session.run.path, state_bytes(session.model))
         trainer = build_trainer(session, watch, extra_callbacks)
         module, feeding = build_parts(session)
         try:

@@ -62,7 +62,7 @@ class WandbLog(Callback):
             name=self.folder.name,
             id=self.id,
             resume="allow",
-            dir=self.folder.path,
+            dir=self.folder.path if self.settings.machine else os.path.relpath(self.folder.path),  # it logs where
             mode="offline" if self.settings.wandb == "offline" else "online",
             config=self.config if self.settings.machine else without_places(self.config),
             settings=wandb.Settings(

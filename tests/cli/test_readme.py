@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -187,8 +188,14 @@ def test_doctor(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("argv", of("export"), ids=" ".join)
 def test_export(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
+    out = place / argv[argv.index("--out") + 1]
+    if "onnx" in argv:  # a process of its own: torch's exporter records no checks of shapes
+        command = [sys.executable, "-m", "seq2seq_asr.export", *argv]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        assert (out / "encoder.onnx").is_file()
+        return
     result = call(export.main, *argv)
-    assert result.code == 0 and (place / argv[argv.index("--out") + 1] / "model.safetensors").is_file(), result.err
+    assert result.code == 0 and (out / "model.safetensors").is_file(), result.err
 
 
 @pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)

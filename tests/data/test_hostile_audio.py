@@ -147,6 +147,15 @@ def read_whole(path: Path) -> np.ndarray:
     return samples
 
 
+def test_clipped_audio_is_read_as_it_is(tmp_path: Path) -> None:
+    """It can be recognised, if worse; the doctor counts it."""
+    clipped = np.clip(8 * speech(), -1, 1 - 2**-15)
+    write(tmp_path / "clipped.wav", clipped)
+    assert np.abs(clipped).max() == 1 and np.allclose(
+        read_audio(tmp_path / "clipped.wav", rate=RATE), clipped, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_used_is_refused_with_path_and_reason(name: str, tmp_path: Path) -> None:
     make, why = REFUSED[name]

@@ -12,6 +12,7 @@ import torch
 from seq2seq_asr.data.augment import SpeedPerturbConfig
 from seq2seq_asr.data.batching import BatchingConfig
 from seq2seq_asr.data.loading import DataConfig
+from seq2seq_asr.data.noise import NoiseConfig
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.nn.attention import AttentionConfig
@@ -77,6 +78,7 @@ def toy_session(tones: list[Utterance], tmp_path: Path) -> Callable[..., Session
                 batching=BatchingConfig(batch_seconds=1.2, max_utterances=4),
                 workers=workers,
                 speed=SpeedPerturbConfig(probability=speed),
+                noise=NoiseConfig(probability=speed),
             ),
             optimizer=OptimizerConfig(lr=lr),
             trainer=TrainerConfig(

@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Make a folder to hand on out of a run: weights, settings and tokenizer, nothing that can be executed."""
+    """Make a folder to hand on out of a run: weights or graphs, settings, tokenizer; nothing that can be executed."""
 
     run: Path | None = None
     """Run folder; the newest one by default."""
@@ -15,7 +15,7 @@ class ExportConfig:
     """Where the newest run is looked for."""
     checkpoint: Literal["best", "last"] = "best"
     """Weights with the lowest validation WER, or the newest."""
-    format: Literal["safetensors"] = "safetensors"
-    """How the weights are written."""
+    format: Literal["safetensors", "onnx"] = "safetensors"
+    """safetensors: weights, which `decode` takes too; onnx: graphs of encoder and decoder step for other runtimes."""
     out: Path | None = None
     """New folder; by default `export` in the run folder."""

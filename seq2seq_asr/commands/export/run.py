@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from seq2seq_asr.commands.export.config import ExportConfig
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, available, is_classifier
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.portable import write_portable
@@ -14,6 +15,7 @@ def export(config: ExportConfig) -> Path:
 
     Raises:
         CheckpointError: There is no such run, or the folder cannot be written.
+        UsageError: The model cannot be written in this format.
     """
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
     choice = available(run, config.checkpoint)
@@ -21,5 +23,12 @@ def export(config: ExportConfig) -> Path:
     recognizer = loader.load(run.path, checkpoint=choice, device="cpu")
     out = config.out if config.out is not None else run.path / "export"
     model = recognizer.model
-    write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)
+    if config.format == "onnx":
+        from seq2seq_asr.commands.export.onnx import write_onnx
+
+        if not isinstance(recognizer, Recognizer):
+            raise UsageError("format onnx: only recognisers are exported to ONNX, no classifiers")
+        write_onnx(out, recognizer.model, recognizer.tokenizer)
+    else:
+        write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)
     return out

@@ -22,12 +22,13 @@ from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.strict_yaml import to_yaml
-from seq2seq_asr.training.checkpoint import load_matching, read_checkpoint
-from seq2seq_asr.training.claim import claimed_run, write_config
+from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
+from seq2seq_asr.training.claim import claimed_run, held, write_config
 from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, open_run
 from seq2seq_asr.training.session import Session
+from seq2seq_asr.training.state import misfits, require_state, told
 
 STATISTICS_UTTERANCES = 1000
 """Training utterances from which global mean and variance are measured."""
@@ -69,11 +70,13 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
 
 
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
-    tokenizer = load_targets(run)
-    path, epochs_done = check_resumable(config, run, tokenizer)
+    with held(run):  # found out before the folder is touched; training takes it again
+        tokenizer = load_targets(run)
+    path, checkpoint = check_resumable(config, run, tokenizer)
     model = build_model(config, tokenizer)  # its weights and statistics come out of the checkpoint
+    require_state(checkpoint, model, config.optimizer, path)
     session = _session(config, run, corpus, tokenizer, model)
-    return replace(session, resume_from=path, epochs_done=epochs_done)
+    return replace(session, resume_from=path, epochs_done=int(checkpoint["Feeding"]["epoch"]))
 
 
 def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
@@ -121,7 +124,11 @@ def measure_features(model: Model, train: Sequence[Utterance], tokenizer: Target
 
 
 def initialise(model: Model, tokenizer: Targets, source: Path) -> None:
-    """Take over another run's weights where names and shapes agree."""
+    """Take over another run's weights where names and shapes agree; the others are named.
+
+    Raises:
+        CheckpointError: No weight agrees.
+    """
     run = open_run(source)
     path = run.best if run.best.is_file() else run.last
     checkpoint = read_checkpoint(path)
@@ -131,6 +138,9 @@ def initialise(model: Model, tokenizer: Targets, source: Path) -> None:
         raise CheckpointError(f"{path}: no weight agrees with this model in name and shape")
     if is_main_process():
         say(f"initialised {taken} tensors from {path}" + (f"; new: {', '.join(own)}" if own else ""))
+        found = model_weights(checkpoint)
+        if other := misfits({name: found[name] for name in own if name in found}, model.state_dict()):
+            say(f"warning: of another shape in {path}, and begun anew: {told(other)}")
 
 
 def warn_of_short_audio(model: Model, train: Sequence[Utterance], tokenizer: Targets) -> None:

@@ -40,8 +40,8 @@ def resumed_run(path: Path) -> RunFolder:
     return run
 
 
-def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tuple[Path, int]:
-    """The checkpoint to go on from and the epochs it has behind it; says which settings have changed.
+def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint to go on from and what is in it; says which settings have changed.
 
     Raises:
         UsageError: A changed setting would need other weights.
@@ -58,7 +58,7 @@ def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tu
             raise UsageError(f"--resume: {name} cannot change ({change}); {other}")
     if changes and is_main_process():
         say("resuming with changed settings: " + ", ".join(f"{name} {change}" for name, change in changes.items()))
-    return path, int(checkpoint.get("Feeding", {}).get("epoch", 0))
+    return path, checkpoint
 
 
 def as_recorded(config: FitConfig) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Attention(AnyAttention):
         query = self.query(state)
         energies = at_least_single(self.energies(query, memory.keys, trace))
         valid = valid_mask(memory.lengths, energies.shape[1]).to(energies.dtype)
-        alignment = self.weigh(energies, valid.repeat_interleave(len(state) // len(valid), dim=0), trace)
+        alignment = self.weigh(energies, valid.repeat_interleave(state.shape[0] // valid.shape[0], dim=0), trace)
         shares = by_utterance(alignment, memory.encoded).to(memory.encoded.dtype)
         context = torch.bmm(shares, memory.encoded).flatten(0, 1)
         return Attended(context, alignment, self.follow(query, alignment, trace))
@@ -134,7 +134,7 @@ class Attention(AnyAttention):
 
 def by_utterance(rows: Float[Tensor, "BK *X"], utterances: Float[Tensor, "B *Y"]) -> Float[Tensor, "B K *X"]:
     """The rows of each utterance side by side."""
-    return rows.unflatten(0, (len(utterances), -1))
+    return rows.unflatten(0, (utterances.shape[0], -1))
 
 
 def softmax(energies: Float[Tensor, "B S"], valid: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:

@@ -30,7 +30,7 @@ class FixedVector(AnyAttention):
 
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
         """Encoded utterances with the final state as their only key, ``(B, 1, E)``."""
-        rows = torch.arange(len(encoded), device=encoded.device)
+        rows = torch.arange(encoded.shape[0], device=encoded.device)
         ahead, back = encoded[rows, lengths - 1], encoded[:, 0]
         half = encoded.shape[2] // (2 if self.bidirectional else 1)
         return Memory(encoded, lengths, torch.cat([ahead[:, :half], back[:, half:]], dim=-1).unsqueeze(1))
@@ -42,5 +42,5 @@ class FixedVector(AnyAttention):
 
     def forward(self, state: Float[Tensor, "BK D"], memory: Memory, trace: Float[Tensor, "BK S"]) -> Attended:
         """The same context at every step; zeros where the vector feeds the decoder's start alone."""
-        context = memory.keys[:, 0].repeat_interleave(len(state) // len(memory.keys), dim=0)
+        context = memory.keys[:, 0].repeat_interleave(state.shape[0] // memory.keys.shape[0], dim=0)
         return Attended(context if self.every_step else torch.zeros_like(context), trace, trace)

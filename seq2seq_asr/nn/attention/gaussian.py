@@ -28,7 +28,7 @@ class GaussianAttention(Attention):
 
     def start(self, memory: Memory) -> Float[Tensor, "B M"]:
         """All means before the first frame."""
-        return at_least_single(memory.encoded.new_zeros(len(memory.encoded), self.config.mixtures))
+        return at_least_single(memory.encoded.new_zeros(memory.encoded.shape[0], self.config.mixtures))
 
     def energies(  # noqa: D102
         self, query: Float[Tensor, "BK M3"], keys: Float[Tensor, "B S E"], trace: Float[Tensor, "BK M"]

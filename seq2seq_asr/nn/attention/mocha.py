@@ -40,7 +40,7 @@ class MonotonicChunkwiseAttention(Attention):
         logits = at_least_single(stopping @ (self.gain * self.direction / self.direction.norm()) + self.offset)
         energies = at_least_single(self.score(inside).squeeze(-1))
         trace = trace.to(logits.dtype)
-        lengths = memory.lengths.repeat_interleave(len(state) // len(memory.lengths))
+        lengths = memory.lengths.repeat_interleave(state.shape[0] // memory.lengths.shape[0])
         valid = valid_mask(lengths, logits.shape[1])
         last = valid & ~F.pad(valid, (0, 1))[:, 1:]
         if self.training:

@@ -1,0 +1,110 @@
+"""Two trainings never write into one run, and a lock never outlives its holder."""
+
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.training import claim
+from seq2seq_asr.training.claim import LOCK, held
+from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.training.session import Session, train
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "PATIENCE", 0.2)
+
+
+def test_a_second_training_is_refused_and_the_first_leaves_nothing(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    with held(run):
+        with pytest.raises(CheckpointError, match=f"^{tmp_path}: another training writes there$"), held(run):
+            raise AssertionError
+        with pytest.raises(CheckpointError, match="another training"), held(run):
+            raise AssertionError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), held(run):
+        raise KeyboardInterrupt
+    with held(run):
+        pass
+
+
+def test_training_holds_its_run(toy_session: Callable[..., Session]) -> None:
+    session = toy_session(epochs=1)
+    with held(session.run), pytest.raises(CheckpointError, match="another training writes there"):
+        train(session)
+    assert list(session.run.path.iterdir()) == []
+    train(session)
+    assert not (session.run.path / LOCK).exists()
+
+
+def test_a_lock_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with held(run):
+            os.write(writing, b"held\n")
+            signal.pause()
+    assert os.read(reading, 5) == b"held\n"
+    with pytest.raises(CheckpointError), held(run):
+        raise AssertionError
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert (tmp_path / LOCK).exists()
+    with held(run):
+        pass
+
+
+def test_a_worker_that_inherits_the_lock_does_not_keep_it(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    with held(run):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        with held(run):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_who_waits_gets_a_lock_that_others_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "PATIENCE", 20.0)
+    run, seen = RunFolder(tmp_path), []
+
+    def wait() -> None:
+        with held(run):
+            seen.append((tmp_path / LOCK).exists())
+
+    with held(run):
+        threading.Thread(target=wait, name="waits").start()
+    for thread in threading.enumerate():
+        if thread.name == "waits":
+            thread.join()
+    assert seen == [True] and list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_file_that_has_gone_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, late = fcntl.flock, [tmp_path / LOCK]
+
+    def too_late(file: object, how: int) -> None:
+        if late:
+            late.pop().unlink()
+        lock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with held(RunFolder(tmp_path)):
+        assert not late and (tmp_path / LOCK).exists()
+
+
+def test_a_folder_that_takes_no_lock_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="none: cannot be written"), held(RunFolder(tmp_path / "none")):
+        raise AssertionError
