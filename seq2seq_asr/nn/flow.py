@@ -1,15 +1,15 @@
 """How the gradient flows back through time: norms of vector-Jacobian products over the distance in steps.
 
-Whether a recurrence can learn a dependency over k steps depends on the Jacobian of its output at T by its state at T - k:
-a product of k matrices, which vanishes or explodes with k (Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013,
-equations 5 to 7). Its norm is sampled here: the norm of v times the Jacobian for random unit vectors v, whose
-root mean square is the Jacobian's Frobenius norm divided by the square root of the units. At distance 0 it is 1, and where
-the recurrence is linear by an orthogonal matrix times a, it is a to the power of k.
+Whether a recurrence can learn a dependency over k steps depends on the Jacobian of its output at T by its state at
+T - k: a product of k matrices, which vanishes or explodes with k (Hochreiter 1991; Bengio et al. 1994; Pascanu et al.
+2013, section 2). Its norm is sampled here: the norm of v times the Jacobian for random unit vectors v, whose root mean
+square is the Jacobian's Frobenius norm divided by the square root of the units. At distance 0 it is 1, and where the
+recurrence is linear by an orthogonal matrix times a, it is a to the power of k.
 """
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -82,14 +82,11 @@ def layer_flow(
         probes: Random vectors.
         generator: Draws them.
     """
-    kind, units = kind_of(cell), units_of(cell)
-    states = [frames.new_zeros(probes, state_size(kind, units), requires_grad=True)]
+    states = [frames.new_zeros(probes, 1, state_size(kind_of(cell), units_of(cell)), requires_grad=True)]
     for frame in frames:
-        states.append(cell(frame.expand(probes, -1), states[-1]))
-    norms = probe(states[1:], lambda state: state[:, :units], lambda gradient: gradient, generator)
-    before = torch.stack([state[0] for state in states[:-1]]).detach()
-    shares = _shares(cell, frames, before)
-    return LayerFlow(name, kind, units, len(frames), norms, shares, spectral_radii(cell))
+        states.append(cell(frame.expand(probes, -1), states[-1][:, 0]).unsqueeze(1))
+    before = torch.stack([state[0, 0] for state in states[:-1]])
+    return _flow(name, cell, probe(states[1:], 0, units_of(cell), generator), frames, before)
 
 
 def decoder_flow(
@@ -101,8 +98,8 @@ def decoder_flow(
 ) -> list[LayerFlow]:
     """Every layer of a decoder's recurrence, teacher-forced on one utterance, in double precision.
 
-    The gradient goes from a layer's output to what the same layer has carried, by whatever way leads through later steps
-    (attention and input feeding included).
+    The gradient goes from a layer's output to what the same layer has carried, by whatever way leads through later
+    steps (attention and input feeding included).
 
     Args:
         decoder: The decoder.
@@ -122,50 +119,35 @@ def decoder_flow(
             state = decoder.advance(embedded, state, memory)
             states.append(state.hidden)
     found = []
-    for place, (cell, read) in enumerate(zip(decoder.cells, calls, strict=True)):
-        norms = probe(states, _output_of(place, units_of(cell)), lambda part, at=place: part[:, at], generator)
-        frames, before = (torch.stack([call[side][0] for call in read]).detach() for side in (0, 1))
-        shares = _shares(cell, frames, before)
-        found.append(
-            LayerFlow(
-                f"decoder {place + 1}",
-                kind_of(cell),
-                units_of(cell),
-                len(states),
-                norms,
-                shares,
-                spectral_radii(cell),
-            )
-        )
+    for layer, (cell, read) in enumerate(zip(decoder.cells, calls, strict=True)):
+        frames, before = (torch.stack([call[side][0] for call in read]) for side in (0, 1))
+        norms = probe(states, layer, units_of(cell), generator)
+        found.append(_flow(f"decoder {layer + 1}", cell, norms, frames, before))
     return found
 
 
 def probe(
-    states: Sequence[Float[Tensor, "P *K"]],
-    output: Callable[[Tensor], Tensor],
-    carried: Callable[[Tensor], Tensor],
-    generator: torch.Generator,
+    states: Sequence[Float[Tensor, "P L K"]], layer: int, units: int, generator: torch.Generator
 ) -> Float[Tensor, "P D"]:
-    """Norms of v times the Jacobian of the output at T by what is carried at T - d, for a v and a T of each row.
+    """Norms of v times the Jacobian of a layer's output at T by what it carries at T - d, for a v and a T of each row.
 
     Args:
-        states: State after each step; rows are independent copies.
-        output: The units ``(P, D)`` of a state that v weighs.
-        carried: The part of a state's gradient that counts.
+        states: What all layers carry after each step, outputs first; rows are independent copies.
+        layer: The layer.
+        units: Size of its output.
         generator: Draws the unit vectors.
 
     Returns:
         A norm for each probe and distance d from 0; NaN where T - d lies before the first step.
     """
-    outputs = [output(state) for state in states]
-    count, steps = len(outputs[0]), len(states)
-    ends = probe_ends(steps, count)
-    drawn = torch.randn(outputs[0].shape, generator=generator, dtype=torch.float64).to(outputs[0])
+    (probes, *_), steps = states[0].shape, len(states)
+    ends = probe_ends(steps, probes)
+    drawn = torch.randn(probes, units, generator=generator, dtype=torch.float64).to(states[0])
     vectors = drawn / drawn.norm(dim=-1, keepdim=True)
-    total = sum((vectors[row] * outputs[end][row]).sum() for row, end in enumerate(ends))
-    gradients = torch.autograd.grad(total, list(states), retain_graph=True)  # type: ignore[arg-type]
-    sizes = torch.stack([carried(gradient).flatten(1).norm(dim=-1) for gradient in gradients], dim=1)  # (P, T)
-    norms = torch.full((count, steps), torch.nan, dtype=torch.float64)
+    reached = torch.stack([states[end][row, layer, :units] for row, end in enumerate(ends)])
+    gradients = torch.autograd.grad((vectors * reached).sum(), list(states), retain_graph=True)
+    sizes = torch.stack([gradient[:, layer].norm(dim=-1) for gradient in gradients], dim=1)  # (P, T)
+    norms = torch.full((probes, steps), torch.nan, dtype=torch.float64)
     for row, end in enumerate(ends):
         norms[row, : end + 1] = sizes[row, : end + 1].flip(0).cpu()
     return norms
@@ -177,14 +159,15 @@ def probe_ends(steps: int, probes: int) -> list[int]:
     return [steps - 1 - half * row // max(1, probes) for row in range(probes)][::-1]
 
 
-def _output_of(layer: int, units: int) -> Callable[[Tensor], Tensor]:
-    return lambda hidden: hidden[:, layer, :units]
-
-
-def _shares(cell: nn.Module, frames: Float[Tensor, "T I"], before: Float[Tensor, "T K"]) -> dict[str, GateShare]:
-    with torch.no_grad():
-        found = gates(cell, frames, before)
-    return {name: GateShare(gate.squashing, saturation(gate)) for name, gate in found.items()}
+@torch.no_grad()
+def _flow(
+    name: str, cell: nn.Module, norms: Float[Tensor, "P D"], frames: Float[Tensor, "T I"], before: Float[Tensor, "T K"]
+) -> LayerFlow:
+    """With the gates of every step from these states with these inputs."""
+    found = {
+        gate: GateShare(one.squashing, saturation(one)) for gate, one in gates(cell, frames, before.detach()).items()
+    }
+    return LayerFlow(name, kind_of(cell), units_of(cell), len(frames), norms, found, spectral_radii(cell))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from seq2seq_asr.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeGradientsConfig:
-    """Show how far back in time the gradient of a run's recurrences reaches on real utterances, before and after training.
+    """Show how far back in time the gradient of a run reaches on real utterances, before and after training.
 
     Writes gradients_init.json, gradients_trained.json, gradients.csv and gradients.png, and prints what they say.
     """

@@ -15,7 +15,7 @@ FLOOR: Final = 1e-8
 
 
 def gradients_figure(results: Mapping[Any, Mapping[str, Any]]) -> Figure:
-    """Log norm over the distance: encoder layers in seconds on the left and in steps in the middle, decoder on the right.
+    """Log norm over the distance: encoder layers in seconds, the same in steps, and the decoder in tokens.
 
     Args:
         results: What ``summary`` describes, by weights: ``init`` is dashed, ``trained`` solid.

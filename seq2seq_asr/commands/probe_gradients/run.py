@@ -7,7 +7,8 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,7 +87,7 @@ def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
             "seed": fit.seed,
             "utterances": [one.id for one in utterances],
             "probes": config.probes,
-            "layers": probe_model(model, batches, config, lambda done, of, what=weights: progress(what, done, of)),
+            "layers": probe_model(model, batches, config, partial(progress, weights)),
             "clipping": clipping(run, fit.optimizer.clip_norm) if weights == "trained" else None,
         }
     return write(Probed(config.out or run.path / "gradients", results))

@@ -21,8 +21,9 @@ Each file is one object:
        {"clip_norm": 5.0,
         "epochs": [{"epoch": 0, "gradient_norm": 6.6, "clipped_share": 0.41 (null in runs that did not log it)}, ...]}}
 
-h_T is the output at the step T, s_t all that the recurrence carries at t (an LSTM's memory too), v a random unit vector:
-the norm is 1 at distance 0, and its root mean square is the Jacobian's Frobenius norm over the square root of the units.
+h_T is the output at the step T, s_t all that the recurrence carries at t (an LSTM's memory too), v a random unit
+vector: the norm is 1 at distance 0, and its root mean square is the Jacobian's Frobenius norm over the square root of
+the units.
 Gates: sigmoid low below 0.05 and high above 0.95, tanh low below -0.95 and high above 0.95, relu low at 0.
 ``gradients.csv`` has the same norms, a row for each of weights, layer and distance.
 """
