@@ -20,7 +20,7 @@ def written_out(alignment: Tensor) -> dict[str, float]:
     """The same, one weight at a time."""
     tokens, frames = alignment.shape
     rows = [[value / sum(row) for value in row] for row in alignment.double().tolist()]
-    peaks = [max(range(frames), key=lambda place, row=row: row[place]) for row in rows]
+    peaks = [row.index(max(row)) for row in rows]
     near = [[abs((u + 0.5) / tokens - (s + 0.5) / frames) <= BAND for s in range(frames)] for u in range(tokens)]
     entropy = sum(-value * math.log(value) for row in rows for value in row if value > 0) / tokens
     onward = [later >= earlier for earlier, later in zip(peaks, peaks[1:], strict=False)]

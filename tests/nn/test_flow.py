@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from seq2seq_asr.nn.attention import AttentionConfig
-from seq2seq_asr.nn.cells import PeepholeConfig, build_cell, state_size
+from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, build_cell, state_size
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
 from seq2seq_asr.nn.flow import by_layer, decoder_flow, encoder_flow, layer_flow, probe_ends
@@ -17,8 +17,8 @@ from seq2seq_asr.vocabulary import SOS
 
 UNITS = 4
 PEEPHOLES = [PeepholeConfig(full=full, output_sees=sees) for full in (False, True) for sees in ("new", "old")]
-KINDS = [(kind, PeepholeConfig()) for kind in BLOCKS if kind != "peephole_lstm"]
-KINDS += [("peephole_lstm", config) for config in PEEPHOLES]
+KINDS: list[tuple[CellKind, PeepholeConfig]] = [("peephole_lstm", config) for config in PEEPHOLES]
+KINDS += [(kind, PeepholeConfig()) for kind in BLOCKS if kind != "peephole_lstm"]
 
 
 def generator() -> torch.Generator:

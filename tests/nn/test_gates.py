@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq_asr.nn.cells import PeepholeConfig, build_cell, state_size
+from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, build_cell, state_size
 from seq2seq_asr.nn.gates import (
     BLOCKS,
     Gate,
@@ -20,8 +20,8 @@ from seq2seq_asr.nn.gates import (
 from seq2seq_asr.nn.recurrent import recurrence
 
 PEEPHOLES = [PeepholeConfig(full=full, output_sees=sees) for full in (False, True) for sees in ("new", "old")]
-KINDS = [(kind, PeepholeConfig()) for kind in BLOCKS if kind != "peephole_lstm"]
-KINDS += [("peephole_lstm", config) for config in PEEPHOLES]
+KINDS: list[tuple[CellKind, PeepholeConfig]] = [("peephole_lstm", config) for config in PEEPHOLES]
+KINDS += [(kind, PeepholeConfig()) for kind in BLOCKS if kind != "peephole_lstm"]
 every_cell = pytest.mark.parametrize(("kind", "peephole"), KINDS)
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,9 @@ def test_the_files_hold_what_was_found(probed: Probed, run: Path) -> None:
 
 def test_every_layer_is_there_with_its_time(probed: Probed) -> None:
     for result in probed.results.values():
-        found = [(layer["name"], layer["cell"], layer["units"], layer["seconds_per_step"]) for layer in result["layers"]]
+        found = [
+            (layer["name"], layer["cell"], layer["units"], layer["seconds_per_step"]) for layer in result["layers"]
+        ]
         assert found == [
             ("encoder 1", "gru", 32, pytest.approx(0.02)),
             ("encoder 2", "gru", 32, pytest.approx(0.04)),
@@ -110,7 +113,9 @@ def test_the_report_says_it_in_words(probed: Probed) -> None:
 
 def flow(norms: list[list[float]], low: float, frames: int, radius: float = 0.5) -> LayerFlow:
     gates = {"forget": GateShare("sigmoid", Saturation(low, 0.25))}
-    return LayerFlow("encoder 1", "lstm", 4, frames, torch.tensor(norms, dtype=torch.float64), gates, {"forget": radius})
+    return LayerFlow(
+        "encoder 1", "lstm", 4, frames, torch.tensor(norms, dtype=torch.float64), gates, {"forget": radius}
+    )
 
 
 def test_a_layer_joins_utterances_of_unequal_length() -> None:
@@ -169,7 +174,7 @@ def test_clipping_is_told_where_it_was_logged() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"utterances": 0}, {"probes": 0}, {"seed": -1}])
-def test_settings_are_checked(wrong: dict[str, int]) -> None:
+def test_settings_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         ProbeGradientsConfig(**wrong)
 
