@@ -22,17 +22,19 @@ def gradients_figure(results: Mapping[Any, Mapping[str, Any]]) -> Figure:
     """
     figure = Figure(figsize=(13.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    seconds, steps, tokens = figure.subplots(1, 3, sharey=True)
+    decodes = any(layer["seconds_per_step"] is None for result in results.values() for layer in result["layers"])
+    seconds, steps, *tokens = figure.subplots(1, 3 if decodes else 2, sharey=True)
     for weights, result in results.items():
         encoder = [layer for layer in result["layers"] if layer["seconds_per_step"] is not None]
         decoder = [layer for layer in result["layers"] if layer["seconds_per_step"] is None]
         dashed = weights == "init"
         _curves(seconds, encoder, [layer["seconds_per_step"] for layer in encoder], dashed)
         _curves(steps, encoder, [1.0] * len(encoder), dashed)
-        _curves(tokens, decoder, [1.0] * len(decoder), dashed)
+        for axes in tokens:
+            _curves(axes, decoder, [1.0] * len(decoder), dashed)
     seconds.set_ylabel("norm of v ∂h(T) / ∂s(t)")
     labels = ("T − t (s)", "T − t (steps of the layer)", "T − t (tokens)")
-    for axes, label in zip((seconds, steps, tokens), labels, strict=True):
+    for axes, label in zip((seconds, steps, *tokens), labels, strict=False):
         _finish(axes, label)
     seconds.set_ylim(_lowest(results), None)
     run = next(iter(results.values()))["run"]

@@ -133,9 +133,10 @@ def probe_model(
     for done, batch in enumerate(batches, start=1):
         features, lengths = model.features(batch.inputs, batch.lengths)
         found = encoder_flow(model.encoder, features, config.probes, generator)
-        with torch.no_grad():
-            encoded, _ = model.encoder(features, lengths)
-        found += decoder_flow(model.decoder, encoded, batch.tokens[0], config.probes, generator)
+        if isinstance(model, Seq2Seq):
+            with torch.no_grad():
+                encoded, _ = model.encoder(features, lengths)
+            found += decoder_flow(model.decoder, encoded, batch.tokens[0], config.probes, generator)
         for flow in found:  # the longest utterance tells best how many frames a step joins
             rates[flow.name] = max(rates.get(flow.name, 0.0), features.shape[1] / flow.frames)
         flows += found
