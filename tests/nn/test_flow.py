@@ -104,6 +104,8 @@ def test_an_encoder_shows_both_directions_of_every_layer(cell):
     assert [(name, len(own)) for name, own in by_layer(flows)] == [("encoder 1", 2), ("encoder 2", 2)]
     assert all(flow.norms.dtype == torch.float64 for flow in flows)
     torch.testing.assert_close(flows[0].norms[:, 0], torch.ones(2, dtype=torch.float64))
+    again = encoder_flow(encoder, features, 2, generator())  # nothing is dropped out
+    assert all(torch.equal(one.norms[:, 1], other.norms[:, 1]) for one, other in zip(flows, again, strict=True))
     assert encoder.training and next(encoder.parameters()).dtype == torch.float32  # the model itself is left alone
 
 
