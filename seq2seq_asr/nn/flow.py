@@ -21,6 +21,7 @@ from seq2seq_asr.nn.cells import CellKind, state_size
 from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.gates import Saturation, Squashing, gates, kind_of, saturation, spectral_radii, stepped, units_of
 from seq2seq_asr.nn.recurrent import UnrolledLayer
+from seq2seq_asr.nn.regularisation import RegularisationConfig
 from seq2seq_asr.vocabulary import SOS
 
 
@@ -65,13 +66,18 @@ def encoder_flow(
         encoder(features.double(), torch.tensor([features.shape[1]], device=features.device))
     names = _layer_names(list(named))
     return [
-        layer_flow(f"encoder {names[name]}", stepped(layer), read[name][0][0][0], probes, generator)
+        layer_flow(f"encoder {names[name]}", stepped(layer), read[name][0][0][0], probes, generator, between(layer))
         for name, layer in named.items()
     ]
 
 
 def layer_flow(
-    name: str, cell: nn.Module, frames: Float[Tensor, "T I"], probes: int, generator: torch.Generator
+    name: str,
+    cell: nn.Module,
+    frames: Float[Tensor, "T I"],
+    probes: int,
+    generator: torch.Generator,
+    regularisation: RegularisationConfig | None = None,
 ) -> LayerFlow:
     """A cell over the frames of one utterance.
 
@@ -81,12 +87,20 @@ def layer_flow(
         frames: What it reads.
         probes: Random vectors.
         generator: Draws them.
+        regularisation: What stands between two steps: of zoneout, its mean as in evaluation.
     """
-    states = [frames.new_zeros(probes, 1, state_size(kind_of(cell), units_of(cell)), requires_grad=True)]
+    kept, units = regularisation or RegularisationConfig(), units_of(cell)
+    states = [frames.new_zeros(probes, 1, state_size(kind_of(cell), units), requires_grad=True)]
     for frame in frames:
-        states.append(cell(frame.expand(probes, -1), states[-1][:, 0]).unsqueeze(1))
+        new = cell(frame.expand(probes, -1), states[-1][:, 0])
+        states.append(kept.zone_out(new, states[-1][:, 0], units, training=False).unsqueeze(1))
     before = torch.stack([state[0, 0] for state in states[:-1]])
-    return _flow(name, cell, probe(states[1:], 0, units_of(cell), generator), frames, before)
+    return _flow(name, cell, probe(states[1:], 0, units, generator), frames, before)
+
+
+def between(layer: nn.Module) -> RegularisationConfig | None:
+    """What happens between two steps of a layer; a library's kernel allows nothing."""
+    return layer.regularisation if isinstance(layer, UnrolledLayer) else None
 
 
 def decoder_flow(

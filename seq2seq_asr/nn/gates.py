@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seq2seq_asr.nn.cells import CellKind, LightGruCell, LstmCell, PeepholeLstmCell
+from seq2seq_asr.nn.cells import Cell, CellKind, ElmanCell, GruCell, LightGruCell, LstmCell, PeepholeLstmCell
 from seq2seq_asr.nn.recurrent import UnrolledLayer
 
 Squashing = Literal["sigmoid", "tanh", "relu"]
@@ -63,7 +63,7 @@ def kind_of(cell: nn.Module) -> CellKind:
     raise TypeError(f"no cell of ours: {type(cell).__name__}")
 
 
-def stepped(layer: nn.Module) -> nn.Module:
+def stepped(layer: nn.Module) -> Cell:
     """The cell that a left-to-right layer steps, with the same weights.
 
     Raises:
@@ -73,14 +73,14 @@ def stepped(layer: nn.Module) -> nn.Module:
         return layer.cell
     if not isinstance(layer, nn.RNNBase):
         raise TypeError(f"no recurrent layer of ours: {type(layer).__name__}")
-    cell: nn.Module
+    cell: Cell
     match layer:
         case nn.LSTM():
             cell = LstmCell(layer.input_size, layer.hidden_size)
         case nn.GRU():
-            cell = nn.GRUCell(layer.input_size, layer.hidden_size)
+            cell = GruCell(layer.input_size, layer.hidden_size)
         case nn.RNN():
-            cell = nn.RNNCell(layer.input_size, layer.hidden_size, nonlinearity=layer.nonlinearity)
+            cell = ElmanCell(layer.input_size, layer.hidden_size, "tanh" if layer.nonlinearity == "tanh" else "relu")
     weights = {name.removesuffix("_l0"): value for name, value in layer.state_dict().items()}
     cell.to(layer.get_parameter("weight_hh_l0")).load_state_dict(weights)
     return cell

@@ -13,6 +13,7 @@ from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
 from seq2seq_asr.nn.flow import by_layer, decoder_flow, encoder_flow, layer_flow, probe_ends
 from seq2seq_asr.nn.gates import BLOCKS, gates, saturation
+from seq2seq_asr.nn.regularisation import RegularisationConfig
 from seq2seq_asr.vocabulary import SOS
 
 UNITS = 4
@@ -127,6 +128,19 @@ def test_gates_are_those_of_the_states_that_the_encoder_goes_through(cell):
         whole = values[0][name]._replace(values=torch.cat([step[name].values for step in values]).detach())
         assert share.saturation == pytest.approx(saturation(whole))
         assert sum(share.saturation) > 0
+
+
+def test_zoneout_lets_the_gradient_pass_beside_the_cell():
+    """Kept with probability z, a state that a cell scales by a is scaled by z + (1 - z) a, in the mean."""
+    zoneout = RegularisationConfig(zoneout=0.4)
+    config = EncoderConfig(cell="elman_relu", units=UNITS, reductions=(1,), layer_norm=False, regularisation=zoneout)
+    encoder = Encoder(config, 3)
+    for name, parameter in encoder.named_parameters():
+        nn.init.constant_(parameter, 1.0 if "bias" in name else 0.0)
+        if "weight_hh" in name:
+            parameter.data = 0.5 * torch.eye(UNITS)
+    for flow in encoder_flow(encoder, torch.zeros(1, 12, 3), 2, generator()):
+        torch.testing.assert_close(flow.norms[-1], 0.7 ** torch.arange(12, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("cell", BLOCKS)

@@ -56,6 +56,7 @@ def altered(session: Session, **attention: Any) -> Session:
 @pytest.mark.parametrize("heads", [1, 2])
 def test_sums_are_of_the_models_own_alignments(heads: int, toy_session: Build) -> None:
     model = altered(toy_session(), kind="location", size=16, filters=2, width=5, heads=heads).model.eval()
+    assert isinstance(model, Seq2Seq)
     batch, sums = batch_of(model), dict.fromkeys(HEALTH_SUMS, 0.0)
     with torch.no_grad():
         losses = model(batch.inputs, batch.lengths, batch.tokens, batch.token_lengths)

@@ -31,13 +31,14 @@ from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
 from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.splits import resolve_splits
-from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.nn.classifier import Model, build_model
 from seq2seq_asr.nn.flow import LayerFlow, decoder_flow, encoder_flow
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.recognizer import available
-from seq2seq_asr.recognizer.restoring import restore
+from seq2seq_asr.recognizer.restoring import is_classifier, restore, restore_classifier
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.reading import input_reader
@@ -73,10 +74,11 @@ def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
     run = newest_run(config.checkpoints) if config.run is None else open_run(config.run)
     fit = load_yaml(run.config, FitConfig)
     choice = available(run, config.checkpoint)
-    trained, tokenizer = restore(run.path, choice)
-    models: dict[Weights, Seq2Seq] = {"init": fresh_model(trained, len(tokenizer), fit.seed), "trained": trained}
+    restored = restore_classifier if is_classifier(run.path) else restore
+    trained, targets = restored(run.path, choice)
+    models: dict[Weights, Model] = {"init": fresh_model(trained, len(targets), fit.seed), "trained": trained}
     utterances = find_utterances(config, fit, progress)
-    batches = read_utterances(utterances, trained, tokenizer)
+    batches = read_utterances(utterances, trained, targets)
     results: dict[Weights, dict[str, Any]] = {}
     for weights, model in models.items():
         results[weights] = {
@@ -93,10 +95,10 @@ def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
     return write(Probed(config.out or run.path / "gradients", results))
 
 
-def fresh_model(trained: Seq2Seq, vocabulary: int, seed: int) -> Seq2Seq:
+def fresh_model(trained: Model, size: int, seed: int) -> Model:
     """The model as its seed makes it, with the trained one's statistics of the features: both read the same."""
     torch.manual_seed(seed)
-    fresh = Seq2Seq(trained.config, vocabulary)
+    fresh = build_model(trained.config, size)
     fresh.features.load_state_dict(trained.features.state_dict())
     return fresh
 
@@ -109,14 +111,14 @@ def find_utterances(config: ProbeGradientsConfig, fit: FitConfig, progress: Prog
     return [found[place * len(found) // count] for place in range(count)]
 
 
-def read_utterances(utterances: Sequence[Utterance], model: Seq2Seq, tokenizer: Tokenizer) -> list[Batch]:
+def read_utterances(utterances: Sequence[Utterance], model: Model, targets: Targets) -> list[Batch]:
     """Every utterance as a batch of its own."""
-    dataset = SpeechDataset(utterances, tokenizer, input_reader(model.features))
+    dataset = SpeechDataset(utterances, targets, input_reader(model.features))
     return [collate([dataset[Item(place, 0)]]) for place in range(len(dataset))]
 
 
 def probe_model(
-    model: Seq2Seq, batches: Sequence[Batch], config: ProbeGradientsConfig, progress: Callable[[int, int], None]
+    model: Model, batches: Sequence[Batch], config: ProbeGradientsConfig, progress: Callable[[int, int], None]
 ) -> list[dict[str, Any]]:
     """The layers of a model, over utterances that come one at a time.
 

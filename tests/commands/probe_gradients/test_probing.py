@@ -13,7 +13,8 @@ import torch
 from matplotlib.image import imread
 
 from seq2seq_asr.commands.probe_gradients.config import ProbeGradientsConfig
-from seq2seq_asr.commands.probe_gradients.run import Probed, fresh_model, probe_run, report
+from seq2seq_asr.commands.probe_gradients.figure import gradients_figure
+from seq2seq_asr.commands.probe_gradients.run import Probed, fresh_model, probe_model, probe_run, report
 from seq2seq_asr.commands.probe_gradients.summary import (
     clipping_line,
     clipping_summary,
@@ -22,10 +23,13 @@ from seq2seq_asr.commands.probe_gradients.summary import (
     layer_summary,
 )
 from seq2seq_asr.commands.progress import ProgressLine
+from seq2seq_asr.data.dataset import Example, collate
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
+from seq2seq_asr.nn.classifier import build_model
+from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.flow import GateShare, LayerFlow
 from seq2seq_asr.nn.gates import Saturation
-from seq2seq_asr.nn.model import Seq2Seq
+from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
 from seq2seq_asr.recognizer.restoring import restore
 
 
@@ -109,6 +113,19 @@ def test_the_report_says_it_in_words(probed: Probed) -> None:
     assert text.count("  fresh:   the gradient ") == text.count("  trained: the gradient ") == 3
     assert "decoder 1: gru, 48 units, a step is a token" in text
     assert text.endswith(f"{probed.folder}\n")
+
+
+def test_a_classifier_has_no_decoder_to_probe(tmp_path: Path) -> None:
+    config = ModelConfig(task="classify", encoder=EncoderConfig(cell="elman", units=6, bidirectional=False))
+    draw = torch.Generator().manual_seed(0)
+    batch = collate([Example("a", "low", 0.1 * torch.randn(8000, generator=draw), torch.tensor([1]), True)])
+    model, settings = build_model(config, 4), ProbeGradientsConfig(probes=2)
+    layers = probe_model(model, [batch], settings, lambda *_: None)
+    assert [(layer["name"], layer["cell"], layer["samples"][0]) for layer in layers] == [
+        (f"encoder {number}", "elman", 2) for number in (1, 2, 3)
+    ]
+    figure = gradients_figure({"init": {"run": "a", "layers": layers}, "trained": {"run": "a", "layers": layers}})
+    assert len(figure.axes) == 2
 
 
 def flow(norms: list[list[float]], low: float, frames: int, radius: float = 0.5) -> LayerFlow:
