@@ -12,7 +12,8 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import say
 from seq2seq_asr.training.criterion import WER, Criterion
-from seq2seq_asr.training.plots import learning_curves_figure, save_figure
+from seq2seq_asr.training.health import HEALTH_COLUMNS
+from seq2seq_asr.training.plots import health_figure, learning_curves_figure, save_figure
 
 COLUMNS = (
     "epoch",
@@ -24,6 +25,7 @@ COLUMNS = (
     "val_cer",
     "lr",
     "gradient_norm",
+    "clipped_share",
     "skipped_steps",
     "data_wait",
     "seconds",
@@ -102,6 +104,8 @@ class MetricsFile(Callback):
             return  # drawing takes longer than a toy's epoch
         self.plots.mkdir(exist_ok=True)
         save_figure(learning_curves_figure(rows, pl_module.validation.criterion), self.plots / "learning_curves.png")
+        if any(row.get(HEALTH_COLUMNS[0]) for row in rows):
+            save_figure(health_figure(rows), self.plots / "attention_health.png")
 
 
 class EpochLine(Callback):
@@ -130,6 +134,7 @@ def epoch_figures(trainer: pl.Trainer, module: Any, clock: EpochClock) -> dict[s
         "train_loss": module.train_loss,
         "lr": trainer.optimizers[0].param_groups[0]["lr"],
         "gradient_norm": sums["norm"] / sums["steps"] if sums["steps"] else float("nan"),
+        "clipped_share": sums["clipped"] / sums["steps"] if sums["steps"] else float("nan"),
         "skipped_steps": sums["skipped"],
         "data_wait": clock.data_wait,
         "seconds": clock.seconds,
@@ -156,10 +161,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Write ``metrics.csv`` anew; a crash leaves the old file or the new one."""
+    """Write ``metrics.csv`` anew; a crash leaves the old file or the new one.
+
+    The columns of attention health are there where there is attention.
+    """
+    columns = (*COLUMNS, *(name for name in HEALTH_COLUMNS if any(row.get(name) for row in rows)))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(path)

@@ -16,6 +16,7 @@ from seq2seq_asr.errors import TrainingError
 from seq2seq_asr.nn.classifier import ClassLosses, Model
 from seq2seq_asr.nn.model import Losses
 from seq2seq_asr.training.dump import dump_batch
+from seq2seq_asr.training.health import HEALTH_SUMS
 from seq2seq_asr.training.schedule import (
     OptimizerConfig,
     build_optimizer,
@@ -25,7 +26,7 @@ from seq2seq_asr.training.schedule import (
 )
 from seq2seq_asr.training.validation import VALIDATION_SUMS, validation_of
 
-EPOCH_SUMS = ("loss", "tokens", "norm", "steps", "skipped")
+EPOCH_SUMS = ("loss", "tokens", "norm", "steps", "skipped", "clipped")
 """What is added up over an epoch's steps, whatever their loss and gradient were worth; equal on all ranks."""
 
 
@@ -57,7 +58,7 @@ class Recognition(pl.LightningModule):
         self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
         self.validation = validation_of(model, tokenizer)
         self.seed, self.max_skipped, self.skipped = seed, max_skipped, 0
-        self.sums = dict.fromkeys(VALIDATION_SUMS, 0.0)
+        self.sums = dict.fromkeys(VALIDATION_SUMS + HEALTH_SUMS, 0.0)
         self.epoch_sums = dict.fromkeys(EPOCH_SUMS, 0.0)
         self.step: Step | None = None
         self.batch_ids: tuple[str, ...] = ()
@@ -89,7 +90,7 @@ class Recognition(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on adding up."""
-        self.epoch_sums = dict(checkpoint.get("epoch_sums", self.epoch_sums))
+        self.epoch_sums = self.epoch_sums | checkpoint.get("epoch_sums", {})
 
     def on_train_epoch_start(self) -> None:
         """Start adding up anew."""
@@ -121,7 +122,8 @@ class Recognition(pl.LightningModule):
         self.step_loss, self.step_norm = loss / tokens, norm
         if math.isfinite(loss) and math.isfinite(norm):
             self.skipped = 0
-            for name, value in zip(EPOCH_SUMS, (loss, tokens, norm, 1, 0), strict=True):
+            clipped = float(norm > self.optimizer.clip_norm)
+            for name, value in zip(EPOCH_SUMS, (loss, tokens, norm, 1, 0, clipped), strict=True):
                 self.epoch_sums[name] += value
             return
         optimizer.zero_grad(set_to_none=True)  # the optimiser passes over parameters without a gradient
@@ -137,7 +139,7 @@ class Recognition(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
-        self.sums = dict.fromkeys(VALIDATION_SUMS, 0.0)
+        self.sums = dict.fromkeys(VALIDATION_SUMS + HEALTH_SUMS, 0.0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Teacher-forced loss, and what the model says on its own."""
@@ -150,7 +152,8 @@ class Recognition(pl.LightningModule):
         if self.trainer.world_size > 1:
             totals = totals.to(self.device)
             torch.distributed.all_reduce(totals)
-        self.validated = self.validation.rates(dict(zip(VALIDATION_SUMS, totals.tolist(), strict=True)))
+        sums = dict(zip(self.sums, totals.tolist(), strict=True))
+        self.validated = self.validation.rates(sums)
         self.log_dict(self.validated, sync_dist=True)  # equal on all ranks: synchronised only to please Lightning
 
 

@@ -146,6 +146,33 @@ def confusion_figure(matrix: Real[np.ndarray, "classes classes"], names: Sequenc
     return figure
 
 
+def health_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Attention health over epochs: mass on the diagonal beside what uniform weights have, and the other shares.
+
+    Args:
+        rows: Rows of ``metrics.csv``, as for `learning_curves_figure`.
+    """
+    figure, (diagonal, others) = _figure(width=10.0, height=3.8, columns=2)
+    _curve(diagonal, _by_epoch(rows, "attention_diagonal"), BLUE, "attention")
+    uniform = _by_epoch(rows, "attention_diagonal_uniform")
+    diagonal.plot(list(uniform), list(uniform.values()), "--", color=GREY, label="uniform weights")
+    for name, label, colour in (
+        ("attention_monotonicity", "monotonic steps", BLUE),
+        ("attention_coverage", "frames covered", ORANGE),
+        ("attention_focus", "largest weight", "#3a8f5c"),
+        ("attention_entropy_share", "entropy / log S", GREY),
+    ):
+        _curve(others, _by_epoch(rows, name), colour, label)
+    _heading(diagonal, figure, "Attention within the diagonal band")
+    _heading(others, figure, "Shares, 0 to 1")
+    for axes in (diagonal, others):
+        axes.set(xlabel="epoch", ylim=(-0.02, 1.05))
+        axes.grid(axis="y", color="#e3e5e8")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; the file appears whole or not at all.
 

@@ -20,6 +20,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.training import bar
+from seq2seq_asr.training.alignment import WatchAlignment
 from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, ValidateLastEpoch
 from seq2seq_asr.training.checkpoint import sweep_leftovers
 from seq2seq_asr.training.claim import held
@@ -185,6 +186,7 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
         ValidateLastEpoch(),
         *wanted,
         *examples,
+        WatchAlignment(session.logging, log if wanted else None),  # before saving, which keeps what it has said
         saving,
         MetricsFile(session.run.metrics, session.run.plots, clock),
         EpochLine(clock),

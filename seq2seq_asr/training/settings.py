@@ -56,5 +56,15 @@ class LoggingConfig:
     """Validation utterances whose audio, transcript and attention are logged."""
     every: int = 10
     """Steps between two logged training losses."""
+    alignment_epochs: int = 3
+    """Epochs after which a validation that finds no alignment of tokens with frames warns, once; 0 is never."""
+    alignment_floor: float = 0.15
+    """Attention within the diagonal band that makes an alignment: 0 is what uniform weights have, 1 is all of it."""
     machine: bool = False
     """Tell W&B the host name, the command line, hardware and absolute paths as well."""
+
+    def __post_init__(self) -> None:
+        if self.alignment_epochs < 0:
+            raise UsageError("logging.alignment_epochs: must be 0 or more")
+        if not 0 <= self.alignment_floor <= 1:
+            raise UsageError("logging.alignment_floor: must lie in [0, 1]")

@@ -11,6 +11,7 @@ from seq2seq_asr.nn.model import Encoded, Losses, Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.training.criterion import ACCURACY, WER
+from seq2seq_asr.training.health import add_health, health_rates
 
 VALIDATION_SUMS = ("loss", "tokens", "right", "word_errors", "words", "character_errors", "characters")
 """What each rank adds up over its share of the validation utterances."""
@@ -31,7 +32,7 @@ class Classification:
 
 
 class Transcription:
-    """Also the errors of what the model says on its own (greedy).
+    """Also the errors of what the model says on its own (greedy), and the health of its attention.
 
     Args:
         model: The recogniser.
@@ -45,15 +46,17 @@ class Transcription:
 
     def add(self, sums: dict[str, float], batch: Batch, losses: Losses | ClassLosses) -> None:
         """Add a batch to the sums."""
+        assert isinstance(losses, Losses)
         add_losses(sums, losses, batch.counted)
+        add_health(sums, self.model, batch, losses.alignments)
         hypotheses = transcribe_greedily(self.model, self.tokenizer, batch)
         for reference, hypothesis, counted in zip(batch.texts, hypotheses, batch.counted.tolist(), strict=True):
             if counted:
                 add_errors(sums, reference, hypothesis)
 
     def rates(self, sums: dict[str, float]) -> dict[str, float]:
-        """Loss and accuracy a token, word and character error rate."""
-        return validation_rates(sums)
+        """Loss and accuracy a token, word and character error rate, health of the attention."""
+        return validation_rates(sums) | health_rates(sums)
 
 
 def validation_of(model: Model, targets: Targets) -> Classification | Transcription:

@@ -86,7 +86,9 @@ class WandbLog(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Loss and gradient norm of every so many steps."""
         if trainer.global_step % self.settings.every == 0:
-            figures = {"train/loss": pl_module.step_loss, "train/gradient_norm": pl_module.step_norm}
+            norm = pl_module.step_norm
+            clipped = float(norm > pl_module.optimizer.clip_norm)
+            figures = {"train/loss": pl_module.step_loss, "train/gradient_norm": norm, "train/clipped": clipped}
             self.send(trainer.global_step, figures | {"train/lr": trainer.optimizers[0].param_groups[0]["lr"]})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 import soundfile
 
-from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare
+from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare, probe_gradients
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 
@@ -102,9 +102,8 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 def test_every_entry_point_is_known() -> None:
-    assert {words[0] for words in modules()} <= {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare"}, (
-        "a new entry point needs a test here"
-    )
+    known = {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare", "probe_gradients"}
+    assert {words[0] for words in modules()} <= known, "a new entry point needs a test here"
     assert of("fit") and of("decode")
 
 
@@ -196,6 +195,14 @@ def test_export(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
         return
     result = call(export.main, *argv)
     assert result.code == 0 and (out / "model.safetensors").is_file(), result.err
+
+
+@pytest.mark.parametrize("argv", of("probe_gradients"), ids=" ".join)
+def test_probe_gradients(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
+    extra = [] if wants(argv, "--manifest") else ["--manifest", str(tones_run.parent / "test.jsonl")]
+    result = call(probe_gradients.main, *argv, *extra)
+    assert result.code == 0 and "the gradient falls to" in result.out, result.err
+    assert (place / argv[argv.index("--run") + 1] / "gradients" / "gradients.png").is_file()
 
 
 @pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)

@@ -1,0 +1,1 @@
+"""Probing how the gradient flows back through time."""

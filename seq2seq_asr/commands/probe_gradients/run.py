@@ -1,0 +1,192 @@
+"""What ``probe_gradients`` does: a run's model, fresh and trained, on real utterances; files, a figure, words.
+
+``probe_run`` is all of it but the words, for who compares runs; the files are described in `summary`.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from seq2seq_asr.commands.probe_gradients.config import ProbeGradientsConfig
+from seq2seq_asr.commands.probe_gradients.figure import gradients_figure
+from seq2seq_asr.commands.probe_gradients.summary import (
+    FORMAT,
+    clipping_line,
+    clipping_summary,
+    csv_rows,
+    lines,
+    model_summary,
+    write_text,
+)
+from seq2seq_asr.commands.progress import ProgressLine
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.data.batching import Item
+from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
+from seq2seq_asr.data.loading import read_split
+from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.data.targets import Targets
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.nn.classifier import Model, build_model
+from seq2seq_asr.nn.flow import LayerFlow, decoder_flow, encoder_flow
+from seq2seq_asr.nn.model import Seq2Seq
+from seq2seq_asr.recognizer import available
+from seq2seq_asr.recognizer.restoring import is_classifier, restore, restore_classifier
+from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.plots import save_figure
+from seq2seq_asr.training.reading import input_reader
+from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+
+Weights = Literal["init", "trained"]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What was found, as plain values, and the folder that it was written to."""
+
+    folder: Path
+    results: dict[Weights, dict[str, Any]]
+
+
+def probe_gradients(config: ProbeGradientsConfig) -> int:
+    """Probe as configured and print what was found."""
+    with ProgressLine() as progress:
+        probed = probe_run(config, progress)
+    print(report(probed), end="")
+    return 0
+
+
+def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
+    """Probe a run and write its files.
+
+    Raises:
+        CheckpointError: There is no such run, it is damaged, or the folder cannot be written.
+        ManifestError: The manifest cannot be read.
+        AudioError: An utterance cannot be read.
+    """
+    run = newest_run(config.checkpoints) if config.run is None else open_run(config.run)
+    fit = load_yaml(run.config, FitConfig)
+    choice = available(run, config.checkpoint)
+    restored = restore_classifier if is_classifier(run.path) else restore
+    trained, targets = restored(run.path, choice)
+    models: dict[Weights, Model] = {"init": fresh_model(trained, len(targets), fit.seed), "trained": trained}
+    utterances = find_utterances(config, fit, progress)
+    batches = read_utterances(utterances, trained, targets)
+    results: dict[Weights, dict[str, Any]] = {}
+    for weights, model in models.items():
+        results[weights] = {
+            "format": FORMAT,
+            "weights": weights,
+            "run": run.name,
+            "checkpoint": f"{choice}.ckpt" if weights == "trained" else None,
+            "seed": fit.seed,
+            "utterances": [one.id for one in utterances],
+            "probes": config.probes,
+            "layers": probe_model(model, batches, config, partial(progress, weights)),
+            "clipping": clipping(run, fit.optimizer.clip_norm) if weights == "trained" else None,
+        }
+    return write(Probed(config.out or run.path / "gradients", results))
+
+
+def fresh_model(trained: Model, size: int, seed: int) -> Model:
+    """The model as its seed makes it, with the trained one's statistics of the features: both read the same."""
+    torch.manual_seed(seed)
+    fresh = build_model(trained.config, size)
+    fresh.features.load_state_dict(trained.features.state_dict())
+    return fresh
+
+
+def find_utterances(config: ProbeGradientsConfig, fit: FitConfig, progress: ProgressLine) -> list[Utterance]:
+    """Utterances spread evenly over the manifest, or over the run's own dev."""
+    manifests = (config.manifest,) if config.manifest is not None else resolve_splits(fit.data, progress).dev
+    found = read_split(manifests, root=fit.data.root if config.manifest is None else None)
+    count = min(config.utterances, len(found))
+    return [found[place * len(found) // count] for place in range(count)]
+
+
+def read_utterances(utterances: Sequence[Utterance], model: Model, targets: Targets) -> list[Batch]:
+    """Every utterance as a batch of its own."""
+    dataset = SpeechDataset(utterances, targets, input_reader(model.features))
+    return [collate([dataset[Item(place, 0)]]) for place in range(len(dataset))]
+
+
+def probe_model(
+    model: Model, batches: Sequence[Batch], config: ProbeGradientsConfig, progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """The layers of a model, over utterances that come one at a time.
+
+    Args:
+        model: In whatever mode; it is probed without dropout and masks.
+        batches: One utterance each.
+        config: How many probes, from which seed.
+        progress: Told how many utterances are done, and of how many.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    flows: list[LayerFlow] = []
+    rates: dict[str, float] = {}
+    model.eval()
+    for done, batch in enumerate(batches, start=1):
+        features, lengths = model.features(batch.inputs, batch.lengths)
+        found = encoder_flow(model.encoder, features, config.probes, generator)
+        if isinstance(model, Seq2Seq):
+            with torch.no_grad():
+                encoded, _ = model.encoder(features, lengths)
+            found += decoder_flow(model.decoder, encoded, batch.tokens[0], config.probes, generator)
+        for flow in found:  # the longest utterance tells best how many frames a step joins
+            rates[flow.name] = max(rates.get(flow.name, 0.0), features.shape[1] / flow.frames)
+        flows += found
+        progress(done, len(batches))
+    shift = model.features.frame_shift
+    seconds = {name: shift * round(rate) if name.startswith("encoder") else None for name, rate in rates.items()}
+    return model_summary(flows, seconds)
+
+
+def clipping(run: RunFolder, clip_norm: float) -> dict[str, Any]:
+    """What training has logged of its gradients; nothing where the log is missing."""
+    rows: list[dict[str, str]] = []
+    if run.metrics.is_file():
+        with run.metrics.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit()]
+    return clipping_summary(rows, clip_norm)
+
+
+def write(probed: Probed) -> Probed:
+    """Write the results, each file whole or not at all.
+
+    Raises:
+        CheckpointError: The folder cannot be written.
+    """
+    folder, results = probed.folder, probed.results
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for weights, result in results.items():
+            write_text(folder / f"gradients_{weights}.json", json.dumps(result, ensure_ascii=False, allow_nan=False))
+        table = io.StringIO(newline="")
+        rows = csv_rows({weights: result["layers"] for weights, result in results.items()})
+        writer = csv.DictWriter(table, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(folder / "gradients.csv", table.getvalue())
+        save_figure(gradients_figure(results), folder / "gradients.png")
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
+    return probed
+
+
+def report(probed: Probed) -> str:
+    """Both models in words, layer by layer, and the clipping of training."""
+    init, trained = probed.results["init"], probed.results["trained"]
+    text = [f"{trained['run']}: {len(trained['utterances'])} utterances, {trained['probes']} probes each"]
+    for before, after in zip(init["layers"], trained["layers"], strict=True):
+        step = "a token" if after["seconds_per_step"] is None else f"{1000 * after['seconds_per_step']:.0f} ms"
+        text.append(f"{after['name']}: {after['cell']}, {after['units']} units, a step is {step}")
+        for name, layer in (("fresh", before), ("trained", after)):
+            text += [f"  {name + ':':9}{line}" for line in lines(layer)]
+    return "\n".join([*text, clipping_line(trained["clipping"]), str(probed.folder), ""])
