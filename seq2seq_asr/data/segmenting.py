@@ -139,11 +139,17 @@ def quiet_frames(power: Float[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:
         return np.zeros(0, dtype=bool)
     level, steady = (10 * np.log10(np.maximum(_smooth(power, width), _LOWEST)) for width in (_SMOOTHED, _QUIET_PLACE))
     floor = _around(steady, _NEAR, np.min)
-    peak = _around(level, _FAR, lambda rows, axis: np.percentile(rows, _PEAK, axis=axis))
+    near, far = (_around(level, reach, _loud) for reach in (_NEAR, _FAR))
+    # Where all is alike, the wider surroundings tell whether that is background.
+    peak = np.where(near - floor >= _FLATTEST, near, far)
     floor = np.maximum(floor, peak - _DEEPEST)
     threshold = np.where(peak - floor >= _FLATTEST, floor + _SHARE * (peak - floor), -np.inf)
     # A stretch without any speech has no loud frames to be told from: the recording's own lie too far above.
     return level < np.maximum(threshold, np.percentile(level, _PEAK) - _DEEPEST)
+
+
+def _loud(rows: np.ndarray, axis: int) -> np.ndarray:
+    return np.percentile(rows, _PEAK, axis=axis)
 
 
 def _around(level: Float[np.ndarray, " T"], reach: int, measure: Callable[..., np.ndarray]) -> Float[np.ndarray, " T"]:

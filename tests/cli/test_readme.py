@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 import soundfile
 
-from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare
+from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare, tune
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 
@@ -101,9 +101,8 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 def test_every_entry_point_is_known() -> None:
-    assert {words[0] for words in modules()} <= {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare"}, (
-        "a new entry point needs a test here"
-    )
+    known = {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare", "tune"}
+    assert {words[0] for words in modules()} <= known, "a new entry point needs a test here"
     assert of("fit") and of("decode")
 
 
@@ -187,6 +186,13 @@ def test_doctor(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
 def test_export(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
     result = call(export.main, *argv)
     assert result.code == 0 and (place / argv[argv.index("--out") + 1] / "model.safetensors").is_file(), result.err
+
+
+@pytest.mark.parametrize("argv", of("tune"), ids=" ".join)
+def test_tune(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
+    result = call(tune.main, *argv)
+    assert result.code == 0 and (place / "checkpoints/spoken/decoding.yaml").is_file(), result.err
+    assert call(decode.main, "--run", "checkpoints/spoken").code == 0
 
 
 @pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)
