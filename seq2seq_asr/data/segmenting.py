@@ -127,9 +127,15 @@ def _middle(pause: Segment, power: Float[np.ndarray, " T"], margin: int) -> Segm
     end = pause.end - margin * (pause.end < len(power))
     if start > end:
         start = end = (start + end) // 2
-    dead = pause.start + np.flatnonzero(power[pause.start : pause.end] <= _DEAD)
-    if len(dead):
-        start, end = min(start, int(dead[0])), max(end, int(dead[-1]) + 1)
+    dead = power <= _DEAD
+    inside = pause.start + np.flatnonzero(dead[pause.start : pause.end])
+    if len(inside):
+        start, end = min(start, int(inside[0])), max(end, int(inside[-1]) + 1)
+        # The threshold is of smoothed energies: silence may begin before the pause and end behind it.
+        while start > 0 and dead[start - 1]:
+            start -= 1
+        while end < len(dead) and dead[end]:
+            end += 1
     return Segment(start, end, True)
 
 

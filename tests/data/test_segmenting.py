@@ -81,6 +81,9 @@ def test_no_segment_holds_digital_silence_from_a_pause() -> None:
     power[205:225] = 0.0
     found = plan_segments(power, CONFIG)
     assert [one for one in found if one.quiet] == [Segment(205, 225, True)]
+    power[196:236] = 0.0  # right up to the speech, and into what smoothing takes for it
+    found = plan_segments(power, CONFIG)
+    assert [one for one in found if one.quiet] == [Segment(196, 236, True)]
 
 
 def test_energies_are_variances_and_count_the_last_samples(seed: int) -> None:

@@ -12,7 +12,7 @@ from seq2seq_asr.data.batching import BatchingConfig
 from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import AudioError
+from seq2seq_asr.errors import AsrError, AudioError
 from seq2seq_asr.recognizer import Recognizer, Transcript
 from seq2seq_asr.recognizer.stitching import QUIET, stitch
 from seq2seq_asr.recognizer.transcript import Word
@@ -116,7 +116,7 @@ def test_a_damaged_recording_does_not_take_others_along(
     bad = joined.copy()
     bad[-10] = np.nan
     soundfile.write(tmp_path / "bad.wav", bad, 8000, subtype="FLOAT")
-    found = {}
+    found: dict[int, Transcript | AsrError] = {}
     for places, results in recognizer.stream([tmp_path / "bad.wav", joined, utterances[0]], BeamConfig(), segment=CUT):
         found |= dict(zip(places, results, strict=True))
     assert isinstance(found[0], AudioError) and "bad.wav" in str(found[0])
