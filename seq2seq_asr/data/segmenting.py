@@ -108,7 +108,8 @@ def plan_segments(power: Float[np.ndarray, " T"], config: SegmentConfig) -> list
     found: list[Segment] = []
     start, last = 0, len(power)
     for pause in _runs(quiet_frames(power), max(1, _frames(config.pause))):
-        cut = _middle(pause, power, _frames(config.margin))
+        middle = _middle(pause, power, _frames(config.margin))
+        cut = middle._replace(start=max(start, middle.start), end=max(start, middle.end))
         # What is too short to stand alone goes with what follows; a very long pause cuts in any case.
         if start < cut.start < start + shortest and cut.end - cut.start < long_pause:
             continue
