@@ -53,6 +53,13 @@ class Recognizer:
         hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
     """
 
+    tuned: Tuned | None = None
+    """What `tune` found best; ``transcribe`` searches so unless told otherwise."""
+    calibration: Calibration | None = None
+    """Map from raw to honest word confidences; without, they are raw."""
+    cuts = True
+    """Whether long recordings may be decoded in segments."""
+
     def __init__(
         self,
         model: Seq2Seq,
@@ -67,10 +74,6 @@ class Recognizer:
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
         self.tokenizer = tokenizer
-        self.tuned: Tuned | None = None
-        """What `tune` found best; ``transcribe`` searches so unless told otherwise."""
-        self.calibration: Calibration | None = None
-        """Map from raw to honest word confidences; without, they are raw."""
         self.reader = input_reader(model.features)
 
     @classmethod
@@ -171,7 +174,7 @@ class Recognizer:
                 seconds[place] = _within(source_seconds(source, self.reader), max_seconds, source_id(source, place))
             except AsrError as error:
                 yield [place], [error]
-        for place in [one for one in seconds if is_long(audio[one], seconds[one], self.reader, segment)]:
+        for place in [one for one in seconds if self.cuts and is_long(audio[one], seconds[one], self.reader, segment)]:
             del seconds[place]
             yield [place], [self._decode_long(audio[place], place, search, segment, batching, progress)]
         known = np.array(list(seconds), dtype=np.int64)
