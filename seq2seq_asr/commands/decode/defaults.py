@@ -5,6 +5,7 @@ from dataclasses import replace
 from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.console import say
+from seq2seq_asr.errors import AsrError
 
 _PRINTS = ("--print_config", "--print-config")
 
@@ -18,7 +19,7 @@ def parse_for_run(argv: list[str], prog: str) -> DecodeConfig:
 
     Raises:
         UsageError: As `parse`; or the tuned settings are damaged.
-        CheckpointError: There is no run; or the tuned settings are of another tokenizer.
+        CheckpointError: The tuned settings are of another tokenizer.
     """
     description = (DecodeConfig.__doc__ or "").strip()
     silent = [argument for argument in argv if argument not in _PRINTS]
@@ -30,17 +31,20 @@ def parse_for_run(argv: list[str], prog: str) -> DecodeConfig:
 
 
 def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
-    """The defaults of ``decode`` with what was tuned for the run; None where nothing was.
+    """The defaults of ``decode`` with what was tuned for the run; None where nothing was, or there is no run.
 
     Raises:
         UsageError: The file is damaged.
-        CheckpointError: There is no run; or the file is of another tokenizer.
+        CheckpointError: It is of another tokenizer.
     """
     from seq2seq_asr.commands.decode.run import find_run
     from seq2seq_asr.data.tokenizer import Tokenizer
     from seq2seq_asr.recognizer.tuned import TUNED, load_tuned
 
-    run = find_run(config)
+    try:
+        run = find_run(config)
+    except AsrError:  # decoding says so itself, and printing the settings needs no run
+        return None
     if not (run.path / TUNED).is_file():
         return None
     tuned = load_tuned(run.path, Tokenizer.load(run.tokenizer).hash)
