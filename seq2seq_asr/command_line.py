@@ -14,7 +14,7 @@ from seq2seq_asr.strict_yaml import Overrides, apply, config_fields, default_of,
 T = TypeVar("T")
 
 
-def parse(cls: type[T], argv: list[str], *, prog: str, description: str) -> T:
+def parse(cls: type[T], argv: list[str], *, prog: str, description: str, base: T | None = None) -> T:
     """The config that defaults, ``--config FILE.yaml`` and flags give, each overriding the one before.
 
     Also serves ``--help`` and ``--print_config``, which end the program with exit code 0.
@@ -24,6 +24,7 @@ def parse(cls: type[T], argv: list[str], *, prog: str, description: str) -> T:
         argv: Arguments after the program's name.
         prog: Program name in the help.
         description: What the program does, for the help.
+        base: Stands for the defaults of ``cls``.
 
     Raises:
         UsageError: The file is wrong, or the config's own checks refuse the values.
@@ -32,7 +33,7 @@ def parse(cls: type[T], argv: list[str], *, prog: str, description: str) -> T:
     file = _config_file(argv)
     overrides = None if file is None else read_overrides(file, cls)
     options_class = _options_class(cls)
-    default = _unchecked(options_class, config=file, print_config=False, settings=_draft(cls, overrides, None))
+    default = _unchecked(options_class, config=file, print_config=False, settings=_draft(cls, overrides, base))
     try:
         options = tyro.cli(
             options_class,

@@ -1,7 +1,6 @@
 """Transcribe and score: ``python -m seq2seq_asr.decode --beam 8``."""
 
-from seq2seq_asr.command_line import parse
-from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.defaults import parse_for_run
 from seq2seq_asr.console import run_entry_point
 
 PROGRAM = "python -m seq2seq_asr.decode"
@@ -9,7 +8,7 @@ PROGRAM = "python -m seq2seq_asr.decode"
 
 def main(argv: list[str]) -> int:
     """Parse, decode, print: transcripts of files, or the report of a manifest."""
-    config = parse(DecodeConfig, argv, prog=PROGRAM, description=(DecodeConfig.__doc__ or "").strip())
+    config = parse_for_run(argv, PROGRAM)
     from seq2seq_asr.commands.decode.run import decode
 
     return decode(config)

@@ -16,7 +16,7 @@ TOLERANCE = 0.025
 """Seconds by which a file may be shorter than asked for: rounded durations and the padding of lossy codecs."""
 LOUDEST = 16.0
 """A sample beyond this many times full scale is of another scale, such as 16-bit values in a file of floats."""
-_CANCELLED = 0.01
+CANCELLED = 0.01
 """Power of the average, relative to what the loudest channel alone would leave of it."""
 
 
@@ -62,7 +62,6 @@ def read_channels(
     Raises:
         AudioError: The file is missing, not a regular file, not audio, cut short or empty.
     """
-    _require_regular_file(path)
     return _decode(path, offset, duration)
 
 
@@ -78,7 +77,7 @@ def to_mono(samples: Float32[np.ndarray, "N C"], path: Path) -> Float32[np.ndarr
     with np.errstate(over="ignore", invalid="ignore"):
         mono = samples.mean(axis=1, dtype=np.float32)
         loudest = np.einsum("nc,nc->c", samples, samples).max()
-        if mono @ mono < _CANCELLED * loudest / channels**2:
+        if mono @ mono < CANCELLED * loudest / channels**2:
             raise AudioError(f"{path}: its {channels} channels cancel out when averaged: keep one of them")
     return mono
 
@@ -89,8 +88,7 @@ def audio_duration(path: Path) -> float:
     Raises:
         AudioError: The file is missing, not audio, empty, or its header does not tell the length.
     """
-    _require_regular_file(path)
-    with _open(path) as file:
+    with open_audio(path) as file:
         if not 0 < file.frames < LONGEST_HEADER:
             raise AudioError(f"{path}: empty, or its header does not tell its length")
         return file.frames / file.samplerate
@@ -204,7 +202,13 @@ def _require_regular_file(path: Path) -> None:
         raise AudioError(f"{path}: not a regular file")
 
 
-def _open(path: Path) -> soundfile.SoundFile:
+def open_audio(path: Path) -> soundfile.SoundFile:
+    """Open a recording.
+
+    Raises:
+        AudioError: The file is missing, not a regular file, or not audio.
+    """
+    _require_regular_file(path)
     try:
         return soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
@@ -213,7 +217,7 @@ def _open(path: Path) -> soundfile.SoundFile:
 
 def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[np.ndarray, "N C"], int]:
     """Samples of all channels from `offset` on, at the file's own rate, and that rate."""
-    with _open(path) as file:
+    with open_audio(path) as file:
         rate, total = file.samplerate, file.frames
         start = round(offset * rate)
         if duration is None:
@@ -240,6 +244,18 @@ def _read(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Floa
     try:
         if start:
             file.seek(start)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise AudioError(f"{path}: damaged or cut short: {_one_line(error)}") from error
+    return read_block(file, path, count)
+
+
+def read_block(file: soundfile.SoundFile, path: Path, count: int) -> Float32[np.ndarray, "N C"]:
+    """The next samples of all channels, fewer at the end.
+
+    Raises:
+        AudioError: The file is damaged, or they do not fit into memory.
+    """
+    try:
         return file.read(count, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, ValueError, MemoryError) as error:
         raise AudioError(f"{path}: damaged or cut short: {_one_line(error)}") from error

@@ -52,7 +52,7 @@ def read_source(source: Source, reader: InputReader) -> np.ndarray:
     # Without a duration, so that a file shorter than its header promises is noticed.
     samples = read_audio(Path(source), rate=reader.rate)
     check_length(samples, reader.smallest, Path(source))
-    return _as_stored(samples)
+    return as_stored(samples)
 
 
 def reads_features(reader: InputReader) -> bool:
@@ -62,19 +62,26 @@ def reads_features(reader: InputReader) -> bool:
 
 def _checked(array: np.ndarray, reader: InputReader) -> np.ndarray:
     """Samples or features given as an array, as if they had come from a file."""
+    check_samples(array, reader)
+    return array.astype(np.float32) if reads_features(reader) else as_stored(array.astype(np.float32))
+
+
+def check_samples(array: np.ndarray, reader: InputReader) -> None:
+    """Refuse an array that the model cannot read.
+
+    Raises:
+        AudioError: It is of another type or shape, not finite, or silent.
+    """
     shape = (len(array), reader.feature_size) if reads_features(reader) else (len(array),)
     if array.dtype.kind != "f" or array.shape != shape:
         wanted = f"(frames, {reader.feature_size})" if reads_features(reader) else "(samples,), full scale [-1, 1]"
         raise AudioError(f"samples: expected floating-point {wanted}, found {array.dtype} of {array.shape}")
     if not np.isfinite(array).all():
         raise AudioError("samples: hold NaN or infinite values")
-    if reads_features(reader):
-        return array.astype(np.float32)
-    if array.min() == array.max():
+    if not reads_features(reader) and array.min() == array.max():
         raise AudioError(f"samples: silent: all {len(array)} samples are {array[0]:g}")
-    return _as_stored(array.astype(np.float32))
 
 
-def _as_stored(samples: np.ndarray) -> np.ndarray:
+def as_stored(samples: np.ndarray) -> np.ndarray:
     """Samples on the grid of 16 bits, as the model was trained on: alike from a file, a manifest or memory."""
     return quantise(samples).astype(np.float32) / FULL_SCALE

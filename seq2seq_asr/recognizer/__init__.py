@@ -3,10 +3,11 @@
 from seq2seq_asr.recognizer.classifier import SpeechClassifier
 from seq2seq_asr.recognizer.restoring import available, is_classifier
 from seq2seq_asr.recognizer.transcriber import DECODING_BATCHES, Recognizer
-from seq2seq_asr.recognizer.transcript import Transcript, Word
+from seq2seq_asr.recognizer.transcript import Passage, Transcript, Word
 
 __all__ = [
     "DECODING_BATCHES",
+    "Passage",
     "Recognizer",
     "SpeechClassifier",
     "Transcript",

@@ -32,6 +32,7 @@ class SpeechClassifier(Recognizer):
 
     tokenizer: Labels  # type: ignore[assignment]
     model: Classifier  # type: ignore[assignment]
+    cuts = False  # one label for the whole
 
     def __init__(self, model: Classifier, labels: Labels, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
+from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.sources import Source, read_source, source_id, source_seconds
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
@@ -17,20 +18,28 @@ from seq2seq_asr.errors import AsrError, AudioError, UsageError
 from seq2seq_asr.nn.device import find_device, full_precision, is_out_of_memory
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.recognizer.confidence import Calibration, calibrated, load_calibration, raw_confidences
+from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
 from seq2seq_asr.recognizer.restoring import restore
 from seq2seq_asr.recognizer.scoring import scorers_of, some_of
 from seq2seq_asr.recognizer.transcript import Transcript, Word
+from seq2seq_asr.recognizer.tuned import Tuned, load_tuned
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places, word_spans
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.guards import guard, listen
 from seq2seq_asr.search.hotwords import HotWords
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.language_model import restore_language_model
+from seq2seq_asr.search.rescoring import rescore
+from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.reading import input_reader
 
 DECODING_BATCHES = BatchingConfig(batch_seconds=100.0, max_utterances=1000)
 """Nothing is kept for a backward pass: only the seconds limit a batch."""
+
+WHOLE = SegmentConfig(above=math.inf)
+"""Cuts nothing."""
 
 
 class Recognizer:
@@ -43,6 +52,13 @@ class Recognizer:
         language_model: Joins the search with ``BeamConfig.lm_weight``.
         hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
     """
+
+    tuned: Tuned | None = None
+    """What `tune` found best; ``transcribe`` searches so unless told otherwise."""
+    calibration: Calibration | None = None
+    """Map from raw to honest word confidences; without, they are raw."""
+    cuts = True
+    """Whether long recordings may be decoded in segments."""
 
     def __init__(
         self,
@@ -89,15 +105,26 @@ class Recognizer:
         language_model = None
         if lm is not None:
             language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
-        return cls(model, tokenizer, chosen, language_model, hotwords)
+        recognizer = cls(model, tokenizer, chosen, language_model, hotwords)
+        recognizer.tuned = load_tuned(Path(run), tokenizer.hash)
+        recognizer.calibration = load_calibration(Path(run), tokenizer.hash)
+        return recognizer
 
-    def transcribe(self, audio: Sequence[Source], search: BeamConfig | None = None) -> list[Transcript]:
-        """Transcribe files, samples or utterances.
+    @property
+    def default_search(self) -> BeamConfig:
+        """How to search when nobody says: as `tune` found best for this run, else as `BeamConfig` says."""
+        return BeamConfig() if self.tuned is None else self.tuned.search
+
+    def transcribe(
+        self, audio: Sequence[Source], search: BeamConfig | None = None, segment: SegmentConfig | None = None
+    ) -> list[Transcript]:
+        """Transcribe files, samples or utterances of any length.
 
         Args:
             audio: Audio files of any format and rate that soundfile reads, samples ``(N,)`` in [-1, 1] at the model's
                 rate, or manifest utterances.
-            search: How to search; default `BeamConfig`.
+            search: How to search; default `default_search`.
+            segment: From which length on, and how, recordings are cut into segments; default `SegmentConfig`.
 
         Returns:
             One transcript each, in the order given; the same whatever else is in the list.
@@ -109,7 +136,7 @@ class Recognizer:
         if isinstance(audio, str | Path | np.ndarray | Utterance):
             raise UsageError(f"transcribe takes a list, such as [{type(audio).__name__}], even for a single one")
         found: dict[int, Transcript] = {}
-        for places, results in self.stream(audio, search or BeamConfig()):
+        for places, results in self.stream(audio, search or self.default_search, segment=segment or SegmentConfig()):
             for place, result in zip(places, results, strict=True):
                 if isinstance(result, AsrError):
                     raise result
@@ -123,14 +150,20 @@ class Recognizer:
         batching: BatchingConfig = DECODING_BATCHES,
         *,
         max_seconds: float = math.inf,
+        segment: SegmentConfig = WHOLE,
+        progress: Progress = lambda *_: None,
     ) -> Iterator[tuple[list[int], list[Transcript | AsrError]]]:
         """Transcribe batch by batch, longest first; what cannot be read, or is too long, comes back as its error.
+
+        What is cut into segments comes before everything else, a recording at a time.
 
         Args:
             audio: As `transcribe`.
             search: How to search.
             batching: Limits of a batch.
             max_seconds: What is longer is not read.
+            segment: From which length on, and how, recordings are cut into segments; none are by default.
+            progress: Told how far a recording is that is cut.
 
         Yields:
             Places in ``audio`` and, for each, the transcript or the error.
@@ -141,6 +174,9 @@ class Recognizer:
                 seconds[place] = _within(source_seconds(source, self.reader), max_seconds, source_id(source, place))
             except AsrError as error:
                 yield [place], [error]
+        for place in [one for one in seconds if self.cuts and is_long(audio[one], seconds[one], self.reader, segment)]:
+            del seconds[place]
+            yield [place], [self._decode_long(audio[place], place, search, segment, batching, progress)]
         known = np.array(list(seconds), dtype=np.int64)
         for batch in plan_in_order(np.array([*seconds.values()]), batching):
             places = known[batch].tolist()
@@ -149,6 +185,28 @@ class Recognizer:
             readable = [(id, one) for id, one in zip(ids, inputs, strict=True) if isinstance(one, np.ndarray)]
             results = iter(self._decode_within_memory(readable, search))
             yield places, [one if isinstance(one, AsrError) else next(results) for one in inputs]
+
+    def _decode_long(
+        self,
+        source: Source,
+        place: int,
+        search: BeamConfig,
+        segment: SegmentConfig,
+        batching: BatchingConfig,
+        progress: Progress,
+    ) -> Transcript | AsrError:
+        try:
+            return transcribe_long(
+                source,
+                place,
+                self.reader,
+                lambda inputs: self._decode_within_memory(inputs, search),
+                segment,
+                batching,
+                progress,
+            )
+        except AsrError as error:
+            return error
 
     def _read(self, source: Source) -> np.ndarray | AsrError:
         try:
@@ -177,26 +235,62 @@ class Recognizer:
             part for inputs in (inputs[:half], inputs[half:]) for part in self._decode_within_memory(inputs, search)
         ]
 
-    @torch.inference_mode()
     def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:
-        tensors = [torch.from_numpy(one) for _, one in inputs]
+        encoded = self.encode([samples for _, samples in inputs])
+        return self.search_encoded([id for id, _ in inputs], encoded, search)
+
+    @torch.inference_mode()
+    def encode(self, inputs: Sequence[np.ndarray]) -> Encoded:
+        """Hidden states of samples (or feature frames) as `InputReader` gives them."""
+        tensors = [torch.from_numpy(one) for one in inputs]
         padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self.device)
         lengths = torch.tensor([len(one) for one in tensors], device=self.device)
         with full_precision():
-            encoded = self.model.encode(padded, lengths)
-            found = self._search(encoded, search)
-            heard = None
-            if search.guards != "off" and self.model.ctc is not None:
-                heard = listen(self.model.ctc_log_probs(encoded), encoded.lengths)
-            more_ctc = replace(search, ctc_weight=(1 + search.ctc_weight) / 2)
-            found = guard(found, heard, search.guards, lambda rows: self._search(some_of(encoded, rows), more_ctc))
-            spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
-        ids = [id for id, _ in inputs]
-        return [self._transcript(*parts) for parts in zip(ids, found, spans, strict=True)]
+            return self.model.encode(padded, lengths)
 
-    def _search(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
-        scorers = scorers_of(self.model, encoded, search, self.language_model, self.hotwords)
-        return beam_search(scorers, encoded.lengths, search)
+    @torch.inference_mode()
+    def search_encoded(self, ids: Sequence[str], encoded: Encoded, search: BeamConfig) -> list[Transcript]:
+        """The transcripts of encoded utterances."""
+        found = self.guarded(encoded, self.hypotheses(encoded, search), search)
+        with full_precision():
+            spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
+        raw = self.raw_confidences(encoded, [nbest[0].tokens for nbest in found], search)
+        sure = [calibrated(one, self.calibration) for one in raw]
+        return [self._transcript(*parts) for parts in zip(ids, found, spans, sure, strict=True)]
+
+    @torch.inference_mode()
+    def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
+        """What the search finds, whatever the guards think of it."""
+        with full_precision():
+            return beam_search(self.scorers(encoded, search), encoded.lengths, search)
+
+    @torch.inference_mode()
+    def guarded(
+        self, encoded: Encoded, found: Sequence[list[Hypothesis]], search: BeamConfig
+    ) -> list[list[Hypothesis]]:
+        """What the search found, flagged and replaced as the search's settings say."""
+        if search.guards == "off" or self.model.ctc is None:
+            return guard(found, None, search.guards)
+        with full_precision():
+            heard = listen(self.model.ctc_log_probs(encoded), encoded.lengths)
+        more_ctc = replace(search, ctc_weight=(1 + search.ctc_weight) / 2)
+        return guard(found, heard, search.guards, lambda rows: self.hypotheses(some_of(encoded, rows), more_ctc))
+
+    @torch.inference_mode()
+    def scorers(self, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
+        """All that has a say in a search of encoded utterances."""
+        return scorers_of(self.model, encoded, search, self.language_model, self.hotwords)
+
+    @torch.inference_mode()
+    def raw_confidences(
+        self, encoded: Encoded, tokens: Sequence[Sequence[int]], search: BeamConfig
+    ) -> list[list[float]]:
+        """Uncalibrated confidence of each word of one transcript an utterance."""
+        scorers = self.scorers(encoded, search)
+        with full_precision():
+            gains = rescore(scorers, tokens, self.device)
+        places = [word_places(self.tokenizer.pieces(said)) for said in tokens]
+        return [raw_confidences(one, scorers, words) for one, words in zip(gains, places, strict=True)]
 
     def _spans(self, encoded: Encoded, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
         """Encoded frames of each token; the attention's where CTC has no room for the tokens."""
@@ -207,11 +301,18 @@ class Recognizer:
                 return spans
         return attention_spans(hypothesis.frames)
 
-    def _transcript(self, id: str, hypotheses: Sequence[Hypothesis], spans: Sequence[Sequence[Span]]) -> Transcript:
-        nbest = tuple(self._single(id, *parts) for parts in zip(hypotheses, spans, strict=True))
+    def _transcript(
+        self,
+        id: str,
+        hypotheses: Sequence[Hypothesis],
+        spans: Sequence[Sequence[Span]],
+        sure: Sequence[float],
+    ) -> Transcript:
+        known = [sure, *[()] * (len(hypotheses) - 1)]
+        nbest = tuple(self._single(id, *parts) for parts in zip(hypotheses, spans, known, strict=True))
         return replace(nbest[0], nbest=nbest)
 
-    def _single(self, id: str, hypothesis: Hypothesis, spans: Sequence[Span]) -> Transcript:
+    def _single(self, id: str, hypothesis: Hypothesis, spans: Sequence[Span], sure: Sequence[float]) -> Transcript:
         pieces, shift = self.tokenizer.pieces(hypothesis.tokens), self.model.frame_shift
         return Transcript(
             id=id,
@@ -222,16 +323,22 @@ class Recognizer:
             times=tuple(round((frame + 0.5) * shift, 3) for frame in hypothesis.frames),
             ended=hypothesis.ended,
             scores=hypothesis.scores,
-            words=self._words(hypothesis.tokens, pieces, spans),
+            words=self._words(hypothesis.tokens, pieces, spans, sure),
             flags=hypothesis.flags,
             fallback=hypothesis.fallback,
         )
 
-    def _words(self, tokens: Sequence[int], pieces: Sequence[str], spans: Sequence[Span]) -> tuple[Word, ...]:
+    def _words(
+        self, tokens: Sequence[int], pieces: Sequence[str], spans: Sequence[Span], sure: Sequence[float]
+    ) -> tuple[Word, ...]:
         shift, places = self.model.frame_shift, word_places(pieces)
         texts = [self.tokenizer.decode(tokens[place.start : place.stop]).strip() for place in places]
-        timed = zip(texts, word_spans(spans, places), strict=True)
-        return tuple(Word(text, round(a * shift, 3), round(b * shift, 3)) for text, (a, b) in timed if text)
+        timed = zip(texts, word_spans(spans, places), sure if sure else (None,) * len(places), strict=True)
+        return tuple(
+            Word(text, round(a * shift, 3), round(b * shift, 3), None if how is None else round(how, 4))
+            for text, (a, b), how in timed
+            if text
+        )
 
 
 def _within(seconds: float, limit: float, id: str) -> float:

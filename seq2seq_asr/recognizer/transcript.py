@@ -11,6 +11,23 @@ class Word(NamedTuple):
     start: float
     """Seconds from the start of the utterance."""
     end: float
+    confidence: float | None = None
+    """How probably the word is right, from 0 to 1; None in the lower places of an n-best list."""
+
+
+class Passage(NamedTuple):
+    """What became of one segment of a recording that was too long for one search."""
+
+    start: float
+    """Seconds from the start of the recording."""
+    end: float
+    text: str
+    score: float
+    """The figure that the segment's transcripts were ranked by."""
+    ended: bool
+    flags: tuple[str, ...]
+    """As `Transcript.flags`; ``quiet`` alone for the middle of a long pause, which was not searched."""
+    fallback: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +57,7 @@ class Transcript:
     fallback: str | None = None
     """What replaced it, if something did: ctc_weight (a search with more weight on CTC) or ctc (CTC alone)."""
     nbest: tuple["Transcript", ...] = ()
-    """All transcripts found, best first, this one included; empty within the list itself."""
+    """All transcripts found, best first, this one included; empty within the list itself, and for a recording that was
+    cut into segments."""
+    segments: tuple[Passage, ...] = ()
+    """The segments of a recording that was cut, from its start to its end without a gap; else empty."""

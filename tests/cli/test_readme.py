@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 import soundfile
 
-from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare, probe_gradients
+from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare, probe_gradients, tune
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 
@@ -102,7 +102,7 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 def test_every_entry_point_is_known() -> None:
-    known = {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare", "probe_gradients"}
+    known = {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare", "probe_gradients", "tune"}
     assert {words[0] for words in modules()} <= known, "a new entry point needs a test here"
     assert of("fit") and of("decode")
 
@@ -203,6 +203,13 @@ def test_probe_gradients(argv: list[str], place: Path, tones_run: Path, call: Ca
     result = call(probe_gradients.main, *argv, *extra)
     assert result.code == 0 and "the gradient falls to" in result.out, result.err
     assert (place / argv[argv.index("--run") + 1] / "gradients" / "gradients.png").is_file()
+
+
+@pytest.mark.parametrize("argv", of("tune"), ids=" ".join)
+def test_tune(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
+    result = call(tune.main, *argv)
+    assert result.code == 0 and (place / "checkpoints/spoken/decoding.yaml").is_file(), result.err
+    assert call(decode.main, "--run", "checkpoints/spoken").code == 0
 
 
 @pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
 
@@ -33,6 +34,10 @@ class DecodeConfig:
     """Folder for the results; none makes `decode_<set>_beam<K>` in the run folder, and for audio files writes none."""
     search: Annotated[BeamConfig, tyro.conf.arg(name="")] = field(default_factory=BeamConfig)
     """How to search."""
+    tuned: bool = True
+    """Start from the settings that `tune` found best for the run, where it has any; flags and files override them."""
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    """Cutting of long recordings, so that time and memory grow no faster than their length."""
     lm: Path | None = None
     """Language model that `fit_lm` made with this run's tokenizer; it joins the search with `lm_weight`."""
     hotwords: Path | None = None
@@ -44,7 +49,7 @@ class DecodeConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     max_seconds: float = float("inf")
-    """Longer recordings are skipped unread and named; the time a search takes grows with the square of their length."""
+    """Longer recordings are skipped unread and named."""
     data_root: Path | None = None
     """Folder that all audio must lie in, symbolic links followed; without, a run's own splits keep its `data.root`."""
     resume: bool = False

@@ -100,10 +100,13 @@ def _is_full(group: Sequence[Word], word: Word) -> bool:
 
 
 def ctm(transcript: Transcript) -> str:
-    """Lines of ``file channel start duration word``, as sclite reads them."""
+    """Lines of ``file channel start duration word confidence``, as sclite reads them."""
     name = re.sub(r"\s|^;", "_", transcript.id) or "_"
     return "".join(
-        f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {printable(word.text)}\n" for word in transcript.words
+        f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {printable(word.text)}"
+        + ("" if word.confidence is None else f" {word.confidence:.3f}")
+        + "\n"
+        for word in transcript.words
     )
 
 

@@ -109,10 +109,15 @@ class HypothesisFile:
 
 
 def transcript_line(transcript: Transcript, reference: str | None = None) -> str:
-    """A transcript as JSON: id, reference, text, scores, pieces and words with times in seconds, flags, n-best."""
+    """A transcript as JSON: id, reference, text, scores, pieces, words with times and confidence, flags, n-best.
+
+    A recording that was cut has its segments besides.
+    """
     nbest = [_hypothesis(one) for one in transcript.nbest]
     told = {} if reference is None else {"reference": reference}
     entry = {"id": transcript.id, **told, **_hypothesis(transcript), "nbest": nbest}
+    if transcript.segments:
+        entry["segments"] = [{**one._asdict(), "score": _finite(one.score)} for one in transcript.segments]
     return json.dumps(entry, ensure_ascii=False, allow_nan=False)
 
 

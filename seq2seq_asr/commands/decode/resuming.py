@@ -15,7 +15,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
-from seq2seq_asr.recognizer import Transcript, Word
+from seq2seq_asr.recognizer import Passage, Transcript, Word
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.portable import WEIGHTS, is_portable
 from seq2seq_asr.training.run_folder import RunFolder
@@ -83,7 +83,8 @@ def kept_lines(folder: Path, config: DecodeConfig, sources: Sequence[Source], ma
     if not path.exists():
         return {}
     settings = folder / "decode.yaml"
-    same_settings = load_yaml(settings, DecodeConfig).search == config.search
+    before = load_yaml(settings, DecodeConfig)
+    same_settings = (before.search, before.segment) == (config.search, config.segment)
     if not same_settings or mark not in settings.read_text("utf-8").splitlines():
         what = "weights or utterances" if same_settings else "search settings"
         raise UsageError(f"{folder}: its transcripts are of other {what}: decode them anew, without --resume")
@@ -114,7 +115,8 @@ def read_hypotheses(path: Path) -> list[KeptLine]:
 def _transcript(entry: dict[str, Any]) -> Transcript:
     """The inverse of `transcript_line`."""
     name = _text(entry["id"])
-    return replace(_hypothesis(name, entry), nbest=tuple(_hypothesis(name, one) for one in entry["nbest"]))
+    nbest = tuple(_hypothesis(name, one) for one in entry["nbest"])
+    return replace(_hypothesis(name, entry), nbest=nbest, segments=tuple(map(_passage, entry.get("segments", []))))
 
 
 def _hypothesis(name: str, entry: dict[str, Any]) -> Transcript:
@@ -127,7 +129,26 @@ def _hypothesis(name: str, entry: dict[str, Any]) -> Transcript:
         times=tuple(map(_number, entry["times"])),
         ended=bool(entry["ended"]),
         scores={_text(scorer): _number(score) for scorer, score in dict(entry["scores"]).items()},
-        words=tuple(Word(_text(one["text"]), _number(one["start"]), _number(one["end"])) for one in entry["words"]),
+        words=tuple(map(_word, entry["words"])),
+        flags=tuple(map(_text, entry["flags"])),
+        fallback=None if entry["fallback"] is None else _text(entry["fallback"]),
+    )
+
+
+def _word(entry: dict[str, Any]) -> Word:
+    sure = entry["confidence"]
+    return Word(
+        _text(entry["text"]), _number(entry["start"]), _number(entry["end"]), None if sure is None else float(sure)
+    )
+
+
+def _passage(entry: dict[str, Any]) -> Passage:
+    return Passage(
+        start=_number(entry["start"]),
+        end=_number(entry["end"]),
+        text=_text(entry["text"]),
+        score=_number(entry["score"]),
+        ended=bool(entry["ended"]),
         flags=tuple(map(_text, entry["flags"])),
         fallback=None if entry["fallback"] is None else _text(entry["fallback"]),
     )

@@ -147,7 +147,7 @@ def decode_all(
             ) as file,
             ProgressLine() as progress,
         ):
-            for batch in batches(recognizer, sources, config, decoded):
+            for batch in batches(recognizer, sources, config, decoded, progress):
                 transcripts = {place: one for place, one in batch.items() if isinstance(one, Transcript)}
                 file.write(transcripts)
                 decoded.transcripts |= transcripts
@@ -183,13 +183,20 @@ def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> di
 
 
 def batches(
-    recognizer: Recognizer, sources: Sequence[Source], config: DecodeConfig, decoded: Decoded
+    recognizer: Recognizer,
+    sources: Sequence[Source],
+    config: DecodeConfig,
+    decoded: Decoded,
+    progress: ProgressLine,
 ) -> Iterator[dict[int, Transcript | AsrError]]:
     """Results by place, batch by batch, of what was not decoded before."""
     batching = replace(DECODING_BATCHES, batch_seconds=config.batch_seconds)
     left = [place for place in range(len(sources)) if place not in decoded.kept]
     chosen = [sources[place] for place in left]
-    for places, results in recognizer.stream(chosen, config.search, batching, max_seconds=config.max_seconds):
+    stream = recognizer.stream(
+        chosen, config.search, batching, max_seconds=config.max_seconds, segment=config.segment, progress=progress
+    )
+    for places, results in stream:
         yield {left[place]: result for place, result in zip(places, results, strict=True)}
 
 

@@ -1,0 +1,53 @@
+"""Flags of ``decode`` over the settings that ``tune`` found best for the run that the flags name."""
+
+from dataclasses import replace
+
+from seq2seq_asr.command_line import parse
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.console import say
+from seq2seq_asr.errors import AsrError
+
+_PRINTS = ("--print_config", "--print-config")
+
+
+def parse_for_run(argv: list[str], prog: str) -> DecodeConfig:
+    """The settings: defaults, the run's tuned ones, ``--config FILE.yaml`` and flags, each overriding the one before.
+
+    Args:
+        argv: Arguments after the program's name.
+        prog: Its name in the help.
+
+    Raises:
+        UsageError: As `parse`; or the tuned settings are damaged.
+        CheckpointError: The tuned settings are of another tokenizer.
+    """
+    description = (DecodeConfig.__doc__ or "").strip()
+    silent = [argument for argument in argv if argument not in _PRINTS]
+    config = parse(DecodeConfig, silent, prog=prog, description=description)
+    base = tuned_defaults(config) if config.tuned else None
+    if base is None and silent == argv:
+        return config
+    return parse(DecodeConfig, argv, prog=prog, description=description, base=base)
+
+
+def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
+    """The defaults of ``decode`` with what was tuned for the run; None where nothing was, or there is no run.
+
+    Raises:
+        UsageError: The file is damaged.
+        CheckpointError: It is of another tokenizer.
+    """
+    from seq2seq_asr.commands.decode.run import find_run
+    from seq2seq_asr.data.tokenizer import Tokenizer
+    from seq2seq_asr.recognizer.tuned import TUNED, load_tuned
+
+    try:
+        run = find_run(config)
+    except AsrError:  # decoding says so itself, and printing the settings needs no run
+        return None
+    if not (run.path / TUNED).is_file():
+        return None
+    tuned = load_tuned(run.path, Tokenizer.load(run.tokenizer).hash)
+    assert tuned is not None
+    say(f"{run.path / TUNED}: the defaults are what was best on {tuned.dev}, {100 * tuned.wer:.2f} % WER")
+    return replace(DecodeConfig(), search=tuned.search, lm=tuned.lm)

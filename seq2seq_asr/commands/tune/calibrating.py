@@ -1,0 +1,82 @@
+"""Fits the map from raw word confidences to probabilities, and says what it is worth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seq2seq_asr.commands.tune.cache import EncodedSet
+from seq2seq_asr.commands.tune.plots import reliability_figure
+from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.evaluation.calibration import expected_calibration_error, fit_platt, fit_platt_apart, reliability
+from seq2seq_asr.evaluation.wer import align
+from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
+from seq2seq_asr.search.alignment import word_places
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.training.plots import save_figure
+
+
+def calibrate(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig, folder: Path) -> str:
+    """Fit on an encoded set; write ``confidence.yaml`` and ``reliability.png``, and say what came of it.
+
+    Raises:
+        CheckpointError: A file cannot be written.
+    """
+    raw, right, speakers = collect(recognizer, encoded, search)
+    if len(raw) == 0:
+        return "word confidences: not calibrated, no word was recognised"
+    apart = fit_platt_apart(raw, right, speakers)
+    slope, intercept = fit_platt(raw, right)
+    calibration = Calibration(
+        tokenizer=recognizer.tokenizer.hash,
+        slope=slope,
+        intercept=intercept,
+        words=len(raw),
+        error_before=expected_calibration_error(raw, right),
+        error_after=expected_calibration_error(apart, right),
+    )
+    try:
+        (folder / CALIBRATION).write_text(to_yaml(calibration), encoding="utf-8")
+        sides = {"raw": reliability(raw, right), "calibrated": reliability(apart, right)}
+        save_figure(reliability_figure(sides), folder / "reliability.png")
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+    return (
+        f"word confidences: expected calibration error {calibration.error_before:.4f} raw, "
+        f"{calibration.error_after:.4f} calibrated without the word's own speaker "
+        f"({len(raw)} words, {len(raw) - int(right.sum())} of them wrong)"
+    )
+
+
+def collect(
+    recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Raw confidence of every recognised word, whether it is right, and who said it (or in which utterance)."""
+    raw: list[float] = []
+    right: list[bool] = []
+    speakers: list[str] = []
+    for places, states in encoded:
+        found = recognizer.guarded(states, recognizer.hypotheses(states, search), search)
+        tokens = [nbest[0].tokens for nbest in found]
+        for place, said, sure in zip(places, tokens, recognizer.raw_confidences(states, tokens, search), strict=True):
+            utterance = encoded.utterances[place]
+            words = recognised_words(recognizer, said, sure)
+            reference = recognizer.tokenizer.normalise(utterance.text).split()
+            raw += [confidence for _, confidence in words]
+            right += right_words(reference, [word for word, _ in words])
+            speakers += [utterance.speaker or utterance.id] * len(words)
+    return np.array(raw, dtype=float), np.array(right, dtype=bool), np.array(speakers, dtype=str)
+
+
+def recognised_words(recognizer: Recognizer, tokens: Sequence[int], sure: Sequence[float]) -> list[tuple[str, float]]:
+    """The words of a transcript with their confidences; pieces that write nothing are left out."""
+    places = word_places(recognizer.tokenizer.pieces(tokens))
+    texts = [recognizer.tokenizer.decode(tokens[place.start : place.stop]).strip() for place in places]
+    return [(text, confidence) for text, confidence in zip(texts, sure, strict=True) if text]
+
+
+def right_words(reference: Sequence[str], words: Sequence[str]) -> list[bool]:
+    """For each recognised word whether the alignment with the reference has it as correct."""
+    return [edit.kind == "correct" for edit in align(reference, words) if edit.hypothesis is not None]

@@ -1,0 +1,165 @@
+"""What ``tune`` does: encode a dev set once, sweep settings over it, keep the best, calibrate word confidences."""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.hotwords import read_hotwords
+from seq2seq_asr.commands.decode.run import find_utterances
+from seq2seq_asr.commands.progress import ProgressLine
+from seq2seq_asr.commands.tune.cache import EncodedSet, encode_set, temporary_folder
+from seq2seq_asr.commands.tune.calibrating import calibrate
+from seq2seq_asr.commands.tune.config import TuneConfig
+from seq2seq_asr.commands.tune.plots import sweep_figure
+from seq2seq_asr.commands.tune.sweep import (
+    Setting,
+    Sweeper,
+    Trial,
+    read_settings,
+    rows,
+    sweep_beams,
+    sweep_coordinates,
+    sweep_grid,
+    usual_settings,
+)
+from seq2seq_asr.console import say
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.recognizer.tuned import TUNED, Tuned
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import to_mapping, to_yaml
+from seq2seq_asr.training.plots import save_figure
+from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+
+HEADER = f"{'swept':>20} {'value':>8} {'beam':>5} {'WER %':>7} {'95 % interval':>15} {'RTF':>8} {'search errors':>14}"
+
+
+def tune(config: TuneConfig) -> int:
+    """Tune as configured; returns the exit code."""
+    run = find_run(config)
+    utterances, name = find_set(config, run)
+    tokenizer = Tokenizer.load(run.tokenizer)
+    hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, tokenizer)
+    (run.path / TUNED).unlink(missing_ok=True)  # what was tuned before must not be where this starts
+    recognizer = Recognizer.load(
+        run.path, checkpoint=config.checkpoint, device=config.device, lm=config.lm, hotwords=hotwords
+    )
+    say(f"tuning {run.path} on {len(utterances)} utterances of {name}")
+    with temporary_folder() as folder:
+        limits = {"batch_seconds": config.batch_seconds, "memory_mb": config.memory_mb, "disk_mb": config.disk_mb}
+        encoded = encode_set(recognizer, utterances, Path(folder), **limits)
+        sweeper = sweep(recognizer, encoded, config)
+        calibration = calibrate(recognizer, encoded, sweeper.best().search, run.path)
+    write_tuned(run.path, sweeper, config, name, tokenizer.hash)
+    print(f"\nbest: {described(sweeper.best())}\n{calibration}\n{run.path / TUNED}")
+    return 0
+
+
+def find_run(config: TuneConfig) -> RunFolder:
+    """The run to tune.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if config.name is not None:
+        return open_run(config.checkpoints / config.name)
+    return newest_run(config.checkpoints) if config.run is None else open_run(config.run)
+
+
+def find_set(config: TuneConfig, run: RunFolder) -> tuple[list[Utterance], str]:
+    """The utterances to tune on, all with texts, and the name of the set.
+
+    Raises:
+        UsageError: None has a text.
+    """
+    found, name = find_utterances(
+        DecodeConfig(manifest=config.manifest, split=config.split, data_root=config.data_root), run
+    )
+    utterances = [one for one in found if one.text.strip()][: config.utterances]
+    if not utterances:
+        raise UsageError(f"{name}: no utterance has a text to tune on")
+    return utterances, name
+
+
+def sweep(recognizer: Recognizer, encoded: EncodedSet, config: TuneConfig) -> Sweeper:
+    """Sweep the weights, then the beam, printing every trial as it is done."""
+    start = dataclasses.replace(config.search, nbest=1)
+    settings = read_settings(config.sweep, start) or usual_settings(recognizer, encoded, start)
+    print(HEADER)
+    with ProgressLine() as progress:
+        done, total = 0, _planned(settings, config)
+
+        def tell(trial: Trial) -> None:
+            nonlocal done
+            done += 1
+            progress("searching", min(done, total), total)
+            print(line(trial), flush=True)
+
+        sweeper = Sweeper(recognizer, encoded, config.seed, tell)
+        if config.method == "grid":
+            best = sweep_grid(sweeper, start, settings)
+        else:
+            best = sweep_coordinates(sweeper, start, settings, config.rounds)
+        beams = sweep_beams(sweeper, best, config.beams)
+    print(f"\nbeam sweep\n{HEADER}")
+    print("\n".join(line(dataclasses.replace(trial, stage="beam")) for trial in beams))
+    return sweeper
+
+
+def _planned(settings: Sequence[Setting], config: TuneConfig) -> int:
+    """Searches to come, at most."""
+    weights = 1
+    for _, values in settings:
+        weights = weights * len(values) if config.method == "grid" else weights + config.rounds * len(values)
+    return weights + len(config.beams)
+
+
+def line(trial: Trial) -> str:
+    """A trial as a row below `HEADER`."""
+    value = getattr(trial.search, trial.stage, "")
+    interval = (
+        f"{100 * trial.interval.low:.2f} – {100 * trial.interval.high:.2f}" if trial.interval.known else "unknown"
+    )
+    return (
+        f"{trial.stage:>20} {value!s:>8} {trial.search.beam:>5} {100 * trial.wer:>7.2f} {interval:>15} "
+        f"{trial.real_time_factor:>8.4f} {100 * trial.search_errors:>12.1f} %"
+    )
+
+
+def described(trial: Trial) -> str:
+    """A trial in words: its error rate, and where it departs from the defaults."""
+    defaults = to_mapping(BeamConfig())
+    set_apart = {name: value for name, value in to_mapping(trial.search).items() if value != defaults[name]}
+    changes = ", ".join(f"{name} {value}" for name, value in set_apart.items()) or "the defaults"
+    return f"{100 * trial.wer:.2f} % WER ({trial.errors} errors in {trial.words} words) with {changes}"
+
+
+def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, tokenizer: str) -> None:
+    """Write ``tuned.csv``, ``tuned.png`` and ``decoding.yaml``.
+
+    Raises:
+        CheckpointError: One of them cannot be written.
+    """
+    best, trials = sweeper.best(), list(sweeper.trials.values())
+    tuned = Tuned(
+        tokenizer=tokenizer,
+        dev=name,
+        utterances=len(sweeper.references),
+        words=best.words,
+        wer=best.wer,
+        lm=None if config.lm is None else config.lm.resolve(),
+        search=best.search,
+    )
+    try:
+        with (folder / "tuned.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, fieldnames=list(next(rows(trials))), lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows(trials))
+        save_figure(sweep_figure(trials), folder / "tuned.png")
+        (folder / TUNED).write_text(to_yaml(tuned), encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error

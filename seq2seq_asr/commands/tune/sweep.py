@@ -1,0 +1,200 @@
+"""Trying search settings on an encoded set: what each costs in errors and time, and which is best."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import yaml
+
+from seq2seq_asr.commands.tune.cache import EncodedSet
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
+from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.search.rescoring import ranked, rescore
+from seq2seq_asr.strict_yaml import from_mapping, to_mapping
+
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+"""What is tried of every setting that ends in _weight."""
+BONUSES = (0.0, 0.25, 0.5, 1.0)
+"""What is tried of length_bonus."""
+_TOLERANCE = 1e-5
+"""Ranking scores that differ by less are equal: batches of another shape round otherwise."""
+
+Setting = tuple[str, tuple[Any, ...]]
+"""A field of `BeamConfig` and the values to try."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting of the search, and how it did."""
+
+    stage: str
+    """The setting that was being swept."""
+    search: BeamConfig
+    errors: int
+    words: int
+    interval: Interval
+    """95 % interval of the word error rate."""
+    real_time_factor: float
+    """Seconds of reading, encoder, search and guards per second of audio."""
+    search_errors: float
+    """Share of utterances whose reference scores higher than what was found: the search missed it."""
+
+    @property
+    def wer(self) -> float:
+        """Word error rate, a fraction."""
+        return self.errors / self.words
+
+
+class Sweeper:
+    """Tries settings, each once.
+
+    Args:
+        recognizer: The recogniser.
+        encoded: The set.
+        seed: Of the bootstrap.
+        tell: Told every new trial.
+    """
+
+    def __init__(
+        self, recognizer: Recognizer, encoded: EncodedSet, seed: int, tell: Callable[[Trial], None] = lambda _: None
+    ) -> None:
+        self.recognizer, self.encoded, self.seed, self.tell = recognizer, encoded, seed, tell
+        self.references = [recognizer.tokenizer.normalise(one.text) for one in encoded.utterances]
+        self.trials: dict[BeamConfig, Trial] = {}
+
+    def attempt(self, search: BeamConfig, stage: str) -> Trial:
+        """Search the set, unless that was done before."""
+        if search not in self.trials:
+            self.trials[search] = self._measure(search, stage)
+            self.tell(self.trials[search])
+        return self.trials[search]
+
+    def best(self) -> Trial:
+        """The trial with the fewest errors; among equals the smallest beam, then the earliest."""
+        return min(self.trials.values(), key=lambda trial: (trial.errors, trial.search.beam))
+
+    def _measure(self, search: BeamConfig, stage: str) -> Trial:
+        texts: dict[int, str] = {}
+        missed, seconds = 0, self.encoded.seconds
+        for places, encoded in self.encoded:
+            started = time.perf_counter()
+            found = self.recognizer.hypotheses(encoded, search)
+            kept = self.recognizer.guarded(encoded, found, search)
+            seconds += time.perf_counter() - started
+            tokens = [nbest[0].tokens for nbest in kept]
+            texts |= dict(zip(places, map(self.recognizer.tokenizer.decode, tokens), strict=True))
+            scorers = self.recognizer.scorers(encoded, search)
+            said = [self.recognizer.tokenizer.encode(self.references[place]) for place in places]
+            for gains, nbest in zip(rescore(scorers, said, self.recognizer.device), found, strict=True):
+                missed += ranked(gains, scorers, search.ranking) > nbest[0].score + _TOLERANCE
+        counts = [word_errors(text, texts[place]) for place, text in enumerate(self.references)]
+        errors, words = (
+            np.array(column) for column in zip(*((c.errors, c.reference_length) for c in counts), strict=True)
+        )
+        speakers = [one.speaker for one in self.encoded.utterances]
+        return Trial(
+            stage=stage,
+            search=search,
+            errors=int(errors.sum()),
+            words=int(words.sum()),
+            interval=bootstrap_interval(errors, words, speakers, seed=self.seed),
+            real_time_factor=seconds / self.encoded.audio,
+            search_errors=missed / len(self.references),
+        )
+
+
+def sweep_coordinates(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Setting], rounds: int) -> BeamConfig:
+    """Bring one setting after the other to its best, until nothing changes; among equals what stood before stays."""
+    present = start
+    for _ in range(rounds):
+        before = present
+        for name, values in settings:
+            tried = [sweeper.attempt(one, name) for one in [present, *(changed(present, {name: v}) for v in values)]]
+            present = min(tried, key=lambda trial: trial.errors).search
+        if present == before:
+            break
+    return present
+
+
+def sweep_grid(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Setting]) -> BeamConfig:
+    """Try all combinations; among equals the earliest is best, the start before all."""
+    names = [name for name, _ in settings]
+    combined = [dict(zip(names, values, strict=True)) for values in itertools.product(*(v for _, v in settings))]
+    tried = [sweeper.attempt(one, "grid") for one in [start, *(changed(start, values) for values in combined)]]
+    return min(tried, key=lambda trial: trial.errors).search
+
+
+def sweep_beams(sweeper: Sweeper, search: BeamConfig, beams: Sequence[int]) -> list[Trial]:
+    """Try beams, narrow ones first."""
+    return [sweeper.attempt(replace(search, beam=beam), "beam") for beam in sorted(set(beams))]
+
+
+def read_settings(given: Sequence[str], search: BeamConfig) -> list[Setting]:
+    """Settings as the command line gives them: ``name=value,value``.
+
+    Raises:
+        UsageError: There is no such setting, or it cannot have such a value.
+    """
+    found = []
+    for text in given:
+        name, equals, listed = text.partition("=")
+        if not equals or not listed or name == "beam":
+            raise UsageError(f"sweep: expected name=value,value with a setting of the search, not {text!r}")
+        try:
+            values = tuple(yaml.safe_load(value) for value in listed.split(","))
+        except yaml.YAMLError as error:
+            raise UsageError(f"sweep: {text!r} has a value that cannot be read") from error
+        for value in values:
+            changed(search, {name: value})
+        found.append((name, values))
+    return found
+
+
+def usual_settings(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig) -> list[Setting]:
+    """Every weight that changes what a search of the first batch finds or how it scores, and the length bonus."""
+    names = [one.name for one in dataclasses.fields(BeamConfig) if one.name.endswith("_weight")]
+    _, first = next(iter(encoded))
+
+    def tells(name: str) -> bool:
+        sides = (recognizer.hypotheses(first, changed(search, {name: value})) for value in (WEIGHTS[0], WEIGHTS[-1]))
+        off, on = ([(nbest[0].tokens, nbest[0].score) for nbest in side] for side in sides)
+        return off != on
+
+    return [*((name, WEIGHTS) for name in names if tells(name)), ("length_bonus", BONUSES)]
+
+
+def changed(search: BeamConfig, values: Mapping[str, Any]) -> BeamConfig:
+    """The search with other values, checked as strictly as a file.
+
+    Raises:
+        UsageError: There is no such setting, or it cannot have such a value.
+    """
+    numbers = {name: _as_kind(value, getattr(search, name, None)) for name, value in values.items()}
+    return from_mapping(BeamConfig, {**to_mapping(search), **numbers})
+
+
+def _as_kind(value: Any, present: Any) -> Any:
+    return float(value) if isinstance(present, float) and isinstance(value, int) else value
+
+
+def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
+    """The trials as rows of ``tuned.csv``: what was measured, then every setting."""
+    for trial in trials:
+        measured = {
+            "stage": trial.stage,
+            "wer": trial.wer,
+            "low": trial.interval.low,
+            "high": trial.interval.high,
+            "errors": trial.errors,
+            "words": trial.words,
+            "real_time_factor": trial.real_time_factor,
+            "search_errors": trial.search_errors,
+        }
+        yield measured | to_mapping(trial.search)

@@ -1,0 +1,203 @@
+"""Reading a long recording block by block, twice: its energies to plan the segments, then segment after segment.
+
+At no time does more than a block or a segment stand in memory. The first reading checks all that `read_audio` checks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import soundfile
+from jaxtyping import Float, Float32
+
+from seq2seq_asr.data.audio import CANCELLED, LOUDEST, TOLERANCE, open_audio, read_block, resample
+from seq2seq_asr.data.completeness import require_no_holes, require_whole_file
+from seq2seq_asr.data.segmenting import Segment, SegmentConfig, energies, frame_size, plan_segments
+from seq2seq_asr.errors import AudioError
+
+_BLOCK_SECONDS = 10
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """Audio that can be read from its beginning as often as wanted."""
+
+    path: Path
+    rate: int
+
+    def blocks(self, sizes: Iterator[int]) -> Iterator[Float32[np.ndarray, "N C"]]:
+        """Samples in blocks of the sizes asked for, until there are no more; the last may be shorter."""
+        ...
+
+
+class FileRecording:
+    """A file, or a part of it.
+
+    Args:
+        path: As `read_audio`.
+        offset: Where the part begins, in seconds.
+        duration: Its length in seconds; None reads to the end, and checks that the file is whole.
+
+    Raises:
+        AudioError: The file is missing, is no audio, or there is less of it than asked for or promised.
+    """
+
+    def __init__(self, path: Path, offset: float = 0.0, duration: float | None = None) -> None:
+        self.path, self.to_the_end = path, duration is None
+        with open_audio(path) as file:
+            self.rate = file.samplerate
+            self.start = round(offset * self.rate)
+            if duration is None:
+                require_whole_file(file, path)
+            there = file.frames - self.start
+            self.wanted = there if duration is None else round(duration * self.rate)
+            if self.wanted <= 0 or there < self.wanted - TOLERANCE * self.rate:
+                raise AudioError(
+                    f"{path}: cut short: expected {self.wanted} samples from {offset:.3f} s on, found {max(there, 0)}"
+                )
+            self.wanted = min(self.wanted, there)
+
+    def blocks(self, sizes: Iterator[int]) -> Iterator[Float32[np.ndarray, "N C"]]:
+        """See `Recording.blocks`.
+
+        Raises:
+            AudioError: The file is damaged.
+        """
+        left = self.wanted
+        with open_audio(self.path) as file:
+            if self.start:
+                _seek(file, self.start, self.path)
+            for size in sizes:
+                if left == 0:
+                    break
+                block = read_block(file, self.path, min(size, left))
+                if len(block) == 0:
+                    raise AudioError(f"{self.path}: cut short: {left / self.rate:.3f} s are missing at its end")
+                left -= len(block)
+                yield block
+            if left == 0 and self.to_the_end and self.start == 0:
+                require_no_holes(file, self.path)
+
+
+class ArrayRecording:
+    """Samples in memory.
+
+    Args:
+        samples: Mono.
+        rate: In Hz.
+    """
+
+    path = Path("samples")
+
+    def __init__(self, samples: Float[np.ndarray, " N"], rate: int) -> None:
+        self.samples, self.rate = samples, rate
+
+    def blocks(self, sizes: Iterator[int]) -> Iterator[Float32[np.ndarray, "N C"]]:
+        """See `Recording.blocks`."""
+        start = 0
+        for size in sizes:
+            if start >= len(self.samples):
+                return
+            yield self.samples[start : start + size, None].astype(np.float32)
+            start += size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a recording is to be cut, in samples at its own rate."""
+
+    segments: tuple[Segment, ...]
+    rate: int
+
+
+def plan(recording: Recording, config: SegmentConfig) -> Plan:
+    """Read a recording from end to end, check it and decide where to cut it.
+
+    Raises:
+        AudioError: It is damaged, silent, not finite, of another scale, or its channels cancel out.
+    """
+    size = frame_size(recording.rate)
+    checks, power = _Checks(recording.path), []
+    for block in recording.blocks(_repeated(_BLOCK_SECONDS * recording.rate // size * size)):
+        mono = mixed(block)
+        checks.see(block, mono)
+        power.append(energies(mono, size))
+    checks.conclude()
+    frames = plan_segments(np.concatenate(power), config)
+    scaled = (Segment(one.start * size, min(one.end * size, checks.samples), one.quiet) for one in frames)
+    return Plan(tuple(scaled), recording.rate)
+
+
+def read_segments(recording: Recording, segments: Sequence[Segment], rate: int) -> Iterator[Float32[np.ndarray, " N"]]:
+    """The samples of each segment, in order, mono and at one rate.
+
+    Each segment is resampled by itself, as if it were a file of its own.
+
+    Args:
+        recording: The recording.
+        segments: All of its `Plan`.
+        rate: Of the result, in Hz.
+    """
+    sizes = iter([one.end - one.start for one in segments])
+    for block in recording.blocks(sizes):
+        yield resample(mixed(block), recording.rate, rate)
+
+
+def mixed(block: Float32[np.ndarray, "N C"]) -> Float32[np.ndarray, " N"]:
+    """The average of the channels."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+class _Checks:
+    """What `read_audio` asks of a recording, asked block by block."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.samples = path, 0
+        self.low, self.high = np.inf, -np.inf
+        self.channels: np.ndarray | float = 0.0
+        self.mono = 0.0
+
+    def see(self, block: np.ndarray, mono: np.ndarray) -> None:
+        """Take note of a block.
+
+        Raises:
+            AudioError: It holds what is no sound.
+        """
+        low, high = float(mono.min()), float(mono.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise AudioError(f"{self.path}: samples hold NaN or infinite values")
+        if max(-low, high) > LOUDEST:
+            raise AudioError(
+                f"{self.path}: samples reach {max(-low, high):g} where full scale is 1: divide them by their scale"
+            )
+        self.samples += len(block)
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.channels = self.channels + np.einsum("nc,nc->c", block, block, dtype=np.float64)
+        self.mono += float(np.einsum("n,n->", mono, mono, dtype=np.float64))
+
+    def conclude(self) -> None:
+        """Judge the whole.
+
+        Raises:
+            AudioError: It is silent, or its channels cancel out.
+        """
+        count = np.size(self.channels)
+        if count > 1 and self.mono < CANCELLED * np.max(self.channels) / count**2:
+            raise AudioError(f"{self.path}: its {count} channels cancel out when averaged: keep one of them")
+        if self.samples == 0 or self.low == self.high:
+            raise AudioError(f"{self.path}: silent: all {self.samples} samples are {self.high:g}")
+
+
+def _repeated(size: int) -> Iterator[int]:
+    while True:
+        yield size
+
+
+def _seek(file: soundfile.SoundFile, start: int, path: Path) -> None:
+    try:
+        file.seek(start)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise AudioError(f"{path}: damaged or cut short: {' '.join(str(error).split())}") from error

@@ -1,0 +1,51 @@
+"""The settings that ``tune`` found best for a run, which decoding then starts from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import load_yaml
+
+TUNED = "decoding.yaml"
+"""File of a run folder that holds its `Tuned`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """How to search, and what that was chosen by."""
+
+    tokenizer: str
+    """Hash of the tokenizer of the recogniser that it belongs to."""
+    dev: str
+    """Name of the set it was chosen on."""
+    utterances: int
+    """Utterances of the set."""
+    words: int
+    """Words of their references."""
+    wer: float
+    """Word error rate there, as a fraction: the lowest of all that were tried, so rather too low."""
+    lm: Path | None = None
+    """Language model that joined the search; decoding takes it too unless told otherwise."""
+    search: BeamConfig = field(default_factory=BeamConfig)
+    """How to search."""
+
+
+def load_tuned(folder: Path, tokenizer: str) -> Tuned | None:
+    """The tuned settings of a run, or None where it has none.
+
+    Args:
+        folder: Run folder, or one that ``export`` made.
+        tokenizer: Hash of its tokenizer.
+
+    Raises:
+        UsageError: The file is damaged or has an unknown key.
+        CheckpointError: It belongs to another tokenizer.
+    """
+    path = folder / TUNED
+    if not path.is_file():
+        return None
+    tuned = load_yaml(path, Tuned)
+    if tuned.tokenizer != tokenizer:
+        raise CheckpointError(f"{path}: tuned for another tokenizer: remove it, or run tune again")
+    return tuned

@@ -1,0 +1,169 @@
+"""Tuning: the best is the lowest of what was printed, and decoding starts from it."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from seq2seq_asr import decode, tune
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.tune.cache import encode_set
+from seq2seq_asr.commands.tune.config import TuneConfig
+from seq2seq_asr.commands.tune.sweep import Sweeper, read_settings, sweep_coordinates, sweep_grid, usual_settings
+from seq2seq_asr.console import exit_code_of
+from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
+from seq2seq_asr.recognizer.tuned import TUNED, Tuned
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import load_yaml
+
+BEAMS = ("--beams", "1", "2", "4")
+
+
+@pytest.fixture(scope="module")
+def run(tones_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    return shutil.copytree(tones_run, folder, ignore=shutil.ignore_patterns("decode_*", "plots"))
+
+
+def call(main, *argv: object) -> int:
+    return exit_code_of(main, [str(argument) for argument in argv])
+
+
+@pytest.fixture(scope="module")
+def printed(run: Path) -> str:
+    """What a tuning printed; its files stand in the run folder."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = call(tune.main, "--run", run, "--beam", 2, "--sweep", "ctc_weight=0.1,0.5", "alpha=0.5,1", *BEAMS)
+    assert code == 0
+    return out.getvalue()
+
+
+def test_the_best_is_the_lowest_of_all_that_was_printed(run: Path, printed: str) -> None:
+    table = list(csv.DictReader((run / "tuned.csv").read_text().splitlines()))
+    tuned = load_yaml(run / TUNED, Tuned)
+    assert tuned.wer == pytest.approx(min(float(row["wer"]) for row in table))
+    lowest = [row for row in table if float(row["wer"]) == min(float(one["wer"]) for one in table)]
+    assert tuned.search.beam == min(int(row["beam"]) for row in lowest)
+    shown = [
+        float(found) for found in re.findall(r"^ +(?:ctc_weight|alpha|beam) +[\d.]+ +\d+ +([\d.]+) ", printed, re.M)
+    ]
+    assert min(shown) == pytest.approx(100 * tuned.wer, abs=0.006)
+    assert f"best: {100 * tuned.wer:.2f} % WER" in printed and (tuned.utterances, tuned.dev) == (12, "dev")
+    section = printed.split("beam sweep")[1].splitlines()[2:5]
+    assert [line.split()[:3] for line in section] == [["beam", str(beam), str(beam)] for beam in (1, 2, 4)]
+    assert {row["stage"] for row in table} >= {"ctc_weight", "alpha", "beam"}
+    assert all((run / name).read_bytes()[:4] == b"\x89PNG" for name in ("tuned.png", "reliability.png"))
+
+
+def test_decoding_starts_from_it_and_flags_override(
+    run: Path, printed: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tuned = load_yaml(run / TUNED, Tuned)
+    assert call(decode.main, "--run", run, "--out", tmp_path / "a") == 0
+    assert f"{run / TUNED}: the defaults are what was best on dev" in capsys.readouterr().err
+    assert load_yaml(tmp_path / "a/decode.yaml", DecodeConfig).search == tuned.search
+    assert call(decode.main, "--run", run, "--out", tmp_path / "b", "--beam", 3, "--ctc_weight", 0.35) == 0
+    found = load_yaml(tmp_path / "b/decode.yaml", DecodeConfig).search
+    assert (found.beam, found.ctc_weight, found.alpha) == (3, 0.35, tuned.search.alpha)
+    capsys.readouterr()
+    assert call(decode.main, "--run", run, "--out", tmp_path / "c", "--no_tuned") == 0
+    assert load_yaml(tmp_path / "c/decode.yaml", DecodeConfig).search == BeamConfig()
+    assert TUNED not in capsys.readouterr().err
+    assert Recognizer.load(run).default_search == tuned.search
+    with pytest.raises(SystemExit) as stop:
+        decode.main(["--run", str(run), "--print_config"])
+    assert stop.value.code == 0 and f"beam: {tuned.search.beam}\n" in capsys.readouterr().out
+
+
+def test_confidences_are_calibrated_from_then_on(run: Path, printed: str, tones_run: Path, tmp_path: Path) -> None:
+    line = load_yaml(run / CALIBRATION, Calibration)
+    assert f"{line.error_before:.4f} raw, {line.error_after:.4f} calibrated" in printed
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    found = Recognizer.load(run).transcribe(utterances, BeamConfig())
+    raw = Recognizer.load(tones_run).transcribe(utterances, BeamConfig())
+    assert [one.text for one in found] == [one.text for one in raw]
+    assert line.words == sum(len(one.words) for one in Recognizer.load(run).transcribe(utterances))
+    assert found != raw
+    assert call(decode.main, "--run", run, "--out", tmp_path) == 0
+    entries = [json.loads(entry) for entry in (tmp_path / "hyp.jsonl").read_text().splitlines()]
+    assert all(0 <= word["confidence"] <= 1 for entry in entries for word in entry["words"])
+
+
+def test_a_file_that_is_not_ours_is_refused(run: Path, printed: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    text = (copy / TUNED).read_text()
+    (copy / TUNED).write_text(text + "beams: 3\n")
+    with pytest.raises(UsageError, match="beams"):
+        decode.main(["--run", str(copy)])
+    tokenizer = load_yaml(run / TUNED, Tuned).tokenizer
+    (copy / TUNED).write_text(text.replace(tokenizer, "f" * 64))
+    with pytest.raises(CheckpointError, match="another tokenizer"):
+        decode.main(["--run", str(copy)])
+
+
+@pytest.fixture
+def sweeper(tones_run: Path, tmp_path: Path) -> Sweeper:
+    recognizer, utterances = Recognizer.load(tones_run), read_manifest(tones_run.parent / "test.jsonl")
+    encoded = encode_set(recognizer, utterances, tmp_path, batch_seconds=2.0, memory_mb=0.01, disk_mb=10.0)
+    return Sweeper(recognizer, encoded, seed=0)
+
+
+def test_a_trial_counts_what_decoding_counts(sweeper: Sweeper, tmp_path: Path) -> None:
+    assert list(tmp_path.glob("*.pt")) and any(not isinstance(kept, Path) for _, kept in sweeper.encoded.batches)
+    trial = sweeper.attempt(BeamConfig(beam=2), "beam")
+    found = sweeper.recognizer.transcribe(sweeper.encoded.utterances, BeamConfig(beam=2))
+    wrong = sum(one.text != utterance.text for one, utterance in zip(found, sweeper.encoded.utterances, strict=True))
+    assert trial.words == sum(len(one.text.split()) for one in sweeper.encoded.utterances)
+    assert (trial.errors > 0) == (wrong > 0) and trial.real_time_factor > 0 and 0 <= trial.search_errors <= 1
+    assert sweeper.attempt(BeamConfig(beam=2), "again") is trial
+
+
+def test_sweeps_end_at_the_lowest_they_saw(sweeper: Sweeper) -> None:
+    settings = read_settings(["ctc_weight=0,0.7", "length_bonus=0,3"], BeamConfig(beam=2))
+    walked = sweep_coordinates(sweeper, BeamConfig(beam=2), settings, rounds=2)
+    seen = dict(sweeper.trials)
+    assert seen[walked].errors == min(trial.errors for trial in seen.values())
+    grid = sweep_grid(sweeper, BeamConfig(beam=2), settings)
+    combined = {
+        BeamConfig(beam=2, ctc_weight=weight, length_bonus=bonus) for weight in (0.0, 0.7) for bonus in (0.0, 3.0)
+    }
+    assert combined | {BeamConfig(beam=2)} <= set(sweeper.trials)
+    tried = [sweeper.trials[one].errors for one in [*combined, BeamConfig(beam=2)]]
+    assert sweeper.trials[grid].errors == min(tried)
+
+
+def test_weights_that_say_nothing_are_not_swept(sweeper: Sweeper) -> None:
+    names = [name for name, _ in usual_settings(sweeper.recognizer, sweeper.encoded, BeamConfig(beam=2))]
+    assert names == ["ctc_weight", "coverage_weight", "length_bonus"]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["beam=1,2", "ctc_weight", "ctc_weight=", "ctc=0.1", "ctc_weight=2", "alpha=x", "alpha={"]
+)
+def test_settings_that_cannot_be_swept(wrong: str) -> None:
+    with pytest.raises(UsageError):
+        read_settings([wrong], BeamConfig())
+
+
+def test_a_set_that_fits_nowhere_is_refused(sweeper: Sweeper, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="memory_mb"):
+        encode_set(
+            sweeper.recognizer, sweeper.encoded.utterances, tmp_path, batch_seconds=9.0, memory_mb=0.0, disk_mb=0.0
+        )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"beams": ()}, {"beams": (0,)}, {"rounds": 0}, {"utterances": 0}, {"run": Path("a"), "name": "a"}]
+)
+def test_settings_that_cannot_be_used(wrong: dict) -> None:
+    with pytest.raises(UsageError):
+        TuneConfig(**wrong)
