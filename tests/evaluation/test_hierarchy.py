@@ -31,11 +31,12 @@ def test_an_interval_over_units_alone_misses_the_spread_over_seeds() -> None:
     assert both.high - both.low > 5 * (alone.high - alone.low)
 
 
-def test_with_three_seeds_the_interval_reaches_from_one_extreme_to_the_other() -> None:
-    """Two of three seeds are drawn; three of three would hardly ever be the same one (Rao & Wu 1988)."""
+def test_of_three_seeds_two_are_drawn() -> None:
+    """Three of the nine draws of two have a mean of 44 or less; of the 27 of three it is four (Rao & Wu 1988)."""
     errors = np.repeat(np.array([[40.0], [47.0], [60.0]]), 50, axis=1)
-    told = seeds_difference(np.full((1, 50), 50.0), errors, np.full(50, 100.0))
-    assert (told.interval.low, told.interval.high) == pytest.approx((-0.1, 0.1)) and told.p_value > 0.5
+    told = seeds_difference(np.full((1, 50), 44.0), errors, np.full(50, 100.0))
+    assert told.p_value == pytest.approx(2 * 3 / 9, abs=0.06)
+    assert (told.interval.low, told.interval.high) == pytest.approx((-0.04, 0.16))
 
 
 def test_one_run_is_an_ordinary_interval_but_for_one_unit() -> None:
@@ -72,6 +73,12 @@ def test_pairing_removes_what_both_find_hard() -> None:
     assert told.difference == pytest.approx(0.02) and 0 < told.interval.low and told.p_value < 0.01
     back = seeds_difference(first + 2, first, np.full(60, 100.0))
     assert back.difference == -told.difference and back.p_value < 0.01
+
+
+def test_every_draw_is_held_against_its_own_reference() -> None:
+    lengths = np.arange(1.0, 31.0)
+    interval = seeds_interval(np.stack([0.3 * lengths, 0.3 * lengths]), lengths)
+    assert (interval.low, interval.high) == pytest.approx((0.3, 0.3))
 
 
 def test_what_cannot_be_told() -> None:
