@@ -61,7 +61,7 @@ def _bar(one: Standing, labelled: bool) -> Bar:
 def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[Cell]]:
     sign = -1 if labelled else 1
     difference = one.difference
-    bounds = "" if difference is None else sorted((sign * difference.interval.low, sign * difference.interval.high))
+    bounds = [] if difference is None else sorted((sign * difference.interval.low, sign * difference.interval.high))
     kind = {"best": "best", "significantly worse": "worse"}.get(one.verdict, "")
     return kind, [
         (one.system.name, one.system.name),
