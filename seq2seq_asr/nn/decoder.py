@@ -80,6 +80,11 @@ class Decoder(nn.Module):
         """Encoded utterances with what is computed once for all steps."""
         return self.attention.memory(encoded, lengths)
 
+    def no_memory(self, batch: int) -> Memory:
+        """Utterances of one frame of zeros: whatever the attention looks at, the context is zero."""
+        zeros = self.output.weight.new_zeros(batch, 1, self.output.in_features - self.config.units)
+        return self.memory(zeros, torch.ones(batch, dtype=torch.long, device=zeros.device))
+
     def start(self, memory: Memory) -> DecoderState:
         """The state before the first token."""
         batch, frames, size = memory.encoded.shape
