@@ -48,7 +48,7 @@ class World:
         self.ngram = NgramModel(bigrams(), PIECES)
         # Its context is always zero here, so the decoder is told nothing of the toy's alignments.
         self.decoder = Decoder(DecoderConfig(units=5, embedding=3), AttentionConfig(kind="dot", size=3), 4, len(PIECES))
-        self.decoder.double().eval().requires_grad_(False).output.weight.mul_(9)
+        self.decoder.double().eval().requires_grad_(False).get_parameter("output.weight").mul_(9)
 
     def scorers(self, names: tuple[str, ...], rows: list[int], lengths: torch.Tensor) -> list[Weighted]:
         frames = int(lengths.max())

@@ -1,5 +1,7 @@
 """The decoder without context: against its scores computed by hand, whatever the attention; and in the sum."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -19,28 +21,37 @@ ATTENTIONS = [
 ]
 
 
-def make(attention: AttentionConfig, sharpness: float = 1.0) -> Decoder:
-    decoder = Decoder(DecoderConfig(units=7, embedding=4), attention, ENCODER, VOCABULARY)
-    decoder.output.weight.data.mul_(sharpness)
-    return decoder.double().eval().requires_grad_(False)
+def make(attention: AttentionConfig, sharpness: float = 1.0, **settings: Any) -> Decoder:
+    decoder = Decoder(DecoderConfig(units=7, embedding=4, **settings), attention, ENCODER, VOCABULARY)
+    decoder.double().eval().requires_grad_(False)
+    decoder.get_parameter("embedding.weight" if decoder.config.tied else "output.weight").mul_(sharpness)
+    return decoder
 
 
 def by_hand(decoder: Decoder, tokens: tuple[int, ...], ended: bool = True) -> float:
     """Sum of the log probabilities of a GRU that reads zeros in place of the context, none below the lowest."""
-    (cell,), size = decoder.cells, decoder.output.in_features - decoder.config.units
-    hidden, zeros, total = torch.zeros(1, decoder.config.units).double(), torch.zeros(1, size).double(), 0.0
+    (cell,) = decoder.cells
+    hidden, zeros, total = torch.zeros(1, decoder.config.units).double(), torch.zeros(1, ENCODER).double(), 0.0
     if decoder.bridge is not None:
         hidden = decoder.bridge.bias.tanh()[None]
     for last, token in zip((SOS, *tokens), (*tokens, *[EOS] * ended), strict=False):
-        hidden = cell(torch.cat([decoder.embedding.weight[last][None], zeros], 1), hidden)
-        log_probs = decoder.output(torch.cat([hidden, zeros], 1)).log_softmax(1)
+        embedded = decoder.embedding.weight[last][None]
+        hidden = cell(embedded if decoder.parallel else torch.cat([embedded, zeros], 1), hidden)
+        log_probs = decoder.scores(hidden, zeros).log_softmax(1)
         total += max(LOWEST, float(log_probs[0, token]))
     return total
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS, ids=lambda one: f"{one.kind}-{one.heads}")
-def test_it_is_the_decoder_that_reads_zeros(attention: AttentionConfig) -> None:
-    decoder = make(attention, sharpness=20.0)
+DECODERS: list[tuple[AttentionConfig, dict]] = [
+    *((attention, {}) for attention in ATTENTIONS),
+    (ATTENTIONS[0], {"projection": 4, "tied": True}),
+    (ATTENTIONS[0], {"context": "parallel"}),
+]
+
+
+@pytest.mark.parametrize(("attention", "settings"), DECODERS, ids=str)
+def test_it_is_the_decoder_that_reads_zeros(attention: AttentionConfig, settings: dict) -> None:
+    decoder = make(attention, sharpness=20.0, **settings)
     scorer = InternalLanguageModelScorer(decoder, decoder.no_memory(2))
     said = torch.randint(4, VOCABULARY, (4, 6))
     state, last, totals, rows = scorer.start(2), torch.full((4,), SOS), torch.zeros(4).double(), torch.arange(4)
