@@ -7,6 +7,7 @@ from seq2seq_asr.data.loading import DataConfig
 from seq2seq_asr.data.tokenizer import TokenizerConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import ModelConfig
+from seq2seq_asr.training.mwer import MwerConfig
 from seq2seq_asr.training.schedule import OptimizerConfig
 from seq2seq_asr.training.settings import LoggingConfig, TrainerConfig
 
@@ -33,6 +34,8 @@ class FitConfig:
     """Recogniser."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Optimiser and schedules."""
+    mwer: MwerConfig = field(default_factory=MwerConfig)
+    """Minimum word error rate training."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Length, devices, precision."""
     logging: LoggingConfig = field(default_factory=LoggingConfig)
@@ -48,6 +51,7 @@ class FitConfig:
         connect = self.data.connect
         wrong = {
             "tokenizer": (self.tokenizer != TokenizerConfig(), "a classifier's targets are the training texts"),
+            "mwer.nbest": (self.mwer.nbest > 0, "there is nothing to search"),
             "optimizer.sampling": (self.optimizer.sampling > 0, "no class is followed by another"),
             "data.connect": (max(connect.train, connect.dev, connect.test) > 0, "a string of words is no class"),
             "data.train": (not self.data.train, "the embedded corpus has sentences, not classes; give manifests"),

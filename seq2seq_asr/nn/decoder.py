@@ -61,7 +61,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.vocabulary = vocabulary
+        self.vocabulary, self.encoder_size = vocabulary, encoder_size
         self.parallel = config.context == "parallel"
         self.embedding = nn.Embedding(vocabulary, config.embedding)
         self.cells = CellStack(config, config.embedding + (0 if self.parallel else encoder_size))
@@ -79,6 +79,11 @@ class Decoder(nn.Module):
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
         """Encoded utterances with what is computed once for all steps."""
         return self.attention.memory(encoded, lengths)
+
+    def no_memory(self, batch: int) -> Memory:
+        """Utterances of one frame of zeros: whatever the attention looks at, the context is zero."""
+        zeros = self.embedding.weight.new_zeros(batch, 1, self.encoder_size)
+        return self.memory(zeros, torch.ones(batch, dtype=torch.long, device=zeros.device))
 
     def start(self, memory: Memory) -> DecoderState:
         """The state before the first token."""

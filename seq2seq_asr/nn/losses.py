@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seq2seq_asr.nn.masks import valid_mask
@@ -63,6 +63,24 @@ def guided_attention(
     heard = place[: alignments.shape[2]] / frames[:, None, None]
     cost = 1 - torch.exp(-((said - heard) ** 2) / (2 * width**2))  # (B, U, S)
     return ((cost * alignments).sum(dim=2) * valid_mask(steps, alignments.shape[1])).sum(dim=1)
+
+
+def expected_errors(
+    log_probs: Float[Tensor, "B N"], errors: Float[Tensor, "B N"], found: Bool[Tensor, "B N"]
+) -> Float[Tensor, " B"]:
+    """Errors expected over each n-best list, above their mean (Prabhavalkar et al. 2018, with n-best lists).
+
+    The mean, which has no gradient, is taken off so that the gradient varies less.
+
+    Args:
+        log_probs: Natural-log probability of each transcript; in the expectation, those of a list sum to one.
+        errors: Errors of each.
+        found: False where a list has fewer than N; with none, the loss is 0.
+    """
+    lowest = torch.finfo(log_probs.dtype).min  # not -inf, which would give a list without any NaN as its gradient
+    shares = log_probs.masked_fill(~found, lowest).softmax(1)
+    mean = (errors * found).sum(1, keepdim=True) / found.sum(1, keepdim=True).clamp(min=1)
+    return (shares * (errors - mean) * found).sum(1)
 
 
 def accuracy(

@@ -142,7 +142,12 @@ class Seq2Seq(Listener):
             token_lengths: Targets of each utterance.
             sampling: Scheduled-sampling probability.
         """
-        encoded = self.encode(inputs, lengths)
+        return self.losses(self.encode(inputs, lengths), tokens, token_lengths, sampling)
+
+    def losses(
+        self, encoded: Encoded, tokens: Int[Tensor, "B U"], token_lengths: Int[Tensor, " B"], sampling: float = 0.0
+    ) -> Losses:
+        """Teacher-forced losses of a batch that is encoded already; see ``forward``."""
         read, say = shift_targets(tokens, token_lengths)
         with noisy(self.decoder, self.config.decoder.regularisation.weight_noise):
             logits, alignments = self.decoder(read, self.memory(encoded), sampling)

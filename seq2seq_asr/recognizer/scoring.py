@@ -9,7 +9,9 @@ from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.coverage import CoverageScorer
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
+from seq2seq_asr.search.internal_lm import InternalLanguageModelScorer
 from seq2seq_asr.search.language_model import LanguageModelScorer
+from seq2seq_asr.search.ngram import NgramModel, NgramScorer
 from seq2seq_asr.search.scorer import Weighted, joint_scorers
 
 
@@ -19,6 +21,7 @@ def scorers_of(
     search: BeamConfig,
     language_model: LanguageModel | None = None,
     hotwords: HotWords | None = None,
+    ngram: NgramModel | None = None,
 ) -> tuple[Weighted, ...]:
     """The attention decoder and whatever else is there and has weight."""
     attention, utterances = AttentionScorer(model.decoder, model.memory(encoded)), len(encoded.lengths)
@@ -28,6 +31,11 @@ def scorers_of(
     scorers = [*joint_scorers(attention, ctc, search.ctc_weight)]
     if search.lm_weight > 0 and language_model is not None:
         scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))
+    if search.ngram_weight > 0 and ngram is not None:
+        scorers.append(Weighted("ngram", NgramScorer(ngram, utterances, search.ngram_unknown), search.ngram_weight))
+    if search.ilm_weight > 0:
+        ilm = InternalLanguageModelScorer(model.decoder, model.decoder.no_memory(utterances))
+        scorers.append(Weighted("ilm", ilm, search.ilm_weight, ilm.max_gain))
     if search.coverage_weight > 0:
         coverage = CoverageScorer(encoded.lengths, encoded.states.shape[1], search.coverage_threshold)
         scorers.append(Weighted("coverage", coverage, search.coverage_weight, coverage.max_gain))

@@ -20,6 +20,7 @@ from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.recognizer.confidence import Calibration, calibrated, load_calibration, raw_confidences
 from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
+from seq2seq_asr.recognizer.ngram import load_ngram
 from seq2seq_asr.recognizer.restoring import restore
 from seq2seq_asr.recognizer.scoring import scorers_of, some_of
 from seq2seq_asr.recognizer.transcript import Transcript, Word
@@ -30,6 +31,7 @@ from seq2seq_asr.search.guards import guard, listen
 from seq2seq_asr.search.hotwords import HotWords
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.language_model import restore_language_model
+from seq2seq_asr.search.ngram import NgramModel
 from seq2seq_asr.search.rescoring import rescore
 from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.training.checkpoint import read_checkpoint
@@ -51,6 +53,7 @@ class Recognizer:
         device: Where to compute.
         language_model: Joins the search with ``BeamConfig.lm_weight``.
         hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
+        ngram: n-gram model of words, which joins the search with ``BeamConfig.ngram_weight``.
     """
 
     tuned: Tuned | None = None
@@ -67,9 +70,10 @@ class Recognizer:
         device: torch.device | str = "cpu",
         language_model: LanguageModel | None = None,
         hotwords: Sequence[str] = (),
+        ngram: NgramModel | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.language_model = language_model
+        self.language_model, self.ngram = language_model, ngram
         pieces = tokenizer.pieces(range(len(tokenizer)))
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
@@ -85,6 +89,7 @@ class Recognizer:
         device: str = "auto",
         lm: Path | None = None,
         hotwords: Sequence[str] = (),
+        ngram: Path | None = None,
     ) -> "Recognizer":
         """The recogniser of a run folder, or of a folder that ``export`` made.
 
@@ -94,18 +99,21 @@ class Recognizer:
             device: ``cpu``, ``cuda``, or ``auto`` for a GPU when there is one.
             lm: Language model that ``fit_lm`` made for this tokenizer.
             hotwords: Words to expect.
+            ngram: n-gram model of words in an ARPA file, such as `fit_ngram` writes.
 
         Raises:
             CheckpointError: The folder or checkpoint is missing, damaged or not ours.
             TokenizerError: The tokenizer is damaged or not ours.
             UsageError: There is no such device.
+            ManifestError: The n-gram model is no ARPA file, or not of this tokenizer's words.
         """
         chosen = find_device(device)
         model, tokenizer = restore(Path(run), checkpoint)
         language_model = None
         if lm is not None:
             language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
-        recognizer = cls(model, tokenizer, chosen, language_model, hotwords)
+        words = None if ngram is None else load_ngram(ngram, tokenizer, chosen)
+        recognizer = cls(model, tokenizer, chosen, language_model, hotwords, words)
         recognizer.tuned = load_tuned(Path(run), tokenizer.hash)
         recognizer.calibration = load_calibration(Path(run), tokenizer.hash)
         return recognizer
@@ -279,7 +287,7 @@ class Recognizer:
     @torch.inference_mode()
     def scorers(self, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
         """All that has a say in a search of encoded utterances."""
-        return scorers_of(self.model, encoded, search, self.language_model, self.hotwords)
+        return scorers_of(self.model, encoded, search, self.language_model, self.hotwords, self.ngram)
 
     @torch.inference_mode()
     def raw_confidences(

@@ -28,7 +28,7 @@ from seq2seq_asr.vocabulary import EOS
 
 _NEVER = float("-inf")
 _CHECK_EVERY = 4
-_WEIGHTS = ("lm_weight", "coverage_weight", "hotword_boost")
+_WEIGHTS = ("lm_weight", "ngram_weight", "ngram_unknown", "ilm_weight", "coverage_weight", "hotword_boost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,12 @@ class BeamConfig:
     """Tokens per prefix that CTC and hot words look at, the best of attention and language model, besides the end."""
     lm_weight: float = 0.3
     """Weight of the language model, when one is given; 0 leaves it out."""
+    ngram_weight: float = 0.3
+    """Weight of the n-gram model, when one is given; 0 leaves it out."""
+    ngram_unknown: float = 10.0
+    """Taken from the n-gram model's log probability of each word that it does not know, in nats."""
+    ilm_weight: float = 0.0
+    """Weight with which the decoder's own language model is taken off, where another is given; 0 leaves it in."""
     coverage_weight: float = 0.0
     """Reward for each encoded frame that the attention covers, in nats; 0 leaves coverage out."""
     coverage_threshold: float = 0.5

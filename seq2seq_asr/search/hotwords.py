@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.vocabulary import EOS, SPECIAL_PIECES
+from seq2seq_asr.search.spelling import BYTES, SPACE, spelling, spellings
+from seq2seq_asr.vocabulary import EOS
 
-_SPACE, _NOTHING, _BYTES = 0x20, 0xFF, 256
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 """Scripts that put no spaces between words, by the start of their characters' Unicode names."""
 
@@ -63,18 +63,15 @@ class HotWords:
         if not patterns:
             raise UsageError("no hot words")
         automaton = build_automaton(patterns)
-        spelled = [_spelling(piece, id) for id, piece in enumerate(pieces)]
-        self.max_gain = _greatest_gain(automaton, spelled)
-        longest = max(map(len, spelled))
-        padded = np.array([[*spelling, *[-1] * (longest - len(spelling))] for spelling in spelled], dtype=np.int64)
-        self._spellings = torch.from_numpy(padded).to(device)
+        self.max_gain = _greatest_gain(automaton, [spelling(piece, id) for id, piece in enumerate(pieces)])
+        self._spellings = torch.from_numpy(spellings(pieces)).to(device)
         self._following = torch.from_numpy(automaton.following).to(device)
         self._reward = torch.from_numpy(automaton.reward).to(device)
         self._pending = torch.from_numpy(automaton.pending).to(device)
 
     def begin(self, rows: int) -> HotWordState:
         """Before the first token, as after a space."""
-        return HotWordState(self._following[0, _SPACE].repeat(rows))
+        return HotWordState(self._following[0, SPACE].repeat(rows))
 
     def read(
         self, tokens: Int[Tensor, "BK M"], state: HotWordState
@@ -126,7 +123,7 @@ def build_automaton(patterns: Sequence[bytes]) -> Automaton:
                 reward.append(0)
             node = children[node][byte]
         reward[node] = characters[node]
-    following = np.zeros((len(children), _BYTES), dtype=np.int64)
+    following = np.zeros((len(children), BYTES), dtype=np.int64)
     pending, failure, queue = np.zeros(len(children)), [0] * len(children), deque([0])
     while queue:
         node = queue.popleft()
@@ -143,7 +140,7 @@ def build_automaton(patterns: Sequence[bytes]) -> Automaton:
 
 def _begins_character(byte: int) -> bool:
     """Whether a byte counts: a space does not, nor do the later bytes of a character."""
-    return byte != _SPACE and byte & 0xC0 != 0x80
+    return byte != SPACE and byte & 0xC0 != 0x80
 
 
 def _pattern(word: str) -> bytes:
@@ -153,21 +150,12 @@ def _pattern(word: str) -> bytes:
     return f"{before}{word}{after}".encode()
 
 
-def _spelling(piece: str, id: int) -> bytes:
-    """The text of a piece in UTF-8; the end of the sentence is a space, other special pieces match nothing."""
-    if id < len(SPECIAL_PIECES):
-        return bytes([_SPACE if id == EOS else _NOTHING])
-    if len(piece) == len("<0x00>") and piece.startswith("<0x") and piece.endswith(">"):  # byte fallback
-        return bytes.fromhex(piece[3:5])
-    return piece.replace("\u2581", " ").encode()
-
-
-def _greatest_gain(automaton: Automaton, spellings: Sequence[bytes]) -> float:
+def _greatest_gain(automaton: Automaton, texts: Sequence[bytes]) -> float:
     """The most that any token adds after any text."""
     greatest = 0.0
-    for spelling in spellings:
+    for spelled in texts:
         node, gain = np.arange(len(automaton.following)), -automaton.pending
-        for byte in spelling:
+        for byte in spelled:
             node = automaton.following[node, byte]
             gain = gain + automaton.reward[node]
         greatest = max(greatest, float((gain + automaton.pending[node]).max()))

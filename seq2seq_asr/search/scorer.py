@@ -5,7 +5,7 @@ scorer:
 
 * A ``Scorer`` scores the whole vocabulary from the last token: the attention decoder, a language model.
 * A ``PartialScorer`` scores a few given candidates: the CTC prefix score, because the whole vocabulary would cost too
-  much, and hot words. The candidates are the best of the weighted sum of the full scorers, and always the end.
+  much, n-grams and hot words. The candidates are the best of the weighted sum of the full scorers, and always the end.
 * A ``Follower`` looks at where the attention looks: coverage.
 
 A scorer that can reward (return more than 0) states the largest reward of one token as ``Weighted.max_gain``: the

@@ -14,9 +14,10 @@ from seq2seq_asr.data.dataset import Batch
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import TrainingError
 from seq2seq_asr.nn.classifier import ClassLosses, Model
-from seq2seq_asr.nn.model import Losses
+from seq2seq_asr.nn.model import Losses, Seq2Seq
 from seq2seq_asr.training.dump import dump_batch
 from seq2seq_asr.training.health import HEALTH_SUMS
+from seq2seq_asr.training.mwer import MwerConfig, mwer_losses
 from seq2seq_asr.training.schedule import (
     OptimizerConfig,
     build_optimizer,
@@ -49,14 +50,23 @@ class Recognition(pl.LightningModule):
         optimizer: Optimiser and schedules.
         seed: Of the run; each step draws dropout and masks from (seed, step, rank).
         max_skipped: Steps in a row that may have a gradient that is not finite.
+        mwer: Minimum word error rate training.
     """
 
     def __init__(
-        self, model: Model, tokenizer: Targets, optimizer: OptimizerConfig, *, seed: int, max_skipped: int
+        self,
+        model: Model,
+        tokenizer: Targets,
+        optimizer: OptimizerConfig,
+        *,
+        seed: int,
+        max_skipped: int,
+        mwer: MwerConfig | None = None,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
         self.validation = validation_of(model, tokenizer)
+        self.mwer = mwer or MwerConfig()
         self.seed, self.max_skipped, self.skipped = seed, max_skipped, 0
         self.sums = dict.fromkeys(VALIDATION_SUMS + HEALTH_SUMS, 0.0)
         self.epoch_sums = dict.fromkeys(EPOCH_SUMS, 0.0)
@@ -101,7 +111,7 @@ class Recognition(pl.LightningModule):
         """Loss a token of the global batch, scaled so that DDP's mean over ranks gives one process's gradient."""
         self.batch_ids = batch.ids
         seed_step(self.seed, self.global_step, self.global_rank)
-        losses = forward(self.model, batch, sampling_probability(self.progress, self.optimizer))
+        losses = self.losses(batch, sampling_probability(self.progress, self.optimizer))
         loss = (losses.total * batch.counted).sum()
         totals = torch.stack([loss.detach(), (losses.tokens * batch.counted).sum()])
         world = self.trainer.world_size
@@ -109,6 +119,13 @@ class Recognition(pl.LightningModule):
             torch.distributed.all_reduce(totals)
         self.step = Step(batch, losses.total.detach(), totals)
         return loss * world / totals[1]
+
+    def losses(self, batch: Batch, sampling: float = 0.0) -> Losses | ClassLosses:
+        """What training lowers, of each utterance."""
+        if self.mwer.nbest > 0:
+            assert isinstance(self.model, Seq2Seq)
+            return mwer_losses(self.model, self.tokenizer, batch, self.mwer, sampling)
+        return forward(self.model, batch, sampling)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; drop it, and name the utterances, when it is not finite.

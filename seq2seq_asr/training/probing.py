@@ -13,7 +13,6 @@ from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
 from seq2seq_asr.nn.device import is_out_of_memory
 from seq2seq_asr.training.callbacks import agreed
 from seq2seq_asr.training.faults import out_of_memory, release
-from seq2seq_asr.training.module import forward
 
 
 class ProbeMemory(Callback):
@@ -49,7 +48,7 @@ def held(trainer: pl.Trainer, module: Any, batch: Batch) -> bool:
     on_device = batch._replace(**moved)
     try:
         with trainer.precision_plugin.forward_context():
-            loss = forward(module.model, on_device).total.sum()
+            loss = module.losses(on_device).total.sum()
         loss.backward()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

@@ -29,6 +29,7 @@ from seq2seq_asr.training.examples import LogExamples
 from seq2seq_asr.training.faults import explained, stop_children
 from seq2seq_asr.training.metrics import EpochClock, EpochLine, MetricsFile
 from seq2seq_asr.training.module import Recognition
+from seq2seq_asr.training.mwer import MwerConfig
 from seq2seq_asr.training.plugins import SafeCheckpointIO
 from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.processes import (
@@ -63,6 +64,7 @@ class Session:
     trainer: TrainerConfig
     logging: LoggingConfig
     seed: int
+    mwer: MwerConfig = field(default_factory=MwerConfig)
     record: Mapping[str, Any] = field(default_factory=dict)
     """Plain values stored in every checkpoint."""
     epochs_done: int = 0
@@ -127,7 +129,12 @@ def clean(run: RunFolder, state: Path) -> None:
 def build_parts(session: Session) -> tuple[Recognition, Feeding]:
     """The Lightning module and its data."""
     module = Recognition(
-        session.model, session.tokenizer, session.optimizer, seed=session.seed, max_skipped=session.trainer.max_skipped
+        session.model,
+        session.tokenizer,
+        session.optimizer,
+        seed=session.seed,
+        max_skipped=session.trainer.max_skipped,
+        mwer=session.mwer,
     )
     feeding = Feeding(
         session.train,

@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 import soundfile
 
-from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, prepare, probe_gradients, tune
+from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, fit_ngram, prepare, probe_gradients, tune
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 
@@ -102,7 +102,10 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 def test_every_entry_point_is_known() -> None:
-    known = {"fit", "decode", "prepare", "doctor", "export", "fit_lm", "compare", "probe_gradients", "tune"}
+    known = {
+        *("fit", "decode", "prepare", "doctor", "export", "fit_lm", "fit_ngram"),
+        *("compare", "probe_gradients", "tune"),
+    }
     assert {words[0] for words in modules()} <= known, "a new entry point needs a test here"
     assert of("fit") and of("decode")
 
@@ -161,6 +164,8 @@ def test_decode(argv: list[str], place: Path, tones_run: Path, call: Callable[..
             assert call(fit.main, *small, "--name", name).code == 0
     if wants(argv, "--lm"):
         assert call(fit_lm.main, *of("fit_lm")[0]).code == 0
+    if wants(argv, "--ngram"):
+        assert call(fit_ngram.main, *of("fit_ngram")[0]).code == 0
     result = call(decode.main, *argv, *extra)
     assert result.code == 0 and result.out, result.err
 

@@ -40,6 +40,8 @@ class DecodeConfig:
     """Cutting of long recordings, so that time and memory grow no faster than their length."""
     lm: Path | None = None
     """Language model that `fit_lm` made with this run's tokenizer; it joins the search with `lm_weight`."""
+    ngram: Path | None = None
+    """n-gram model of words, an ARPA file (`.gz` too) such as `fit_ngram` writes; joins with `ngram_weight`."""
     hotwords: Path | None = None
     """File of words and phrases to expect, one a line; see `hotword_boost`."""
     formats: tuple[Format, ...] = ()

@@ -60,7 +60,7 @@ def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
     weights = run.best if config.checkpoint == "best" else run.last
     if is_portable(config.run):
         weights = config.run / WEIGHTS
-    files = {"weights": weights, "lm": config.lm, "hotwords": config.hotwords}
+    files = {"weights": weights, "lm": config.lm, "ngram": config.ngram, "hotwords": config.hotwords}
     digests = [f"{name} {_file_digest(path)}" for name, path in files.items() if path is not None]
     names = hashlib.sha256("\n".join(map(_named, sources, range(len(sources)))).encode()).hexdigest()
     return f"# sha256: {', '.join([*digests, f'utterances {names}'])}"

@@ -63,10 +63,17 @@ def decode(config: DecodeConfig) -> int:
 
 
 def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
-    """The run's recogniser, with a language model and hot words."""
+    """The run's recogniser, with language models and hot words."""
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))
+    if config.search.ilm_weight > 0 and config.lm is None and config.ngram is None:
+        say("warning: ilm_weight takes the decoder's own language model away; --lm or --ngram should take its place")
     return Recognizer.load(
-        run.path, checkpoint=config.checkpoint, device=config.device, lm=config.lm, hotwords=hotwords
+        run.path,
+        checkpoint=config.checkpoint,
+        device=config.device,
+        lm=config.lm,
+        hotwords=hotwords,
+        ngram=config.ngram,
     )
 
 

@@ -105,6 +105,7 @@ def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targe
         trainer=config.trainer,
         logging=config.logging,
         seed=config.seed,
+        mwer=config.mwer,
         record={"config": as_recorded(config), "tokenizer": tokenizer.hash},
     )
 

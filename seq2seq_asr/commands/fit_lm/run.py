@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -39,7 +40,7 @@ def fit_lm(config: FitLmConfig) -> int:
     """Train as configured; returns the exit code."""
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
     tokenizer = Tokenizer.load(run.tokenizer)
-    train, dev = read_texts(config)
+    train, dev = read_texts(config.text, config.dev)
     report_unknown(tokenizer, [*train, *dev])
     device = find_device(config.device)
     torch.manual_seed(config.seed)
@@ -61,20 +62,20 @@ def fit_lm(config: FitLmConfig) -> int:
     return 0
 
 
-def read_texts(config: FitLmConfig) -> tuple[list[str], list[str]]:
-    """Sentences to learn from and to measure on.
+def read_texts(text: Sequence[Path], held_out: Path | None) -> tuple[list[str], list[str]]:
+    """Sentences to learn from and to measure on; without text for the latter, every 20th line of the former.
 
     Raises:
         ManifestError: A file cannot be read, or too little is left on one side.
     """
-    lines = [line for path in config.text for _, line in read_lines(path)]
-    if config.dev is not None:
-        train, dev = lines, [line for _, line in read_lines(config.dev)]
+    lines = [line for path in text for _, line in read_lines(path)]
+    if held_out is not None:
+        train, dev = lines, [line for _, line in read_lines(held_out)]
     else:
         dev = lines[HELD_OUT - 1 :: HELD_OUT]
         train = [line for number, line in enumerate(lines, start=1) if number % HELD_OUT]
     if not train or not dev:
-        names = ", ".join(map(str, (*config.text, *([config.dev] if config.dev else []))))
+        names = ", ".join(map(str, (*text, *([held_out] if held_out else []))))
         raise ManifestError(f"{names}: {len(lines)} sentences are too few; give more, or --dev")
     return train, dev
 

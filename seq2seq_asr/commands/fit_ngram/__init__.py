@@ -1,0 +1,1 @@
+"""Making an n-gram model."""

@@ -1,0 +1,19 @@
+"""Make an n-gram model out of text: ``python -m seq2seq_asr.fit_ngram --text corpus.txt --run checkpoints/spoken``."""
+
+from seq2seq_asr.command_line import parse
+from seq2seq_asr.commands.fit_ngram.config import FitNgramConfig
+from seq2seq_asr.console import run_entry_point
+
+PROGRAM = "python -m seq2seq_asr.fit_ngram"
+
+
+def main(argv: list[str]) -> int:
+    """Parse, count, print the perplexity and the file."""
+    config = parse(FitNgramConfig, argv, prog=PROGRAM, description=(FitNgramConfig.__doc__ or "").strip())
+    from seq2seq_asr.commands.fit_ngram.run import fit_ngram
+
+    return fit_ngram(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(main)
