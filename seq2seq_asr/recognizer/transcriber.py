@@ -15,17 +15,19 @@ from seq2seq_asr.data.sources import Source, read_source, source_id, source_seco
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError, UsageError
-from seq2seq_asr.nn.device import find_device, full_precision, is_out_of_memory
+from seq2seq_asr.nn.device import find_device, full_precision
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.recognizer.assembling import assemble
 from seq2seq_asr.recognizer.confidence import Calibration, calibrated, load_calibration, raw_confidences
 from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
+from seq2seq_asr.recognizer.memory import within_memory
 from seq2seq_asr.recognizer.ngram import load_ngram
 from seq2seq_asr.recognizer.restoring import restore
 from seq2seq_asr.recognizer.scoring import scorers_of, some_of
-from seq2seq_asr.recognizer.transcript import Transcript, Word
+from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.recognizer.tuned import Tuned, load_tuned
-from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places, word_spans
+from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.guards import guard, listen
 from seq2seq_asr.search.hotwords import HotWords
@@ -225,23 +227,7 @@ class Recognizer:
     def _decode_within_memory(
         self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig
     ) -> list[Transcript | AsrError]:
-        """Decode together, or in halves where the memory does not hold all; one that it cannot hold is an error."""
-        if not inputs:
-            return []
-        try:
-            return [*self._decode(inputs, search)]
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler: its traceback would keep the tensors.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(inputs) == 1:
-            return [AudioError(f"{inputs[0][0]}: too long for the memory of the {self.device.type}")]
-        half = len(inputs) // 2
-        return [
-            part for inputs in (inputs[:half], inputs[half:]) for part in self._decode_within_memory(inputs, search)
-        ]
+        return within_memory(inputs, lambda some: self._decode(some, search), self.device)
 
     def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:
         encoded = self.encode([samples for _, samples in inputs])
@@ -264,7 +250,8 @@ class Recognizer:
             spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
         raw = self.raw_confidences(encoded, [nbest[0].tokens for nbest in found], search)
         sure = [calibrated(one, self.calibration) for one in raw]
-        return [self._transcript(*parts) for parts in zip(ids, found, spans, sure, strict=True)]
+        parts = zip(ids, found, spans, sure, strict=True)
+        return [assemble(*part, self.tokenizer, self.model.frame_shift) for part in parts]
 
     @torch.inference_mode()
     def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
@@ -308,45 +295,6 @@ class Recognizer:
             if spans is not None:
                 return spans
         return attention_spans(hypothesis.frames)
-
-    def _transcript(
-        self,
-        id: str,
-        hypotheses: Sequence[Hypothesis],
-        spans: Sequence[Sequence[Span]],
-        sure: Sequence[float],
-    ) -> Transcript:
-        known = [sure, *[()] * (len(hypotheses) - 1)]
-        nbest = tuple(self._single(id, *parts) for parts in zip(hypotheses, spans, known, strict=True))
-        return replace(nbest[0], nbest=nbest)
-
-    def _single(self, id: str, hypothesis: Hypothesis, spans: Sequence[Span], sure: Sequence[float]) -> Transcript:
-        pieces, shift = self.tokenizer.pieces(hypothesis.tokens), self.model.frame_shift
-        return Transcript(
-            id=id,
-            text=self.tokenizer.decode(hypothesis.tokens),
-            score=hypothesis.score,
-            log_prob=hypothesis.log_prob,
-            pieces=tuple(pieces),
-            times=tuple(round((frame + 0.5) * shift, 3) for frame in hypothesis.frames),
-            ended=hypothesis.ended,
-            scores=hypothesis.scores,
-            words=self._words(hypothesis.tokens, pieces, spans, sure),
-            flags=hypothesis.flags,
-            fallback=hypothesis.fallback,
-        )
-
-    def _words(
-        self, tokens: Sequence[int], pieces: Sequence[str], spans: Sequence[Span], sure: Sequence[float]
-    ) -> tuple[Word, ...]:
-        shift, places = self.model.frame_shift, word_places(pieces)
-        texts = [self.tokenizer.decode(tokens[place.start : place.stop]).strip() for place in places]
-        timed = zip(texts, word_spans(spans, places), sure if sure else (None,) * len(places), strict=True)
-        return tuple(
-            Word(text, round(a * shift, 3), round(b * shift, 3), None if how is None else round(how, 4))
-            for text, (a, b), how in timed
-            if text
-        )
 
 
 def _within(seconds: float, limit: float, id: str) -> float:
