@@ -22,6 +22,7 @@ from seq2seq_asr.nn.classifier import Model, build_model
 
 TOLERANCE: Final = 0.02
 """Share by which budgets that are called equal may differ."""
+_WIDEST: Final = 2**16
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,8 @@ def smallest(enough: Callable[[int], bool], start: int) -> int:
     low, high = 0, max(1, start)
     while not enough(high):
         low, high = high, 2 * high
+        if high > _WIDEST:
+            return high  # sizes that change nothing never reach it
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
@@ -173,13 +176,7 @@ def smallest(enough: Callable[[int], bool], start: int) -> int:
 
 
 def resized(config: FitConfig, encoder: int, decoder: int) -> FitConfig:
-    """The settings with other hidden sizes."""
+    """The settings with other hidden sizes; a classifier has no decoder."""
     model = config.model
-    return replace(
-        config,
-        model=replace(
-            model,
-            encoder=replace(model.encoder, units=encoder),
-            decoder=replace(model.decoder, units=max(1, decoder)),
-        ),
-    )
+    speller = model.decoder if model.task == "classify" else replace(model.decoder, units=max(1, decoder))
+    return replace(config, model=replace(model, encoder=replace(model.encoder, units=encoder), decoder=speller))

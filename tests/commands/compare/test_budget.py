@@ -61,6 +61,18 @@ def test_parameters_agree_whatever_the_cell(toy: Path) -> None:
     assert all(abs(one.parameters / 200_000 - 1) <= TOLERANCE for one in larger)
 
 
+def test_classifiers_have_no_decoder_to_fit(toy: Path) -> None:
+    settings = json.loads(toy.read_text())
+    del settings["tokenizer"], settings["model"]["attention"], settings["model"]["decoder"]
+    toy.write_text(json.dumps(settings | {"model": settings["model"] | {"task": "classify"}}))
+    config = compare(toy, "model.encoder.cell = lstm, elman, gru", match="parameters")
+    measured = apply_budget(config, expand(config), Corpora(lambda *_: None))
+    assert all(abs(one.parameters / measured[0].parameters - 1) <= TOLERANCE for one in measured)
+    fixed = compare(toy, "model.encoder.cell = lstm, gru", settings=("model.encoder.layer_units = [8, 8]",))
+    with pytest.raises(UsageError, match="no hidden size gives"):
+        apply_budget(replace(fixed, match="parameters"), expand(fixed), Corpora(lambda *_: None))
+
+
 def test_impossible_parameters_are_refused(toy: Path) -> None:
     config = compare(toy, "model.encoder.cell = elman, lstm", match="parameters", parameters=100)
     with pytest.raises(UsageError, match="no hidden size gives 100 parameters"):

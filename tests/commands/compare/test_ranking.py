@@ -15,7 +15,8 @@ from seq2seq_asr.commands.compare.probing import gradients_section, health_secti
 from seq2seq_asr.commands.compare.ranking import Ranking, rank, usable
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet, check_same_test
 from seq2seq_asr.commands.compare.sections import curves_section, length_section
-from seq2seq_asr.commands.compare.series import by_length, length_bins
+from seq2seq_asr.commands.compare.series import by_length, epochs, length_bins, minutes
+from seq2seq_asr.commands.compare.series import curve as points_of
 from seq2seq_asr.commands.compare.words import answer, verdict_words
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.errors import UsageError
@@ -121,6 +122,14 @@ def test_error_rates_by_length_add_up(tmp_path: Path) -> None:
     many = length_bins(np.random.default_rng(0).integers(1, 60, size=500).astype(float))
     assert many[0][0] == 1 and many[-1][1] == 59 and len(many) == 6
     assert all(after == before + 1 for (_, before), (after, _) in zip(many, many[1:], strict=False))
+
+
+def test_a_curve_ends_where_a_run_ends(tmp_path: Path) -> None:
+    one = results(tmp_path, {"a_x": 0.4}).best
+    shorter = replace(one, runs=(one.runs[0], replace(one.runs[1], curve=one.runs[1].curve[:3])))
+    assert [point.x for point in points_of(one, "train_loss", epochs)] == [1, 2, 3, 4]
+    assert [point.x for point in points_of(shorter, "train_loss", epochs)] == [1, 2, 3]
+    assert [point.x for point in points_of(one, "val_loss", minutes)] == [1, 2], "thirty seconds an epoch"
 
 
 def drawings(page: str) -> list[ElementTree.Element]:
