@@ -27,6 +27,8 @@ class Tuned:
     """Word error rate there, as a fraction: the lowest of all that were tried, so rather too low."""
     lm: Path | None = None
     """Language model that joined the search; decoding takes it too unless told otherwise."""
+    ngram: Path | None = None
+    """n-gram model that joined the search, likewise."""
     search: BeamConfig = field(default_factory=BeamConfig)
     """How to search."""
 

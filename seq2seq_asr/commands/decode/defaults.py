@@ -50,4 +50,4 @@ def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
     tuned = load_tuned(run.path, Tokenizer.load(run.tokenizer).hash)
     assert tuned is not None
     say(f"{run.path / TUNED}: the defaults are what was best on {tuned.dev}, {100 * tuned.wer:.2f} % WER")
-    return replace(DecodeConfig(), search=tuned.search, lm=tuned.lm)
+    return replace(DecodeConfig(), search=tuned.search, lm=tuned.lm, ngram=tuned.ngram)

@@ -45,6 +45,8 @@ class TuneConfig:
     """Times that coordinate goes through all settings, at most."""
     lm: Path | None = None
     """Language model that `fit_lm` made with this run's tokenizer; it joins the search."""
+    ngram: Path | None = None
+    """n-gram model of words, an ARPA file such as `fit_ngram` writes; it joins the search."""
     hotwords: Path | None = None
     """File of words and phrases to expect, one a line."""
     batch_seconds: float = 100.0

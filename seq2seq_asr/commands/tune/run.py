@@ -46,7 +46,12 @@ def tune(config: TuneConfig) -> int:
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, tokenizer)
     (run.path / TUNED).unlink(missing_ok=True)  # what was tuned before must not be where this starts
     recognizer = Recognizer.load(
-        run.path, checkpoint=config.checkpoint, device=config.device, lm=config.lm, hotwords=hotwords
+        run.path,
+        checkpoint=config.checkpoint,
+        device=config.device,
+        lm=config.lm,
+        hotwords=hotwords,
+        ngram=config.ngram,
     )
     say(f"tuning {run.path} on {len(utterances)} utterances of {name}")
     with temporary_folder() as folder:
@@ -152,6 +157,7 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
         words=best.words,
         wer=best.wer,
         lm=None if config.lm is None else config.lm.resolve(),
+        ngram=None if config.ngram is None else config.ngram.resolve(),
         search=best.search,
     )
     try:

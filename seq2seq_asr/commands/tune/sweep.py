@@ -160,6 +160,8 @@ def read_settings(given: Sequence[str], search: BeamConfig) -> list[Setting]:
 def usual_settings(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig) -> list[Setting]:
     """Every weight that changes what a search of the first batch finds or how it scores, and the length bonus."""
     names = [one.name for one in dataclasses.fields(BeamConfig) if one.name.endswith("_weight")]
+    if recognizer.language_model is None and recognizer.ngram is None:
+        names.remove("ilm_weight")  # it makes room for a language model
     _, first = next(iter(encoded))
 
     def tells(name: str) -> bool:

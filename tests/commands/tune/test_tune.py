@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq_asr import decode, tune
+from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.tune.cache import encode_set
 from seq2seq_asr.commands.tune.config import TuneConfig
@@ -167,3 +167,16 @@ def test_a_set_that_fits_nowhere_is_refused(sweeper: Sweeper, tmp_path: Path) ->
 def test_settings_that_cannot_be_used(wrong: dict) -> None:
     with pytest.raises(UsageError):
         TuneConfig(**wrong)
+
+
+def test_an_ngram_model_takes_part_and_decoding_takes_it_too(tones_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tones_run, tmp_path / "run", ignore=shutil.ignore_patterns("decode_*", "plots"))
+    texts = [one.text for one in read_manifest(tones_run.parent / "train.jsonl")]
+    (tmp_path / "text.txt").write_text("\n".join(texts) + "\n")
+    arpa = tmp_path / "words.arpa"
+    assert call(fit_ngram.main, "--text", tmp_path / "text.txt", "--run", run, "--order", 2, "--out", arpa) == 0
+    sweep = ("--sweep", "ngram_weight=0.0,0.4", "--beams", 2)
+    assert call(tune.main, "--run", run, "--beam", 2, "--ngram", arpa, *sweep) == 0
+    assert load_yaml(run / TUNED, Tuned).ngram == arpa
+    assert call(decode.main, "--run", run, "--out", tmp_path / "out") == 0
+    assert load_yaml(tmp_path / "out/decode.yaml", DecodeConfig).ngram == arpa
