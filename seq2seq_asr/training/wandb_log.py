@@ -57,6 +57,8 @@ class WandbLog(Callback):
         place.mkdir(exist_ok=True)
         if not os.access(place, os.W_OK):  # W&B itself would go to the system's temporary folder, in silence
             raise PermissionError(f"{place} is not writable")
+        # W&B's service reads a relative path from where it was started, which an earlier run may have done elsewhere.
+        wandb.teardown()
         self.run = wandb.init(
             project=self.settings.project,
             name=self.folder.name,

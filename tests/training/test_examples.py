@@ -79,10 +79,24 @@ def test_offline_logs_hold_what_one_wants_to_look_at(toy_session: Build, tones, 
         assert wanted in log.read_bytes()
     assert {path.name for path in session.run.plots.iterdir()} == {
         "learning_curves.png",
+        "attention_health.png",
         *(f"attention_{one.id}.png" for one in tones[:2]),
     }
     out, err = capfd.readouterr()
     assert out == "" and all(line.startswith("epoch ") for line in err.splitlines())
+
+
+def test_wandb_writes_into_the_run_wherever_another_run_has_started_its_service(
+    toy_session: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = with_logs(toy_session("first", epochs=1))
+    monkeypatch.chdir(tmp_path)
+    train(first)
+    monkeypatch.chdir("/")
+    second = with_logs(toy_session("second", epochs=1))
+    train(second)
+    for session in (first, second):
+        assert list(session.run.path.glob("wandb/offline-run-*/*.wandb"))
 
 
 def test_a_resumed_run_is_the_same_run_in_wandb(toy_session: Build) -> None:
