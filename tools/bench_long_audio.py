@@ -24,6 +24,7 @@ from bench_common import machine
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.run import find_utterances
+from seq2seq_asr.console import say
 from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.evaluation.wer import ErrorCounts, word_errors
@@ -50,6 +51,7 @@ def main() -> None:
         started = time.perf_counter()
         (found,) = recognizer.transcribe([path], search, SegmentConfig(longest=options.longest))
         wall, peak = time.perf_counter() - started, status("VmHWM")
+    say(f"{seconds:.0f} s decoded in {wall:.0f} s, {(peak - before) / 1024:.0f} MiB above the model; now one by one")
     alone = recognizer.transcribe(utterances, search)  # second: what it leaves allocated must not hide the growth
     apart = sum((counted(utterances[place], alone[place].text, recognizer) for place in order), ErrorCounts())
     reference = " ".join(recognizer.tokenizer.normalise(utterances[place].text) for place in order)
