@@ -4,6 +4,7 @@ import os
 
 # Before the first import of torch: pytest-xdist runs one process a core, and a child process of a test inherits these.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # GPU kernels run on the CPU, in Triton's interpreter
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")

@@ -49,7 +49,10 @@ def partial_product(x, w, w_low, SPLIT: tl.constexpr, ON_GPU: tl.constexpr):
 @triton.jit
 @no_type_check
 def dot(a, b, total, ON_GPU: tl.constexpr):
-    """Add the product of values of 16 bits to ``total``; the interpreter of Triton 3.6 would multiply their bit patterns."""
+    """Add the product of values of 16 bits to ``total``.
+
+    The interpreter of Triton 3.6 would multiply their bit patterns.
+    """
     if ON_GPU:
         total = tl.dot(a, b, total)
     else:
@@ -72,3 +75,19 @@ def quarters(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
 def side_by_side(first, second, third, fourth, ROWS: tl.constexpr, UNITS: tl.constexpr):
     """The inverse of `quarters`."""
     return tl.reshape(tl.join(tl.join(first, third), tl.join(second, fourth)), [ROWS, 4 * UNITS])
+
+
+@triton.jit
+@no_type_check
+def over_warps(x, M: tl.constexpr, N: tl.constexpr, WARPS: tl.constexpr):
+    """Sum ``(M, N)`` of the shares ``(WARPS, M, N)`` of 4 or 8 warps, added up two and two.
+
+    ``tl.sum`` over warps would take ten times as many shuffles between threads.
+    """
+    x = tl.permute(x, 1, 2, 0)
+    if WARPS == 8:
+        first, second = tl.split(tl.reshape(x, [M, N, 4, 2]))
+        x = first + second
+    first, second = tl.split(tl.reshape(x, [M, N, 2, 2]))
+    first, second = tl.split(first + second)
+    return first + second

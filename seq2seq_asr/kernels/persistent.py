@@ -11,11 +11,11 @@ In Triton's interpreter a program has all units and nobody waits; its loops want
 is a constant (``STEPS``), where a GPU takes the longest utterance of the tile (``STEPS`` 0) and compiles once.
 
 Shapes, contiguous, in memory order (D directions, H units, G = 4 sums a unit): ``given``, ``gates``, ``to_given``
-(B, T, D, H, G); ``outputs``, ``cells``, ``to_outputs`` (B, T, D, H); ``weights`` (parts, D, H, G, H) in bfloat16, summed
-over the last dimension; ``peepholes`` (D, 3, H); first and last states and their gradients (D, B, H) in float32;
-``exchange`` (2, D, all rows, ``WIDTH``), backward G times as wide, and ``counters`` (D, tiles), zero at first but for
-the output before the first step. ``gates`` and ``cells`` are not written past the end of an utterance, the others are
-zero there because they were before.
+(B, T, D, H, G); ``outputs``, ``cells``, ``to_outputs`` (B, T, D, H); ``weights`` (parts, D, H, G, H) in bfloat16, the
+last dimension summed over; ``peepholes`` (D, 3, H); first and last states and their gradients (D, B, H) in float32;
+``exchange`` (2, D, all rows, ``WIDTH``), backward G times as wide, and ``counters`` (D, tiles): zero at first, but for
+the output before the first step. ``gates`` and ``cells`` are not written past the end of an utterance; the others that
+are written must be zero there before.
 """
 
 from typing import no_type_check
@@ -23,7 +23,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from seq2seq_asr.kernels.blocks import load_weights, partial_product, quarters, side_by_side, terms
+from seq2seq_asr.kernels.blocks import load_weights, over_warps, partial_product, quarters, side_by_side, terms
 from seq2seq_asr.kernels.cells import gru, gru_back, load_peepholes, lstm, lstm_back
 from seq2seq_asr.kernels.meeting import arrive, place, position, wait
 
@@ -70,7 +70,7 @@ def layer_forward(
         if ON_GPU:
             wait(counter, step * SLICES)
         h = tl.load(exchange + step % 2 * slot + others, cache_modifier=".cg")
-        x += tl.sum(partial_product(h, w, w_low, SPLIT, ON_GPU), axis=0)
+        x += over_warps(partial_product(h, w, w_low, SPLIT, ON_GPU), ROWS, 4 * UNITS, WARPS)
         a, b, c, d = quarters(x, ROWS, UNITS)
         if LSTM:
             a, b, c, d, new, seen = lstm(a, b, c, d, memory, pi, pf, po, PEEPHOLES)
@@ -78,7 +78,7 @@ def layer_forward(
             a, b, c, d, new, seen = gru(a, b, c, d, memory)
         memory = tl.where(running, new, memory)
         output = tl.where(running, seen, output)
-        tl.store(exchange + (step + 1) % 2 * slot + own, output, mask=inside)
+        tl.store(exchange + (step + 1) % 2 * slot + own, output, mask=inside & (step + 1 < longest))
         if ON_GPU:
             arrive(counter)
         hidden = at[:, None] * H + units[None, :]
@@ -156,7 +156,7 @@ def layer_backward(
         for chunk in tl.static_range(CHUNKS):
             later = tl.load(exchange + done % 2 * slot + chunk * DEPTH + others, cache_modifier=".cg")
             total += partial_product(later, w[chunk], w_low[chunk], SPLIT, ON_GPU)
-        to_output += tl.sum(total, axis=0)
+        to_output += over_warps(total, ROWS, UNITS, WARPS)
         to_seen = tl.where(running, to_output + seen, 0.0)
         if LSTM:
             to_new = tl.where(running, to_memory, 0.0)
@@ -168,7 +168,7 @@ def layer_backward(
         to_output = tl.where(running, to_past, to_output)
         to_memory = tl.where(running, to_past_memory, to_memory)
         x = side_by_side(a, b, c, d, ROWS, UNITS)
-        tl.store(exchange + (done + 1) % 2 * slot + own, x, mask=inside_sums)
+        tl.store(exchange + (done + 1) % 2 * slot + own, x, mask=inside_sums & (step > 0))
         if ON_GPU:
             arrive(counter)
         tl.store(to_given + gate, x, mask=inside_sums & running)

@@ -79,7 +79,7 @@ def make_plan(gpu: Gpu, units: int, directions: int, batch: int, *, split: bool)
     resident = gpu.multiprocessors // (slices * together)
     if resident == 0:
         return f"{units} hidden units need {slices} multiprocessors, the GPU has {gpu.multiprocessors}"
-    rows = 32 if not split and width <= 512 and batch > 16 * resident else 16
+    rows = 32 if not split and batch > 16 * resident else 16  # more in float32 would not fit into registers
     plan = Plan(
         units=own,
         rows=rows,

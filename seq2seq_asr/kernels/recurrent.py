@@ -40,7 +40,7 @@ class States(NamedTuple):
 
 def gpu_of(device: torch.device) -> Gpu:
     """What a plan must know of a CUDA device."""
-    found = torch.cuda.get_device_properties(device)
+    found: Any = torch.cuda.get_device_properties(device)
     return Gpu((found.major, found.minor), found.multi_processor_count, found.shared_memory_per_block_optin)
 
 
@@ -204,9 +204,7 @@ def _to_weights(
 ) -> Float[Tensor, "D H 4 H"]:
     """One product a direction over all steps."""
     before, sums = _before(outputs, start, lengths), to_given.flatten(3)
-    each = [
-        sums[:, :, one].flatten(0, 1).t() @ before[:, :, one].flatten(0, 1) for one in range(outputs.shape[2])
-    ]
+    each = [sums[:, :, one].flatten(0, 1).t() @ before[:, :, one].flatten(0, 1) for one in range(outputs.shape[2])]
     return torch.stack(each).view(*to_given.shape[2:], -1)
 
 

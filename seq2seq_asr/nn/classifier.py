@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seq2seq_asr.nn.fused import set_kernels
 from seq2seq_asr.nn.listener import Listener
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
 from seq2seq_asr.nn.pooling import build_pooling
@@ -37,6 +38,7 @@ class Classifier(Listener):
         self.config = config
         self.pooling = build_pooling(config.pooling, config.encoder)
         self.output = nn.Linear(self.encoder.size, classes)
+        set_kernels(self, config.kernels)
 
     def log_probs(self, inputs: Float[Tensor, "B *N"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
         """Natural-log probability of every class.

@@ -12,6 +12,7 @@ from seq2seq_asr.nn.attention import AttentionConfig, Memory, looks_back
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
+from seq2seq_asr.nn.fused import Kernels, set_kernels
 from seq2seq_asr.nn.listener import Encoded, Listener
 from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_loss, guided_attention, shift_targets
 from seq2seq_asr.nn.pooling import PoolingConfig
@@ -22,7 +23,7 @@ from seq2seq_asr.strict_yaml import default_of
 
 __all__ = ["Encoded", "Losses", "ModelConfig", "Seq2Seq"]
 
-CLASSIFIER_PARTS = ("task", "features", "specaugment", "encoder", "pooling", "label_smoothing")
+CLASSIFIER_PARTS = ("task", "features", "specaugment", "encoder", "pooling", "label_smoothing", "kernels")
 """What a classifier has of a model; the rest is a recogniser's."""
 
 
@@ -52,6 +53,8 @@ class ModelConfig:
     """Weight of a penalty on attention far from the diagonal, added to the loss (Tachibana 2018); 0 leaves it out."""
     guided_width: float = 0.2
     """How far from the diagonal, as a share of the utterance, that penalty begins."""
+    kernels: Kernels = "auto"
+    """Triton kernels on a GPU: where they can take PyTorch's place, never, or an error where they cannot."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ctc_weight < 1:
@@ -110,6 +113,7 @@ class Seq2Seq(Listener):
             config.decoder, config.attention, self.encoder.size, vocabulary, config.encoder.bidirectional
         )
         self.ctc = nn.Linear(self.encoder.size, vocabulary) if config.ctc_weight > 0 else None
+        set_kernels(self, config.kernels)
 
     def memory(self, encoded: Encoded) -> Memory:
         """What the decoder attends to."""

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.nn.cells import Cell, CellKind, PeepholeConfig, build_cell, open_forget_gate, state_size
+from seq2seq_asr.nn.fused import Kernels, recurrent_states
 from seq2seq_asr.nn.masks import reverse_within_lengths, valid_mask
 from seq2seq_asr.nn.regularisation import RegularisationConfig
 
@@ -22,6 +23,9 @@ class UnidirectionalLayer(nn.Module):
         regularisation: What is done to it while it trains.
     """
 
+    kernels: Kernels = "auto"
+    """Whether a GPU kernel may do what ``forward`` says, or must."""
+
     def __init__(
         self,
         cell: CellKind,
@@ -36,6 +40,9 @@ class UnidirectionalLayer(nn.Module):
 
     def forward(self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T E"]:
         """Hidden states; zero past each utterance's length."""
+        fused = recurrent_states([self.ahead], frames, lengths, self.kernels)
+        if fused is not None:
+            return fused
         states, _ = self.ahead(frames)
         return states * valid_mask(lengths, frames.shape[1]).unsqueeze(-1)
 
@@ -61,6 +68,9 @@ class BidirectionalLayer(UnidirectionalLayer):
 
     def forward(self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T E"]:
         """Hidden states of both directions, joined; zero past each utterance's length."""
+        fused = recurrent_states([self.ahead, self.back], frames, lengths, self.kernels)
+        if fused is not None:
+            return fused
         ahead, _ = self.ahead(frames)
         back, _ = self.back(reverse_within_lengths(frames, lengths))
         states = torch.cat([ahead, reverse_within_lengths(back, lengths)], dim=-1)

@@ -1,5 +1,6 @@
 """A recogniser's model from a folder that may come from a stranger."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +67,8 @@ def _rebuilt(path: Path, contents: dict[str, Any], targets: Targets) -> Model:
     if targets.hash != contents["seq2seq_asr"].get("tokenizer"):
         raise CheckpointError(f"{named}: not the {what} {path.name} was trained with")
     config = model_config(contents, path)
+    if config.kernels == "require":  # of the training, not of whoever decodes, perhaps without a GPU
+        config = replace(config, kernels="auto")
     if (config.task == "classify") != isinstance(targets, Labels):
         raise CheckpointError(f"{path}: weights do not fit {named.name}: their model.task is {config.task}")
     check_shapes(config, len(targets), contents, path)

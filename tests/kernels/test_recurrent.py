@@ -1,0 +1,204 @@
+"""Persistent recurrent layers in Triton's interpreter against cells stepped one by one in double precision."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("triton")
+
+from seq2seq_asr.kernels import recurrent
+from seq2seq_asr.kernels.recurrent import Kind, plan_for, recurrent_layer
+from seq2seq_asr.nn.cells import CellKind, PeepholeConfig
+from seq2seq_asr.nn.recurrent import BidirectionalLayer, UnidirectionalLayer
+
+CPU = torch.device("cpu")
+CELLS = {"lstm": None, "gru": None, "new": PeepholeConfig(), "old": PeepholeConfig(output_sees="old")}
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch):
+    """Memory that a kernel must write holds NaN before."""
+    real = torch.empty_like
+    monkeypatch.setattr(recurrent.torch, "empty_like", lambda x, **given: real(x, **given).fill_(torch.nan))
+
+
+def build(name: str, layer: type[UnidirectionalLayer], inputs: int, units: int) -> UnidirectionalLayer:
+    """A layer that takes its kernel, here in the interpreter, with weights that are not small."""
+    kind: CellKind = "lstm" if name == "lstm" else "gru" if name == "gru" else "peephole_lstm"
+    made = layer(kind, inputs, units, CELLS[name])
+    made.kernels = "require"
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return made
+
+
+def one_by_one(layer: UnidirectionalLayer, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Hidden states by calling the cells of a layer step by step, utterance by utterance."""
+    units = 5
+    both: list[torch.Tensor] = []
+    for way in [layer.ahead, layer.back] if isinstance(layer, BidirectionalLayer) else [layer.ahead]:
+        rows = []
+        for row, length in zip(frames, lengths.tolist(), strict=True):
+            state, found = row.new_zeros(1, 2 * units), {}
+            for place in list(range(length))[:: -1 if both else 1]:
+                state = step(way, row[place : place + 1], state)
+                found[place] = state[0, :units]
+            rows.append(torch.stack([found.get(place, row.new_zeros(units)) for place in range(len(row))]))
+        both.append(torch.stack(rows))
+    return torch.cat(both, dim=-1)
+
+
+def step(way: Any, frame: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """By PyTorch's own cells, whose weights stay the layer's."""
+    if not isinstance(way, nn.RNNBase):
+        return way.cell(frame, state)
+    weights = [way.get_parameter(f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    output, memory = state.chunk(2, dim=-1)
+    if isinstance(way, nn.GRU):
+        return torch.gru_cell(frame, output, *weights).repeat(1, 2)
+    return torch.cat(torch.lstm_cell(frame, (output, memory), *weights), dim=-1)
+
+
+def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found.detach().double() - wanted.detach()).norm() / wanted.detach().norm())
+
+
+@pytest.mark.parametrize("kind", [BidirectionalLayer, UnidirectionalLayer])
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("precision", "tolerance"), [("32", 5e-5), ("bf16", 3e-2)])
+def test_layer_and_every_gradient_equal_cells_stepped_in_double_precision(name, kind, precision, tolerance):
+    layer = build(name, kind, 3, 5)
+    frames, lengths = torch.randn(3, 6, 3), torch.tensor([6, 1, 4])
+    frames[1, 1:], frames[2, 4:] = 1e3, -1e3  # padding may hold anything finite
+    frames.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        states = layer(frames, lengths)
+    assert states.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    assert (states[1, 1:] == 0).all() and (states[2, 4:] == 0).all()
+    weights = torch.randn(states.shape)
+    found = torch.autograd.grad((states.float() * weights).sum(), [frames, *layer.parameters()])
+
+    exact = build(name, kind, 3, 5).double()
+    exact.load_state_dict(layer.state_dict())
+    inputs = frames.detach().double().requires_grad_()
+    expected = one_by_one(exact, inputs, lengths)
+    wanted = torch.autograd.grad((expected * weights).sum(), [inputs, *exact.parameters()])
+    assert error(states, expected) < tolerance
+    for (parameter, _), one, other in zip([("frames", 0), *layer.named_parameters()], found, wanted, strict=True):
+        assert error(one, other) < tolerance, parameter
+    assert (found[0][1, 1:] == 0).all() and (found[0][2, 4:] == 0).all()
+
+
+def by_hand(given, weights, start, lengths, lstm):
+    """Outputs and last states in plain PyTorch, from what is given to the four sums of every unit."""
+    outputs, carried = [], []
+    for way in range(given.shape[2]):
+        rows, ends = [], []
+        for b, length in enumerate(lengths.tolist()):
+            output, memory = start[0][way, b], start[1][way, b]
+            found = {}
+            for t in list(range(length))[:: -1 if way else 1]:
+                a, b_, c, d = (given[b, t, way] + weights[way] @ output).unbind(-1)
+                if lstm:
+                    memory = b_.sigmoid() * memory + a.sigmoid() * c.tanh()
+                    output = d.sigmoid() * memory.tanh()
+                else:
+                    output = (1 - b_.sigmoid()) * (c + a.sigmoid() * d).tanh() + b_.sigmoid() * output
+                    memory = output
+                found[t] = output
+            rows.append(torch.stack([found.get(t, torch.zeros_like(output)) for t in range(given.shape[1])]))
+            ends.append((output, memory))
+        outputs.append(torch.stack(rows))
+        carried.append([torch.stack(part) for part in zip(*ends, strict=True)])
+    last = (torch.stack(part) for part in zip(*carried, strict=True))
+    return torch.stack(outputs, dim=2), *last
+
+
+def drawn(batch: int, frames: int, units: int, lstm: bool, start: float = 0.5) -> list[torch.Tensor]:
+    """What is given, weights and first states, in both directions."""
+    given, weights = torch.randn(batch, frames, 2, units, 4), torch.randn(2, units, 4, units) * units**-0.5
+    if not lstm:
+        weights[:, :, 2] = 0
+    output, memory = start * torch.randn(2, 2, batch, units)
+    return [given, weights, output, memory if lstm else output]
+
+
+def check_against_hand(given, weights, output, memory, lengths, lstm, plan, tolerance=5e-5):
+    """Outputs, last states and every gradient."""
+    single = [one.clone().requires_grad_() for one in (given, weights, output, memory)]
+    double = [one.double().requires_grad_() for one in (given, weights, output, memory)]
+    if not lstm:
+        single[3], double[3] = single[2], double[2]
+    found = recurrent_layer(*single[:2], lengths, Kind(lstm), plan, start=(single[2], single[3]))
+    wanted = by_hand(*double[:2], double[2:], lengths, lstm)
+    factors = [torch.randn(one.shape) for one in wanted]
+    losses = [sum((a * b).sum() for a, b in zip(all_, factors, strict=True)) for all_ in (found, wanted)]
+    assert max(error(a, b) for a, b in zip(found, wanted, strict=True)) < tolerance
+    leaves = slice(4 if lstm else 3)
+    gradients = [torch.autograd.grad(loss, of[leaves]) for loss, of in zip(losses, (single, double), strict=True)]
+    assert [error(a, b) < tolerance for a, b in zip(*gradients, strict=True)] == [True] * len(gradients[0])
+
+
+@pytest.mark.parametrize("lstm", [True, False])
+def test_first_and_last_states_and_their_gradients(lstm):
+    drawing, lengths = drawn(3, 5, 6, lstm), torch.tensor([3, 5, 1])
+    check_against_hand(*drawing, lengths, lstm, plan_for(CPU, torch.float32, 6, 2, 3))
+
+
+@pytest.mark.parametrize("lstm", [True, False])
+def test_several_tiles_launched_one_by_one_and_more_units_than_the_narrowest_width(lstm):
+    drawing, lengths = drawn(17, 3, 67, lstm), torch.randint(1, 4, (17,))
+    plan = plan_for(CPU, torch.float32, 67, 2, 17)
+    assert plan.tiles == 2 and plan.width == 128
+    check_against_hand(*drawing, lengths, lstm, replace(plan, tiles=1, directions=1))
+
+
+class Twice:
+    """Runs a kernel twice over two steps.
+
+    The interpreter runs programs one after the other, so that one reads in its second step what those after it have
+    not written yet. The second run finds it there from the first.
+    """
+
+    def __init__(self, kernel) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, grid):
+        def run(*arguments, **constants):
+            for _ in range(2):
+                self.kernel[grid](*arguments, **constants)
+
+        return run
+
+
+@pytest.mark.parametrize("lstm", [True, False])
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_units_shared_out_among_programs(lstm, chunks, monkeypatch):
+    drawing, lengths = drawn(2, 2, 41, lstm), torch.tensor([2, 1])
+    plan = replace(plan_for(CPU, torch.float32, 41, 2, 2), units=16, slices=3, chunks=chunks, warps=8)
+    for kernel in ("layer_forward", "layer_backward"):
+        monkeypatch.setattr(recurrent, kernel, Twice(getattr(recurrent, kernel)))
+    check_against_hand(*drawing, lengths, lstm, plan)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_utterance_gets_the_same_bits_alone_and_beside_others(dtype):
+    given, weights, *_ = drawn(18, 5, 6, lstm=True)
+    lengths = torch.randint(1, 6, (18,))
+    given = given.to(dtype)
+    plans = [plan_for(CPU, dtype, 6, 2, batch) for batch in (18, 1)]
+    together = recurrent_layer(given, weights, lengths, Kind(), plans[0]).outputs
+    for b in (0, 16, 17):
+        one = slice(b, b + 1)
+        alone = recurrent_layer(given[one, : lengths[b]], weights, lengths[one], Kind(), plans[1]).outputs
+        assert torch.equal(together[one, : lengths[b]], alone)
+
+
+def test_only_what_is_asked_for_gets_a_gradient():
+    layer = build("gru", BidirectionalLayer, 3, 4).requires_grad_(False)
+    frames = torch.randn(2, 3, 3, requires_grad=True)
+    layer(frames, torch.tensor([3, 2])).sum().backward()
+    assert (frames.grad[0] != 0).any() and all(parameter.grad is None for parameter in layer.parameters())
