@@ -1,0 +1,60 @@
+"""Time GPU kernels beside cuDNN and SpeechBrain on this machine's GPU; one line of JSON a measurement.
+
+    python tools/bench_gpu.py
+    python tools/bench_gpu.py --only pyramid --repeats 30
+    python tools/bench_gpu.py --list
+
+All sides of a measurement take turns in one process; times are medians with quartiles between CUDA events, after three
+runs of each that do not count; ratio_X is how many times longer X takes; peak_mib_X is the memory a run of X holds at
+most. cuDNN is torch's nn.LSTM or nn.GRU on full-length batches, its best case, with TF32 as torch allows it by default
+(cudnn_tf32). SpeechBrain 1.1.2 comes with `pip install -e '.[bench]'`; without it its side is left out. Without a GPU
+the exit code is 2; --interpreter tries the tool itself there. The modules of tools/gpu_benches/ hold the measurements.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from bench_common import show
+from gpu_common import Where, add_where, find_where, measurement, modules
+
+from seq2seq_asr.errors import AsrError
+
+
+class Bench(NamedTuple):
+    """One measurement, built only when its turn comes."""
+
+    what: str
+    sides: Callable[[], Mapping[str, Callable[[], object]]]
+    details: Mapping[str, object]
+
+
+def found_benches(where: Where, only: str) -> Iterator[Bench]:
+    """The measurements of every module whose name holds a text."""
+    for module in modules("gpu_benches"):
+        yield from (Bench(*bench) for bench in module.benches(where) if only in bench[0])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_where(parser)
+    parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side")
+    parser.add_argument("--list", action="store_true", help="print the names of the measurements and end")
+    options = parser.parse_args(argv)
+    where = find_where(options)
+    for bench in found_benches(where, options.only):
+        if options.list:
+            print(bench.what)
+            continue
+        torch.manual_seed(0)
+        try:
+            show(measurement(bench.what, bench.sides(), where, options.repeats, bench.details))
+        except AsrError as reason:  # a kernel that cannot be used here
+            show({"what": bench.what, "skipped": str(reason)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
