@@ -245,6 +245,17 @@ def test_best_falls_back_to_last_and_config_yaml_is_not_needed_intact(run: Path,
     assert Recognizer.load(str(run)).transcribe(utterances[:2]) == expected
 
 
+def test_kernels_that_a_training_required_are_not_required_of_whoever_decodes(
+    run: Path, utterances: list[Utterance]
+) -> None:
+    expected = Recognizer.load(run).transcribe(utterances[:2])
+    contents = torch.load(run / "best.ckpt", weights_only=True)
+    contents["seq2seq_asr"]["config"]["model"]["kernels"] = "require"
+    torch.save(contents, run / "best.ckpt")
+    found = Recognizer.load(run)
+    assert found.model.config.kernels == "auto" and found.transcribe(utterances[:2]) == expected
+
+
 class Bomb:
     """Runs code when it is unpickled."""
 

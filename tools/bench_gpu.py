@@ -6,9 +6,10 @@
 
 All sides of a measurement take turns in one process; times are medians with quartiles between CUDA events, after three
 runs of each that do not count; ratio_X is how many times longer X takes; peak_mib_X is the memory a run of X holds at
-most. cuDNN is torch's nn.LSTM or nn.GRU on full-length batches, its best case, with TF32 as torch allows it by default
-(cudnn_tf32). SpeechBrain 1.1.2 comes with `pip install -e '.[bench]'`; without it its side is left out. Without a GPU
-the exit code is 2; --interpreter tries the tool itself there. The modules of tools/gpu_benches/ hold the measurements.
+most. cuDNN is torch's nn.LSTM or nn.GRU on full-length batches, its best case. In float32 torch allows cuDNN TF32
+(cudnn_tf32) but not the matrix products before and after our kernels: --matmul high allows it them, too. SpeechBrain
+1.1.2 comes with `pip install -e '.[bench]'`; without it its side is left out. Without a GPU the exit code is 2;
+--interpreter tries the tool itself there. The modules of tools/gpu_benches/ hold the measurements.
 """
 
 import argparse
@@ -40,17 +41,22 @@ def found_benches(where: Where, only: str) -> Iterator[Bench]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_where(parser)
+    parser.add_argument(
+        "--matmul", choices=("highest", "high"), default="highest", help="torch's float32 matrix products; high is TF32"
+    )
     parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side")
     parser.add_argument("--list", action="store_true", help="print the names of the measurements and end")
     options = parser.parse_args(argv)
     where = find_where(options)
+    torch.set_float32_matmul_precision(options.matmul)
     for bench in found_benches(where, options.only):
         if options.list:
             print(bench.what)
             continue
         torch.manual_seed(0)
+        details = {"matmul": options.matmul, **bench.details}
         try:
-            show(measurement(bench.what, bench.sides(), where, options.repeats, bench.details))
+            show(measurement(bench.what, bench.sides(), where, options.repeats, details))
         except AsrError as reason:  # a kernel that cannot be used here
             show({"what": bench.what, "skipped": str(reason)})
     return 0

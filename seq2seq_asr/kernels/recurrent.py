@@ -79,20 +79,20 @@ def recurrent_layer(
     Args:
         given: What inputs and biases give to the four sums of every unit; anything finite past an utterance's end.
         weights: From the last output (last dimension) to the four sums of every unit.
-        lengths: Frames of each utterance; the second direction starts at an utterance's own last one.
+        lengths: Frames of each utterance, all of them where it is more; the second direction starts at an
+            utterance's own last one.
         kind: The cell.
         plan: Of `plan_for`.
         peepholes: Of the input, forget and output gate.
         start: Output and memory before the first step; none is zero. A GRU's memory is its output.
     """
     given = given.contiguous()
-    batch, _, directions, units, _ = given.shape
+    batch, frames, directions, units, _ = given.shape
     zero = torch.zeros(directions, batch, units, device=given.device)
     output, memory = (zero, zero) if start is None else (one.float() for one in start)
     own = zero.new_zeros(directions, 3, units) if peepholes is None else peepholes.float()
-    settings = _Settings(kind, plan)
-    found = _Layer.apply(given, weights, own, output, memory, lengths.to(torch.int32), settings)
-    return States(*found)
+    within = lengths.clamp(0, frames).to(torch.int32)  # a kernel would write past the end
+    return States(*_Layer.apply(given, weights, own, output, memory, within, _Settings(kind, plan)))
 
 
 class _Settings(NamedTuple):
@@ -178,10 +178,11 @@ def _launch(kernel: Any, settings: _Settings, like: Float[Tensor, "B T D H 4"], 
         for tile in range(0, tiles, plan.tiles):
             count = min(plan.tiles, tiles - tile)
             # A cooperative launch is refused unless all of its programs can run at once.
-            kernel[(plan.directions * count * plan.slices,)](
-                *arguments, batch, frames, direction, tile, count, tiles * plan.rows, **constants,
-                num_warps=plan.warps, num_stages=1, launch_cooperative_grid=True,
-            )  # fmt: skip
+            with torch.cuda.device_of(like):
+                kernel[(plan.directions * count * plan.slices,)](
+                    *arguments, batch, frames, direction, tile, count, tiles * plan.rows, **constants,
+                    num_warps=plan.warps, num_stages=1, launch_cooperative_grid=True,
+                )  # fmt: skip
 
 
 def _before(states: Float[Tensor, "B T D H"], start: Float[Tensor, "D B H"], lengths: Int[Tensor, " B"]) -> Tensor:

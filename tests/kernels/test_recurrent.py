@@ -202,3 +202,17 @@ def test_only_what_is_asked_for_gets_a_gradient():
     frames = torch.randn(2, 3, 3, requires_grad=True)
     layer(frames, torch.tensor([3, 2])).sum().backward()
     assert (frames.grad[0] != 0).any() and all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_lengths_beyond_the_frames_write_nothing_beyond_them():
+    given, weights, *_ = drawn(2, 3, 4, lstm=True)
+    plan = plan_for(CPU, torch.float32, 4, 2, 2)
+    found = [recurrent_layer(given, weights, torch.tensor(n), Kind(), plan).outputs for n in ([9, 3], [3, 3])]
+    assert torch.equal(*found)
+
+
+def test_without_first_states_they_are_zero():
+    given, weights, output, memory = drawn(2, 3, 4, lstm=True, start=0.0)
+    plan, lengths = plan_for(CPU, torch.float32, 4, 2, 2), torch.tensor([3, 2])
+    found = [recurrent_layer(given, weights, lengths, Kind(), plan, start=one) for one in (None, (output, memory))]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

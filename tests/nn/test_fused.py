@@ -14,6 +14,7 @@ from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.model import ModelConfig
 from seq2seq_asr.nn.recurrent import BidirectionalLayer
 from seq2seq_asr.nn.regularisation import RegularisationConfig
+from seq2seq_asr.nn.specaugment import SpecAugmentConfig
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 LENGTHS = torch.tensor([4, 2])
@@ -113,6 +114,23 @@ def test_products_are_computed_as_autocast_says():
     assert fused.compute_dtype(values) == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
         assert fused.compute_dtype(values) == torch.bfloat16
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "peephole_lstm"])
+@pytest.mark.parametrize("reductions", [(1, 2), (1,)])
+def test_a_recogniser_trains_with_kernels_as_without(cell, reductions):
+    pytest.importorskip("triton")
+    config = EncoderConfig(cell=cell, units=4, reductions=reductions, dropout=0.0, bidirectional=reductions != (1,))
+    features = FeaturesConfig(kind="precomputed", bins=3)
+    net = build_model(ModelConfig(features=features, encoder=config, specaugment=SpecAugmentConfig.policy("none")), 7)
+    given = torch.randn(2, 8, 3), torch.tensor([8, 5]), torch.tensor([[4, 5], [6, 0]]), torch.tensor([2, 1])
+    found = []
+    for kernels in ("require", "off"):
+        fused.set_kernels(net.eval(), kernels)
+        loss = net(*given).total.sum()
+        found.append([loss, *torch.autograd.grad(loss, list(net.parameters()))])
+    for mine, reference in zip(*found, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-3, atol=1e-4)
 
 
 def test_triton_is_not_imported_before_it_is_needed():
