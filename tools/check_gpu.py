@@ -3,6 +3,7 @@
     python tools/check_gpu.py
     python tools/check_gpu.py --only "lstm bfloat16"
     python tools/check_gpu.py --list
+    compute-sanitizer python tools/check_gpu.py --only "H=64 B=32" --timeout 3000
     python tools/check_gpu.py --interpreter       # no GPU: tiny shapes, to try the checks themselves
 
 Checked are outputs and every gradient against a float64 reference on fresh random inputs, with memory that held NaN
