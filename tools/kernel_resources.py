@@ -74,7 +74,7 @@ def compiled(job: Job) -> tuple[Any, Plan]:
     constants = {
         "LSTM": job.cell != "gru", "PEEPHOLES": int(job.cell == "peephole"), "H": job.units, "UNITS": plan.units,
         "DIRECTIONS": job.directions, "ROWS": plan.rows, "WIDTH": plan.width, "WARPS": plan.warps,
-        "CHUNKS": plan.chunks, "SPLIT": plan.split, "ON_GPU": True, "STEPS": 0,
+        "CHUNKS": plan.chunks, "SPLIT": plan.split, "MEET": True, "ON_GPU": True, "STEPS": 0,
     }  # fmt: skip
     stored = "*fp32" if job.dtype == "float32" else "*bf16"
     types = dict.fromkeys(FLOATS, "*fp32") | dict.fromkeys(STORED, stored)

@@ -33,10 +33,14 @@ def arrive(counter):
 
 @triton.jit
 @no_type_check
-def wait(counter, target):
+def wait(counter, target, ON_GPU: tl.constexpr = True):
     """Go on when as many reports have come in: what was written before them can then be read."""
-    tl.inline_asm_elementwise(POLL, "=r,l,r", [counter.to(tl.int64), target], dtype=tl.int32, is_pure=False, pack=1)
-    tl.debug_barrier()
+    if ON_GPU:
+        tl.inline_asm_elementwise(POLL, "=r,l,r", [counter.to(tl.int64), target], dtype=tl.int32, is_pure=False, pack=1)
+        tl.debug_barrier()
+    else:
+        while tl.atomic_add(counter, 0) < target:
+            pass
 
 
 @triton.jit

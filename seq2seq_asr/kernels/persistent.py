@@ -7,8 +7,9 @@ nobody waits for is stored last. All programs must therefore run at once. Nothin
 (``num_stages=1``): a load must not pass a wait. Two slots for what is exchanged suffice: who writes one knows that all
 have read what it held.
 
-In Triton's interpreter a program has all units and nobody waits; its loops want a number of steps that
-is a constant (``STEPS``), where a GPU takes the longest utterance of the tile (``STEPS`` 0) and compiles once.
+In Triton's interpreter, where programs run one after the other, a program has all units and nobody waits (``MEET``
+false); its loops want a number of steps that is a constant (``STEPS``), where a GPU takes the longest utterance of the
+tile (``STEPS`` 0) and compiles once.
 
 Shapes, contiguous, in memory order (D directions, H units, G = 4 sums a unit): ``given``, ``gates``, ``to_given``
 (B, T, D, H, G); ``outputs``, ``cells``, ``to_outputs`` (B, T, D, H); ``weights`` (parts, D, H, G, H) in bfloat16, the
@@ -37,8 +38,8 @@ def layer_forward(
     given, weights, peepholes, start, lengths, exchange, counters, outputs, gates, cells, last_output, last_memory,
     B, T, first_direction, first_tile, tiles, all_rows,
     LSTM: tl.constexpr, PEEPHOLES: tl.constexpr, H: tl.constexpr, DIRECTIONS: tl.constexpr, UNITS: tl.constexpr,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr, WARPS: tl.constexpr, SPLIT: tl.constexpr, ON_GPU: tl.constexpr,
-    STEPS: tl.constexpr,
+    ROWS: tl.constexpr, WIDTH: tl.constexpr, WARPS: tl.constexpr, SPLIT: tl.constexpr, MEET: tl.constexpr,
+    ON_GPU: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """All steps of a layer."""
     SLICES: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -67,8 +68,8 @@ def layer_forward(
         at = (rows.to(tl.int64) * T + position(step, length, direction)) * DIRECTIONS + direction
         gate = at[:, None] * 4 * H + sums[None, :]
         x = tl.load(given + gate, mask=inside_sums & running, other=0.0).to(tl.float32)
-        if ON_GPU:
-            wait(counter, step * SLICES)
+        if MEET:
+            wait(counter, step * SLICES, ON_GPU)
         h = tl.load(exchange + step % 2 * slot + others, cache_modifier=".cg")
         x += over_warps(partial_product(h, w, w_low, SPLIT, ON_GPU), ROWS, 4 * UNITS, WARPS)
         a, b, c, d = quarters(x, ROWS, UNITS)
@@ -79,7 +80,7 @@ def layer_forward(
         memory = tl.where(running, new, memory)
         output = tl.where(running, seen, output)
         tl.store(exchange + (step + 1) % 2 * slot + own, output, mask=inside & (step + 1 < longest))
-        if ON_GPU:
+        if MEET:
             arrive(counter)
         hidden = at[:, None] * H + units[None, :]
         tl.store(outputs + hidden, output, mask=inside & running)
@@ -98,7 +99,7 @@ def layer_backward(
     B, T, first_direction, first_tile, tiles, all_rows,
     LSTM: tl.constexpr, PEEPHOLES: tl.constexpr, H: tl.constexpr, DIRECTIONS: tl.constexpr, UNITS: tl.constexpr,
     ROWS: tl.constexpr, WIDTH: tl.constexpr, WARPS: tl.constexpr, CHUNKS: tl.constexpr, SPLIT: tl.constexpr,
-    ON_GPU: tl.constexpr, STEPS: tl.constexpr,
+    MEET: tl.constexpr, ON_GPU: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """All steps in reverse: gradients by what is given, and by the states before the first step.
 
@@ -150,8 +151,8 @@ def layer_backward(
         new = memory
         if LSTM:
             new = tl.load(cells + hidden, mask=inside & running, other=0.0)
-        if ON_GPU:
-            wait(counter, done * SLICES)
+        if MEET:
+            wait(counter, done * SLICES, ON_GPU)
         total = tl.zeros([WARPS, ROWS, UNITS], tl.float32)
         for chunk in tl.static_range(CHUNKS):
             later = tl.load(exchange + done % 2 * slot + chunk * DEPTH + others, cache_modifier=".cg")
@@ -169,7 +170,7 @@ def layer_backward(
         to_memory = tl.where(running, to_past_memory, to_memory)
         x = side_by_side(a, b, c, d, ROWS, UNITS)
         tl.store(exchange + (done + 1) % 2 * slot + own, x, mask=inside_sums & (step > 0))
-        if ON_GPU:
+        if MEET:
             arrive(counter)
         tl.store(to_given + gate, x, mask=inside_sums & running)
     tl.store(to_start_output + state, to_output, mask=inside)

@@ -169,8 +169,8 @@ def _launch(kernel: Any, settings: _Settings, like: Float[Tensor, "B T D H 4"], 
     tiles = -(-batch // plan.rows)
     constants = {
         "LSTM": kind.lstm, "PEEPHOLES": kind.peepholes, "H": units, "DIRECTIONS": directions, "UNITS": plan.units,
-        "ROWS": plan.rows, "WIDTH": plan.width, "WARPS": plan.warps, "SPLIT": plan.split, "ON_GPU": not INTERPRETED,
-        "STEPS": frames if INTERPRETED else 0,
+        "ROWS": plan.rows, "WIDTH": plan.width, "WARPS": plan.warps, "SPLIT": plan.split,
+        "MEET": not INTERPRETED or plan.slices > 1, "ON_GPU": not INTERPRETED, "STEPS": frames if INTERPRETED else 0,
     }  # fmt: skip
     if kernel is layer_backward:
         constants["CHUNKS"] = plan.chunks
