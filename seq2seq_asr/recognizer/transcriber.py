@@ -19,14 +19,15 @@ from seq2seq_asr.nn.device import find_device, full_precision
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.recognizer.assembling import assemble
-from seq2seq_asr.recognizer.confidence import Calibration, calibrated, load_calibration, raw_confidences
+from seq2seq_asr.recognizer.belonging import load_belonging
+from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration, calibrated, raw_confidences
 from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
 from seq2seq_asr.recognizer.memory import within_memory
 from seq2seq_asr.recognizer.ngram import load_ngram
 from seq2seq_asr.recognizer.restoring import restore
 from seq2seq_asr.recognizer.scoring import scorers_of, some_of
 from seq2seq_asr.recognizer.transcript import Transcript
-from seq2seq_asr.recognizer.tuned import Tuned, load_tuned
+from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.guards import guard, listen
@@ -116,8 +117,8 @@ class Recognizer:
             language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
         words = None if ngram is None else load_ngram(ngram, tokenizer, chosen)
         recognizer = cls(model, tokenizer, chosen, language_model, hotwords, words)
-        recognizer.tuned = load_tuned(Path(run), tokenizer.hash)
-        recognizer.calibration = load_calibration(Path(run), tokenizer.hash)
+        recognizer.tuned = load_belonging(Path(run) / TUNED, Tuned, tokenizer.hash)
+        recognizer.calibration = load_belonging(Path(run) / CALIBRATION, Calibration, tokenizer.hash)
         return recognizer
 
     @property
