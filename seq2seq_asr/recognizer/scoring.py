@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.coverage import CoverageScorer
@@ -17,14 +19,16 @@ from seq2seq_asr.search.scorer import Weighted, joint_scorers
 
 def scorers_of(
     model: Seq2Seq,
+    decoder: Decoder | Stepping,
     encoded: Encoded,
     search: BeamConfig,
     language_model: LanguageModel | None = None,
     hotwords: HotWords | None = None,
     ngram: NgramModel | None = None,
 ) -> tuple[Weighted, ...]:
-    """The attention decoder and whatever else is there and has weight."""
-    attention, utterances = AttentionScorer(model.decoder, model.memory(encoded)), len(encoded.lengths)
+    """The attention decoder, as the model has it or arranged for steps, and whatever else is there and has weight."""
+    memory, utterances = decoder.memory(encoded.states, encoded.lengths), len(encoded.lengths)
+    attention = AttentionScorer(decoder, memory)
     ctc = None
     if search.ctc_weight > 0 and model.ctc is not None:
         ctc = CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths)

@@ -18,6 +18,7 @@ from seq2seq_asr.errors import AsrError, AudioError, UsageError
 from seq2seq_asr.nn.device import find_device, full_precision
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer.assembling import assemble
 from seq2seq_asr.recognizer.belonging import load_belonging
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration, calibrated, raw_confidences
@@ -80,6 +81,7 @@ class Recognizer:
         pieces = tokenizer.pieces(range(len(tokenizer)))
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
+        self.decoder = stepping(self.model.decoder)
         self.tokenizer = tokenizer
         self.reader = input_reader(model.features)
 
@@ -275,7 +277,7 @@ class Recognizer:
     @torch.inference_mode()
     def scorers(self, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
         """All that has a say in a search of encoded utterances."""
-        return scorers_of(self.model, encoded, search, self.language_model, self.hotwords, self.ngram)
+        return scorers_of(self.model, self.decoder, encoded, search, self.language_model, self.hotwords, self.ngram)
 
     @torch.inference_mode()
     def raw_confidences(

@@ -1,71 +1,65 @@
-"""The beam search's state: a value of fixed shape, and the few operations on it."""
+"""The beam search's state: a value of fixed shape."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.vocabulary import SOS
 
-
-class Hypotheses(NamedTuple):
-    """K hypotheses of each utterance; a score of -inf marks an empty place."""
-
-    score: Float[Tensor, "B K"]
-    """Weighted total while growing, ranking score once finished."""
-    totals: Float[Tensor, "B K N"]
-    """Unweighted total of each scorer."""
-    tokens: Int[Tensor, "B K L"]
-    """Start token and tokens; arbitrary behind ``length``."""
-    frames: Int[Tensor, "B K L"]
-    """Attention peak of the token in the same place of ``tokens``."""
-    length: Int[Tensor, "B K"]
-    """Tokens without start and end."""
-
-    def take(self, columns: Int[Tensor, "B P"]) -> "Hypotheses":
-        """The hypotheses at these places of each utterance."""
-        return Hypotheses(*(_gather(part, columns) for part in self))
-
-    def join(self, other: "Hypotheses") -> "Hypotheses":
-        """These hypotheses of each utterance, then those of ``other``."""
-        return Hypotheses(*(torch.cat(parts, 1) for parts in zip(self, other, strict=True)))
-
-    def where(self, condition: Bool[Tensor, " B"], other: "Hypotheses") -> "Hypotheses":
-        """These hypotheses in utterances where ``condition`` holds, those of ``other`` elsewhere."""
-        parts = zip(self, other, strict=True)
-        return Hypotheses(*(torch.where(condition.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in parts))
+_TIE = 1e-12
 
 
 class BeamState(NamedTuple):
-    """All that a beam search knows between two steps."""
+    """All that a beam search knows between two steps, besides its history."""
 
-    active: Hypotheses
-    """Growing hypotheses; of a closed utterance, those that the maximum length cut."""
-    finished: Hypotheses
-    """The best hypotheses that ended, best first."""
+    score: Float[Tensor, "B K"]
+    """Weighted total of every growing hypothesis; -inf marks an empty place."""
+    last: Int[Tensor, " BK"]
+    """Last tokens."""
+    frames: Int[Tensor, " BK"] | None
+    """Where the first scorer looked in the last step; None before the first, or if it does not look."""
     scorers: tuple[Any, ...]
-    """State of each scorer, for the active hypotheses."""
+    """State of each scorer."""
+    pool: Float[Tensor, "B P"]
+    """Ranking scores of the best that had ended at the last look, best first."""
     open: Bool[Tensor, " B"]
     """Utterances whose search goes on."""
     behind: Int[Tensor, " B"]
-    """Steps since an active hypothesis last ranked with the finished ones."""
+    """Steps since a growing hypothesis was last seen to rank with the pool."""
+    first_row: Int[Tensor, "B 1"]
+    """Row of each utterance's first beam."""
 
 
-def empty_hypotheses(utterances: int, places: int, scorers: int, size: int, device: torch.device) -> Hypotheses:
-    """Empty places, with room for ``size`` tokens and the start token."""
-    length = torch.zeros(utterances, places, dtype=torch.long, device=device)
-    tokens = length.new_full((utterances, places, size + 1), SOS)
-    totals = torch.zeros(utterances, places, scorers, dtype=torch.float64, device=device)
-    score = torch.full_like(totals[:, :, 0], float("-inf"))
-    return Hypotheses(score, totals, tokens, torch.zeros_like(tokens), length)
+def start(scorers: Sequence[Weighted], utterances: int, beam: int, nbest: int, device: torch.device) -> BeamState:
+    """The state before the first token."""
+    score = torch.full((utterances, beam), -torch.inf, dtype=torch.float64, device=device)
+    score[:, 0] = 0.0  # all beams start equal: only the first may grow, or the beam would fill with copies
+    first_row = torch.arange(0, utterances * beam, beam, device=device)
+    return BeamState(
+        score=score,
+        last=torch.full((utterances * beam,), SOS, device=device),
+        frames=None,
+        scorers=tuple(weighted.scorer.start(beam) for weighted in scorers),
+        pool=score.new_full((utterances, nbest), -torch.inf),
+        open=torch.ones(utterances, dtype=torch.bool, device=device),
+        behind=torch.zeros_like(first_row),
+        first_row=first_row[:, None],
+    )
 
 
 def best_places(scores: Float[Tensor, "B C"], count: int) -> Int[Tensor, "B P"]:
-    """Places of the ``count`` best scores, best first; among equals the earlier, as ``topk`` would not."""
-    return scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    """Places of the ``count`` best scores, best first; among equals the earlier.
+
+    ``topk`` promises no order among equals, so each place is given 1e-12 less than the one before.
+    """
+    return (scores.double() - _order(scores.shape[1], scores.device)).topk(count).indices
 
 
-def _gather(part: Tensor, columns: Tensor) -> Tensor:
-    index = columns if part.ndim == 2 else columns[:, :, None].expand(-1, -1, part.shape[2])
-    return part.gather(1, index)
+@functools.lru_cache(maxsize=8)
+def _order(places: int, device: torch.device) -> Float[Tensor, " C"]:
+    return torch.arange(places, dtype=torch.float64, device=device) * _TIE
