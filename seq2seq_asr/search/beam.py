@@ -9,25 +9,22 @@ its maximum length too, depends on it alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.search.advance import Kept, Rules, advance, start
 from seq2seq_asr.search.alignment import Aligner
-from seq2seq_asr.search.beam_state import BeamState, best_places, start
-from seq2seq_asr.search.expansion import Expansion, expand, select_states
+from seq2seq_asr.search.closing import look, open_all
 from seq2seq_asr.search.guards import Guarding
-from seq2seq_asr.search.history import Grown, collect
+from seq2seq_asr.search.history import collect
 from seq2seq_asr.search.hypothesis import Hypothesis
-from seq2seq_asr.search.limits import Limits, bar_ends, bar_jumps
-from seq2seq_asr.search.ranking import LengthNormalisation, Ranking
+from seq2seq_asr.search.ranking import LengthNormalisation, Ranking, length_limit
 from seq2seq_asr.search.scorer import Weighted, greatest_gain
-from seq2seq_asr.vocabulary import EOS
 
-_NEVER = float("-inf")
 _LOOK_EVERY = 4
 """Steps from one look at what may be closed to the next."""
 _WEIGHTS = ("lm_weight", "ngram_weight", "ngram_unknown", "ilm_weight", "coverage_weight", "hotword_boost")
@@ -144,89 +141,24 @@ def beam_search(
     if len(lengths) == 0:
         return []
     config = config or BeamConfig()
-    limits = Limits.of(lengths, config.min_length_ratio, config.max_length_ratio)
-    search = _Search(tuple(scorers), config, limits, early_stop)
-    state, history = start(search.scorers, len(lengths), config.beam, config.nbest, lengths.device), list[Grown]()
-    for step in range(limits.last + 1):
-        state, grown = _advance(search, state, step)
-        history.append(grown)
+    rules = Rules(
+        beam=config.beam,
+        candidates=config.candidates,
+        length_bonus=config.length_bonus,
+        shortest=length_limit(lengths, config.min_length_ratio) if config.min_length_ratio > 0 else None,
+        end_threshold=config.end_threshold,
+        max_attention_shift=config.max_attention_shift,
+    )
+    longest = length_limit(lengths, config.max_length_ratio).clamp(min=1)
+    gain, patience = (greatest_gain(scorers), config.patience) if early_stop else (None, None)
+    state, history = start(scorers, len(lengths), config.beam, lengths.device), list[Kept]()
+    progress, last = open_all(longest, config.nbest), int(longest.max())
+    for step in range(last + 1):
+        state, kept = advance(scorers, rules, state)
+        history.append(kept)
         if step % _LOOK_EVERY == _LOOK_EVERY - 1:
-            state = _close(search, state, history[-_LOOK_EVERY:], step)
-            if not state.open.any():
+            progress = look(progress, history[-_LOOK_EVERY:], step, config.ranking, last, gain, patience)
+            if not progress.open.any():
                 break
-    return collect(history, [weighted.name for weighted in scorers], config.ranking, config.nbest)
-
-
-class _Search(NamedTuple):
-    """What does not change during a search."""
-
-    scorers: tuple[Weighted, ...]
-    config: BeamConfig
-    limits: Limits
-    early_stop: bool
-
-
-def _advance(search: _Search, state: BeamState, step: int) -> tuple[BeamState, Grown]:
-    """Let every growing hypothesis, of ``step`` tokens, grow by one token or end."""
-    expansion = expand(search.scorers, state.scorers, state.last, search.config.candidates)
-    scores = _scores(search, state, expansion, step)
-    places = best_places(_compared(scores, expansion, search.config.length_bonus), search.config.beam)
-    parents = places // scores.shape[2]
-    rows, columns = (parents + state.first_row).flatten(), (places - parents * scores.shape[2]).flatten()
-    last, states = expansion.tokens_at(rows, columns), select_states(search.scorers, expansion, rows, columns)
-    frames = getattr(states[0], "peaks", None)  # an `AlignedState`, if there are any
-    score, ends = scores.flatten(1).gather(1, places), (last == EOS).view_as(parents)
-    ended = search.config.ranking.score(score, step).masked_fill(~(ends & state.open[:, None]), _NEVER)
-    open_, cut = state.open, None
-    if (goes_on := search.limits.goes_on(step)) is not None:
-        cut = _cut(state.score, parents, ends, open_ & ~goes_on)
-        open_ = open_ & goes_on
-    grown = Grown(parents, last.view_as(parents), frames, expansion.gains_at(places), ended, cut)
-    score = score.masked_fill(ends, _NEVER)
-    return state._replace(score=score, last=last, frames=frames, scorers=states, open=open_), grown
-
-
-def _scores(search: _Search, state: BeamState, expansion: Expansion, step: int) -> Float[Tensor, "B K M"]:
-    """Weighted totals of all extensions; -inf for what may not be."""
-    config, scores = search.config, state.score.unsqueeze(2)
-    for weighted, gain in zip(search.scorers, expansion.gains, strict=True):
-        scores = torch.add(scores, gain.view(*state.score.shape, -1), alpha=weighted.weight)
-    scores.nan_to_num_(nan=_NEVER, posinf=torch.inf, neginf=_NEVER)
-    if config.max_attention_shift is not None and state.frames is not None:  # the first token may stand anywhere
-        bar_jumps(scores, expansion, state.frames, config.max_attention_shift)
-    long_enough = search.limits.long_enough(step)
-    if long_enough is not None or config.end_threshold is not None:
-        bar_ends(scores, expansion, long_enough, config.end_threshold)
-    return scores
-
-
-def _compared(scores: Float[Tensor, "B K M"], expansion: Expansion, bonus: float) -> Float[Tensor, "B KM"]:
-    """What extensions compare by: an end lacks the bonus of a token more, which the others of its step have."""
-    if bonus == 0:
-        return scores.flatten(1)
-    compared = scores.clone()
-    compared[:, :, expansion.end] -= bonus
-    return compared.flatten(1)
-
-
-def _cut(
-    score: Float[Tensor, "B K"], parents: Int[Tensor, "B K"], ends: Bool[Tensor, "B K"], stopped: Bool[Tensor, " B"]
-) -> Float[Tensor, "B K"]:
-    """Scores of hypotheses of the utterances at their maximum length whose end is not among the kept."""
-    places = torch.arange(parents.shape[1], device=parents.device)
-    ended = ((parents[:, :, None] == places) & ends[:, :, None]).any(1)
-    return score.masked_fill(ended | ~stopped[:, None], _NEVER)
-
-
-def _close(search: _Search, state: BeamState, recent: Sequence[Grown], step: int) -> BeamState:
-    """Look at what ended and close the utterances where nothing better can follow, or patience is at its end."""
-    pool = torch.cat([state.pool, *(grown.ended for grown in recent)], 1).topk(state.pool.shape[1]).values
-    best, worst, ranking = state.score.amax(1), pool[:, -1], search.config.ranking
-    if not search.early_stop:
-        return state._replace(pool=pool, open=state.open & (best > _NEVER))
-    bound = ranking.bound(best, step + 1, search.limits.longest, search.limits.last, greatest_gain(search.scorers))
-    behind = torch.where(ranking.score(best, step + 1) < worst, state.behind + len(recent), 0)
-    open_ = state.open & (worst < bound)
-    if search.config.patience is not None:
-        open_ = open_ & (behind < search.config.patience)
-    return state._replace(pool=pool, open=open_, behind=behind)
+    names = [weighted.name for weighted in scorers]
+    return collect(history, longest, progress.last, names, config.ranking, config.nbest)

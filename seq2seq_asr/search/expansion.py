@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seq2seq_asr.search.beam_state import best_places
 from seq2seq_asr.search.scorer import AttendingState, Weighted, is_follower, is_full, is_partial
 from seq2seq_asr.vocabulary import EOS
+
+_TIE = 1e-12
 
 
 class Expansion(NamedTuple):
@@ -96,3 +97,16 @@ def best_tokens(log_probs: Float[Tensor, "BK V"], count: int) -> Int[Tensor, "BK
     others[:, EOS] = -torch.inf  # behind the impossible ones: it must not come twice
     best = best_places(others, min(count, others.shape[1] - 1))
     return torch.cat([best.new_full((len(best), 1), EOS), best], 1)
+
+
+def best_places(scores: Float[Tensor, "B C"], count: int) -> Int[Tensor, "B P"]:
+    """Places of the ``count`` best scores, best first; among equals the earlier.
+
+    ``topk`` promises no order among equals, so each place is given 1e-12 less than the one before.
+    """
+    return (scores.double() - _order(scores.shape[1], scores.device)).topk(count).indices
+
+
+@functools.lru_cache(maxsize=8)
+def _order(places: int, device: torch.device) -> Float[Tensor, " C"]:
+    return torch.arange(places, dtype=torch.float64, device=device) * _TIE

@@ -8,24 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seq2seq_asr.search.advance import Kept
 from seq2seq_asr.search.hypothesis import NOTHING, Hypothesis
 from seq2seq_asr.search.ranking import Ranking
+from seq2seq_asr.vocabulary import EOS
 
-
-class Grown(NamedTuple):
-    """What one step kept of each utterance."""
-
-    parents: Int[Tensor, "B K"]
-    """Place of the hypothesis, a step before, that each goes on from."""
-    tokens: Int[Tensor, "B K"]
-    frames: Int[Tensor, " BK"] | None
-    """Where the first scorer looked, if it does."""
-    gains: tuple[Float[Tensor, "B K"], ...]
-    """What each scorer added, unweighted."""
-    ended: Float[Tensor, "B K"]
-    """Ranking scores of those that end here; -inf for the others."""
-    cut: Float[Tensor, "B K"] | None
-    """Totals of the hypotheses of the step before that stop as they are; -inf for the others. None: there are none."""
+_NEVER = float("-inf")
 
 
 class _End(NamedTuple):
@@ -38,48 +26,63 @@ class _End(NamedTuple):
     ended: bool
 
 
-def collect(history: Sequence[Grown], names: Sequence[str], ranking: Ranking, nbest: int) -> list[list[Hypothesis]]:
+def collect(
+    history: Sequence[Kept],
+    longest: Int[Tensor, " B"],
+    last: Int[Tensor, " B"],
+    names: Sequence[str],
+    ranking: Ranking,
+    nbest: int,
+) -> list[list[Hypothesis]]:
     """The hypotheses of each utterance that ended, then those cut at its maximum length, best first.
 
     Args:
         history: All steps.
+        longest: Most tokens of each utterance.
+        last: Last step of each utterance that counts: ``longest`` unless its search was closed before.
         names: Of the scorers.
-        ranking: Scores what was cut.
+        ranking: How they rank.
         nbest: Hypotheses of an utterance, at most.
     """
     read = _Reader(history, names)
-    ended = torch.stack([grown.ended for grown in history]).cpu().numpy()
-    cut = {step: grown.cut.cpu() for step, grown in enumerate(history) if grown.cut is not None}
+    scores, parents, tokens = (
+        torch.stack(part).transpose(0, 1).cpu()
+        for part in zip(*((kept.score, kept.parents, kept.tokens) for kept in history), strict=True)
+    )
+    ends, steps = tokens == EOS, torch.arange(len(history))[:, None]
     found = []
-    for utterance in range(ended.shape[1]):
-        ends = [_End(score, step, place, True) for score, step, place in _best(ended[:, utterance], nbest)]
-        for step, totals in cut.items():
-            scores = ranking.score(totals[utterance], step).numpy()[None]
-            ends += [_End(score, step - 1, place, False) for score, _, place in _best(scores, nbest)]
-        found.append([read(utterance, end) for end in ends[:nbest]] or [NOTHING])
+    for row, (most, counted) in enumerate(zip(longest.tolist(), last.tolist(), strict=True)):
+        ended = ranking.score(scores[row], steps).masked_fill(~ends[row] | (steps > counted), _NEVER)
+        hypotheses = [_End(score, step, place, True) for score, step, place in _best(ended, nbest)]
+        if counted == most:
+            growing = scores[row, most - 1].masked_fill(ends[row, most - 1], _NEVER)
+            growing[parents[row, most][ends[row, most] & (scores[row, most] > _NEVER)]] = _NEVER
+            cut = ranking.score(growing, most)[None]
+            hypotheses += [_End(score, most - 1, place, False) for score, _, place in _best(cut, nbest)]
+        found.append([read(row, end) for end in hypotheses[:nbest]] or [NOTHING])
     return found
 
 
-def _best(scores: Float[np.ndarray, "T K"], count: int) -> Iterator[tuple[float, int, int]]:
+def _best(scores: Float[Tensor, "T K"], count: int) -> Iterator[tuple[float, int, int]]:
     """The best scores, where there are some, with their rows and columns; among equals the first."""
-    places = np.argsort(-scores, axis=None, kind="stable")[:count]
-    for row, column in zip(*np.unravel_index(places, scores.shape), strict=True):
-        if scores[row, column] > -np.inf:
-            yield float(scores[row, column]), int(row), int(column)
+    values, places = scores.flatten().sort(descending=True, stable=True)
+    for value, place in zip(values[:count].tolist(), places[:count].tolist(), strict=True):
+        if value > _NEVER:
+            yield value, *divmod(place, scores.shape[1])
 
 
 class _Reader:
     """Follows hypotheses back through the history."""
 
-    def __init__(self, history: Sequence[Grown], names: Sequence[str]) -> None:
+    def __init__(self, history: Sequence[Kept], names: Sequence[str]) -> None:
         def all_steps(parts: Sequence[Tensor]) -> np.ndarray:
-            return torch.stack([part.view_as(history[0].parents) for part in parts]).cpu().numpy()
+            return torch.stack(list(parts)).cpu().numpy()
 
-        self._parents = all_steps([grown.parents for grown in history]).transpose(1, 0, 2).tolist()
-        self._tokens = all_steps([grown.tokens for grown in history])
-        frames = [grown.frames for grown in history if grown.frames is not None]
+        self._parents = all_steps([kept.parents for kept in history]).transpose(1, 0, 2).tolist()
+        self._tokens = all_steps([kept.tokens for kept in history])
+        frames = [kept.frames for kept in history if kept.frames is not None]
         self._frames = all_steps(frames) if frames else None
-        each = zip(*(grown.gains for grown in history), strict=True)
+        each = zip(*(kept.gains for kept in history), strict=True)
         self._gains = {name: all_steps(gains).astype(np.float64) for name, gains in zip(names, each, strict=True)}
 
     def __call__(self, utterance: int, end: _End) -> Hypothesis:
