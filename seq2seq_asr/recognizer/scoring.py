@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
@@ -53,3 +55,16 @@ def some_of(encoded: Encoded, rows: Sequence[int]) -> Encoded:
     """Some utterances of a batch, without the padding that only the others need."""
     lengths = encoded.lengths[list(rows)]
     return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)
+
+
+def rounded_up(encoded: Encoded, utterances: int = 8, frames: int = 32) -> Encoded:
+    """The batch with padding, and utterances of one frame, up to multiples: then few shapes occur.
+
+    Args:
+        encoded: The batch; its utterances stay the first.
+        utterances: Of what their number is to be a multiple.
+        frames: Of what their frames are to be one.
+    """
+    more, longer = -len(encoded.lengths) % utterances, -encoded.states.shape[1] % frames
+    states = torch.nn.functional.pad(encoded.states, (0, 0, 0, longer, 0, more))
+    return Encoded(states, torch.nn.functional.pad(encoded.lengths, (0, more), value=1))

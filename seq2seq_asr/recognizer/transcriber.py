@@ -26,7 +26,7 @@ from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
 from seq2seq_asr.recognizer.memory import within_memory
 from seq2seq_asr.recognizer.ngram import load_ngram
 from seq2seq_asr.recognizer.restoring import restore
-from seq2seq_asr.recognizer.scoring import scorers_of, some_of
+from seq2seq_asr.recognizer.scoring import rounded_up, scorers_of, some_of
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
@@ -36,6 +36,7 @@ from seq2seq_asr.search.hotwords import HotWords
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.language_model import restore_language_model
 from seq2seq_asr.search.ngram import NgramModel
+from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.rescoring import rescore
 from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.training.checkpoint import read_checkpoint
@@ -82,6 +83,7 @@ class Recognizer:
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
         self.decoder = stepping(self.model.decoder)
+        self.places: Places | None = None
         self.tokenizer = tokenizer
         self.reader = input_reader(model.features)
 
@@ -259,8 +261,11 @@ class Recognizer:
     @torch.inference_mode()
     def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
         """What the search finds, whatever the guards think of it."""
+        if self.places is not None:
+            encoded, utterances = rounded_up(encoded), len(encoded.lengths)
         with full_precision():
-            return beam_search(self.scorers(encoded, search), encoded.lengths, search)
+            found = beam_search(self.scorers(encoded, search), encoded.lengths, search, places=self.places)
+        return found if self.places is None else found[:utterances]
 
     @torch.inference_mode()
     def guarded(

@@ -1,6 +1,6 @@
 """One step of a beam search: a pure function of tensors, the same at every step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -71,6 +71,14 @@ def start(scorers: Sequence[Weighted], utterances: int, beam: int, device: torch
         first_row=torch.arange(0, utterances * beam, beam, device=device)[:, None],
         scorers=tuple(weighted.scorer.start(beam) for weighted in scorers),
     )
+
+
+def unrolled(scorers: Sequence[Weighted], rules: Rules, utterances: int, device: torch.device) -> Iterator[Kept]:
+    """What each step keeps, for as long as it is asked for."""
+    state = start(scorers, utterances, rules.beam, device)
+    while True:
+        state, kept = advance(scorers, rules, state)
+        yield kept
 
 
 def advance(scorers: Sequence[Weighted], rules: Rules, state: BeamState) -> tuple[BeamState, Kept]:

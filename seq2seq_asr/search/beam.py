@@ -16,13 +16,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.search.advance import Kept, Rules, advance, start
+from seq2seq_asr.search.advance import Kept, Rules, unrolled
 from seq2seq_asr.search.alignment import Aligner
 from seq2seq_asr.search.closing import look, open_all
 from seq2seq_asr.search.guards import Guarding
 from seq2seq_asr.search.history import collect
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.ranking import LengthNormalisation, Ranking, length_limit
+from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import Weighted, greatest_gain
 
 _LOOK_EVERY = 4
@@ -121,6 +122,7 @@ def beam_search(
     config: BeamConfig | None = None,
     *,
     early_stop: bool = True,
+    places: Places | None = None,
 ) -> list[list[Hypothesis]]:
     """Find the best transcripts of every utterance.
 
@@ -133,6 +135,7 @@ def beam_search(
         config: How to search.
         early_stop: Close an utterance when its result is certain, or patience is at its end. Off, every search runs
             to its maximum length.
+        places: Where to run the steps as recordings; None runs them one call after the other.
 
     Returns:
         For each utterance 1 to ``config.nbest`` hypotheses, best first. Those cut at the maximum length come after
@@ -151,10 +154,9 @@ def beam_search(
     )
     longest = length_limit(lengths, config.max_length_ratio).clamp(min=1)
     gain, patience = (greatest_gain(scorers), config.patience) if early_stop else (None, None)
-    state, history = start(scorers, len(lengths), config.beam, lengths.device), list[Kept]()
-    progress, last = open_all(longest, config.nbest), int(longest.max())
-    for step in range(last + 1):
-        state, kept = advance(scorers, rules, state)
+    steps = (unrolled if places is None else places.replayed)(scorers, rules, len(lengths), lengths.device)
+    history, progress, last = list[Kept](), open_all(longest, config.nbest), int(longest.max())
+    for step, kept in zip(range(last + 1), steps, strict=False):
         history.append(kept)
         if step % _LOOK_EVERY == _LOOK_EVERY - 1:
             progress = look(progress, history[-_LOOK_EVERY:], step, config.ranking, last, gain, patience)
