@@ -25,6 +25,7 @@ from seq2seq_asr.recognizer import Transcript
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.greedy import greedy_search
+from seq2seq_asr.search.replay import Places
 
 SEARCHES = [BeamConfig(beam=1, ctc_weight=0.0), BeamConfig(beam=4, ctc_weight=0.0), BeamConfig(beam=4, nbest=3)]
 
@@ -339,3 +340,14 @@ def test_importing_and_loading_import_nothing_they_do_not_need(tones_run: Path) 
     command = [sys.executable, "-c", code, str(tones_run)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout.strip()) == (0, ""), result.stderr
+
+
+def test_rounded_up_shapes_and_steps_in_places_change_nothing(tones_run: Path) -> None:
+    """As on a GPU, where a shape's steps are recorded; here they are not, but all else is done."""
+    plain, other = Recognizer.load(tones_run), Recognizer.load(tones_run)
+    other.places = Places()
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    for search in (BeamConfig(), BeamConfig(beam=3, nbest=2, ctc_weight=0.0)):
+        for one, wanted in zip(other.transcribe(utterances, search), plain.transcribe(utterances, search), strict=True):
+            assert one.text == wanted.text and one.score == pytest.approx(wanted.score, abs=1e-4)
+            assert [word.start for word in one.words] == [word.start for word in wanted.words]

@@ -29,6 +29,7 @@ from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.model import Encoded, ModelConfig, Seq2Seq
 from seq2seq_asr.nn.specaugment import SpecAugmentConfig
+from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
@@ -109,12 +110,12 @@ def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool)
         max_length_ratio=ratio,
     )
     lengths = torch.full((len(encoded),), encoded.shape[1])
-    model.eval()
+    decoder = stepping(model.eval().decoder)  # once for all searches, as a recogniser does when it is loaded
 
     @torch.inference_mode()
     def run() -> object:
         states = Encoded(encoded, lengths)
-        attention = AttentionScorer(model.decoder, model.memory(states))
+        attention = AttentionScorer(decoder, decoder.memory(encoded, lengths))
         ctc = CtcPrefixScorer(model.ctc_log_probs(states), lengths) if with_ctc else None
         return beam_search(joint_scorers(attention, ctc, ctc_weight), lengths, config)
 

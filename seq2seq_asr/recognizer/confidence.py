@@ -10,17 +10,15 @@ that has the word. It is far too low, since training smooths labels, so a line i
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.calibration import platt
 from seq2seq_asr.search.scorer import Weighted
-from seq2seq_asr.strict_yaml import load_yaml
 
 CALIBRATION = "confidence.yaml"
 """File of a run folder that holds its `Calibration`."""
@@ -50,26 +48,6 @@ class Calibration:
             raise UsageError("slope and intercept: must be finite")
         if self.slope < 0:
             raise UsageError("slope: must be 0 or more: words that sound surer are not less often right")
-
-
-def load_calibration(folder: Path, tokenizer: str) -> Calibration | None:
-    """The calibration of a run, or None where it has none.
-
-    Args:
-        folder: Run folder, or one that ``export`` made.
-        tokenizer: Hash of its tokenizer.
-
-    Raises:
-        UsageError: The file is damaged.
-        CheckpointError: It belongs to another tokenizer.
-    """
-    path = folder / CALIBRATION
-    if not path.is_file():
-        return None
-    calibration = load_yaml(path, Calibration)
-    if calibration.tokenizer != tokenizer:
-        raise CheckpointError(f"{path}: fitted for another tokenizer: remove it, or run tune again")
-    return calibration
 
 
 def raw_confidences(gains: Float[Tensor, "U1 N"], scorers: Sequence[Weighted], places: Sequence[range]) -> list[float]:

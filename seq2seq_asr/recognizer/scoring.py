@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
+import torch
+
+from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.coverage import CoverageScorer
@@ -17,14 +21,16 @@ from seq2seq_asr.search.scorer import Weighted, joint_scorers
 
 def scorers_of(
     model: Seq2Seq,
+    decoder: Decoder | Stepping,
     encoded: Encoded,
     search: BeamConfig,
     language_model: LanguageModel | None = None,
     hotwords: HotWords | None = None,
     ngram: NgramModel | None = None,
 ) -> tuple[Weighted, ...]:
-    """The attention decoder and whatever else is there and has weight."""
-    attention, utterances = AttentionScorer(model.decoder, model.memory(encoded)), len(encoded.lengths)
+    """The attention decoder, as the model has it or arranged for steps, and whatever else is there and has weight."""
+    memory, utterances = decoder.memory(encoded.states, encoded.lengths), len(encoded.lengths)
+    attention = AttentionScorer(decoder, memory)
     ctc = None
     if search.ctc_weight > 0 and model.ctc is not None:
         ctc = CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths)
@@ -49,3 +55,16 @@ def some_of(encoded: Encoded, rows: Sequence[int]) -> Encoded:
     """Some utterances of a batch, without the padding that only the others need."""
     lengths = encoded.lengths[list(rows)]
     return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)
+
+
+def rounded_up(encoded: Encoded, utterances: int = 8, frames: int = 32) -> Encoded:
+    """The batch with padding, and utterances of one frame, up to multiples: then few shapes occur.
+
+    Args:
+        encoded: The batch; its utterances stay the first.
+        utterances: Of what their number is to be a multiple.
+        frames: Of what their frames are to be one.
+    """
+    more, longer = -len(encoded.lengths) % utterances, -encoded.states.shape[1] % frames
+    states = torch.nn.functional.pad(encoded.states, (0, 0, 0, longer, 0, more))
+    return Encoded(states, torch.nn.functional.pad(encoded.lengths, (0, more), value=1))

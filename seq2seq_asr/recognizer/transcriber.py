@@ -18,15 +18,17 @@ from seq2seq_asr.errors import AsrError, AudioError, UsageError
 from seq2seq_asr.nn.device import find_device, full_precision
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer.assembling import assemble
-from seq2seq_asr.recognizer.confidence import Calibration, calibrated, load_calibration, raw_confidences
+from seq2seq_asr.recognizer.belonging import load_belonging
+from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration, calibrated, raw_confidences
 from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
 from seq2seq_asr.recognizer.memory import within_memory
 from seq2seq_asr.recognizer.ngram import load_ngram
 from seq2seq_asr.recognizer.restoring import restore
-from seq2seq_asr.recognizer.scoring import scorers_of, some_of
+from seq2seq_asr.recognizer.scoring import rounded_up, scorers_of, some_of
 from seq2seq_asr.recognizer.transcript import Transcript
-from seq2seq_asr.recognizer.tuned import Tuned, load_tuned
+from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.guards import guard, listen
@@ -34,6 +36,7 @@ from seq2seq_asr.search.hotwords import HotWords
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.language_model import restore_language_model
 from seq2seq_asr.search.ngram import NgramModel
+from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.rescoring import rescore
 from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.training.checkpoint import read_checkpoint
@@ -79,6 +82,8 @@ class Recognizer:
         pieces = tokenizer.pieces(range(len(tokenizer)))
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
+        self.decoder = stepping(self.model.decoder)
+        self.places: Places | None = None
         self.tokenizer = tokenizer
         self.reader = input_reader(model.features)
 
@@ -116,8 +121,8 @@ class Recognizer:
             language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
         words = None if ngram is None else load_ngram(ngram, tokenizer, chosen)
         recognizer = cls(model, tokenizer, chosen, language_model, hotwords, words)
-        recognizer.tuned = load_tuned(Path(run), tokenizer.hash)
-        recognizer.calibration = load_calibration(Path(run), tokenizer.hash)
+        recognizer.tuned = load_belonging(Path(run) / TUNED, Tuned, tokenizer.hash)
+        recognizer.calibration = load_belonging(Path(run) / CALIBRATION, Calibration, tokenizer.hash)
         return recognizer
 
     @property
@@ -256,8 +261,11 @@ class Recognizer:
     @torch.inference_mode()
     def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
         """What the search finds, whatever the guards think of it."""
+        if self.places is not None:
+            encoded, utterances = rounded_up(encoded), len(encoded.lengths)
         with full_precision():
-            return beam_search(self.scorers(encoded, search), encoded.lengths, search)
+            found = beam_search(self.scorers(encoded, search), encoded.lengths, search, places=self.places)
+        return found if self.places is None else found[:utterances]
 
     @torch.inference_mode()
     def guarded(
@@ -274,7 +282,7 @@ class Recognizer:
     @torch.inference_mode()
     def scorers(self, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
         """All that has a say in a search of encoded utterances."""
-        return scorers_of(self.model, encoded, search, self.language_model, self.hotwords, self.ngram)
+        return scorers_of(self.model, self.decoder, encoded, search, self.language_model, self.hotwords, self.ngram)
 
     @torch.inference_mode()
     def raw_confidences(

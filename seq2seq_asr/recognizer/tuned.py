@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.search.beam import BeamConfig
-from seq2seq_asr.strict_yaml import load_yaml
 
 TUNED = "decoding.yaml"
 """File of a run folder that holds its `Tuned`."""
@@ -31,23 +29,3 @@ class Tuned:
     """n-gram model that joined the search, likewise."""
     search: BeamConfig = field(default_factory=BeamConfig)
     """How to search."""
-
-
-def load_tuned(folder: Path, tokenizer: str) -> Tuned | None:
-    """The tuned settings of a run, or None where it has none.
-
-    Args:
-        folder: Run folder, or one that ``export`` made.
-        tokenizer: Hash of its tokenizer.
-
-    Raises:
-        UsageError: The file is damaged or has an unknown key.
-        CheckpointError: It belongs to another tokenizer.
-    """
-    path = folder / TUNED
-    if not path.is_file():
-        return None
-    tuned = load_yaml(path, Tuned)
-    if tuned.tokenizer != tokenizer:
-        raise CheckpointError(f"{path}: tuned for another tokenizer: remove it, or run tune again")
-    return tuned

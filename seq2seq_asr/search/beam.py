@@ -1,33 +1,33 @@
 """Beam search over any weighted sum of scorers, for all utterances and beams at once.
 
-Every step keeps the best ``beam`` prefixes of each utterance, whole or not; those that ended leave the beam for a pool
-of their own, where they rank by ``Ranking.score``. With one beam and no length bonus this is greedy search. An
-utterance closes when no growing prefix can still enter the pool (``Ranking.bound``, so stopping never changes the
-result), when all growing ones have ranked below the pool for ``BeamConfig.patience`` steps, or at its maximum length.
-Everything about an utterance, its maximum length too, depends on it alone.
+Every step keeps the best ``beam`` prefixes of each utterance, whole or not; those that ended leave the beam and rank by
+``Ranking.score``. With one beam and no length bonus this is greedy search. An utterance closes when no growing prefix
+can still rank among the n best that ended (``Ranking.bound``, so stopping never changes the result), when all growing
+ones have ranked below them for ``BeamConfig.patience`` steps, or at its maximum length. Everything about an utterance,
+its maximum length too, depends on it alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.search.advance import Kept, Rules, unrolled
 from seq2seq_asr.search.alignment import Aligner
-from seq2seq_asr.search.beam_state import BeamState, Hypotheses, best_places, empty_hypotheses
-from seq2seq_asr.search.expansion import Expansion, expand, limit_shift, may_end, peaks, select_states
+from seq2seq_asr.search.closing import look, open_all
 from seq2seq_asr.search.guards import Guarding
+from seq2seq_asr.search.history import collect
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.ranking import LengthNormalisation, Ranking, length_limit
-from seq2seq_asr.search.results import collect
+from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import Weighted, greatest_gain
-from seq2seq_asr.vocabulary import EOS
 
-_NEVER = float("-inf")
-_CHECK_EVERY = 4
+_LOOK_EVERY = 4
+"""Steps from one look at what may be closed to the next."""
 _WEIGHTS = ("lm_weight", "ngram_weight", "ngram_unknown", "ilm_weight", "coverage_weight", "hotword_boost")
 
 
@@ -80,7 +80,7 @@ class BeamConfig:
     align: Aligner = "attention"
     """Where the times of words come from: attention peaks, or forced alignment with CTC."""
     patience: int | None = 20
-    """Stop unproven after so many steps in which all that grows ranks below the n-best found; None never does."""
+    """Stop unproven after so many steps, in fours, with all that grows ranking below the n best; None never does."""
 
     def __post_init__(self) -> None:
         inf = float("inf")
@@ -122,10 +122,12 @@ def beam_search(
     config: BeamConfig | None = None,
     *,
     early_stop: bool = True,
+    places: Places | None = None,
 ) -> list[list[Hypothesis]]:
     """Find the best transcripts of every utterance.
 
-    Equal scores go to the lower parent, then to the lower token.
+    Equal scores go to the lower parent, then to the earlier of its candidates, which is the lower token where all are
+    looked at; 1e-12 nats a place count as equal.
 
     Args:
         scorers: The first is a full one: it makes ``Hypothesis.log_prob`` and ``frames`` and bears the end threshold.
@@ -133,6 +135,7 @@ def beam_search(
         config: How to search.
         early_stop: Close an utterance when its result is certain, or patience is at its end. Off, every search runs
             to its maximum length.
+        places: Where to run the steps as recordings; None runs them one call after the other.
 
     Returns:
         For each utterance 1 to ``config.nbest`` hypotheses, best first. Those cut at the maximum length come after
@@ -140,129 +143,24 @@ def beam_search(
     """
     if len(lengths) == 0:
         return []
-    search = _Search.of(scorers, lengths, config or BeamConfig(), early_stop)
-    state = _start(search)
-    for step in range(search.most + 1):
-        state = _advance(search, state, step)
-        if step % _CHECK_EVERY == _CHECK_EVERY - 1 and not state.open.any():
-            break
-    return collect(state, [weighted.name for weighted in scorers], search.config.ranking)
-
-
-class _Search(NamedTuple):
-    """What does not change during a search."""
-
-    scorers: tuple[Weighted, ...]
-    config: BeamConfig
-    early_stop: bool
-    shortest: Int[Tensor, " B"]
-    longest: Int[Tensor, " B"]
-    most: int
-    candidates: int
-    weights: Float[Tensor, " N"]
-
-    @classmethod
-    def of(
-        cls, scorers: Sequence[Weighted], lengths: Int[Tensor, " B"], config: BeamConfig, early_stop: bool
-    ) -> "_Search":
-        longest = length_limit(lengths, config.max_length_ratio).clamp(min=1)
-        # Without partial scorers nothing can overtake: the best `beam` tokens of a prefix are all that may be kept.
-        candidates = config.candidates if any(weighted.partial for weighted in scorers) else config.beam
-        weights = torch.tensor([s.weight for s in scorers], dtype=torch.float64, device=lengths.device)
-        shortest = length_limit(lengths, config.min_length_ratio)
-        return cls(tuple(scorers), config, early_stop, shortest, longest, int(longest.max()), candidates, weights)
-
-
-def _start(search: _Search) -> BeamState:
-    utterances, beam, scorers = len(search.longest), search.config.beam, len(search.scorers)
-    device = search.longest.device
-    active = empty_hypotheses(utterances, beam, scorers, search.most + 1, device)
-    # All beams start equal: only the first may grow, or the beam would fill with copies.
-    first = torch.arange(beam, device=device) == 0
-    active = active._replace(score=active.score.masked_fill(first, 0.0))
-    finished = empty_hypotheses(utterances, search.config.nbest, scorers, search.most + 1, device)
-    states = tuple(weighted.scorer.start(beam) for weighted in search.scorers)
-    behind = torch.zeros(utterances, dtype=torch.long, device=device)
-    return BeamState(active, finished, states, torch.ones_like(behind, dtype=torch.bool), behind)
-
-
-def _advance(search: _Search, state: BeamState, step: int) -> BeamState:
-    """Let every active hypothesis, of ``step`` tokens, grow by one token or end."""
-    last = state.active.tokens[:, :, step].flatten()
-    expansion = expand(search.scorers, state.scorers, last, search.candidates, search.config.end_threshold)
-    if search.config.max_attention_shift is not None and step > 0:  # the first token may stand anywhere
-        previous = state.active.frames[:, :, step].flatten()
-        expansion = limit_shift(expansion, previous, search.config.max_attention_shift)
-    grown, ends, parents, columns = _keep_best(search, state.active, expansion, step)
-    finished = _pool(search, state, grown, ends, step)
-    growing = state.open & (step < search.longest)
-    cut = state.active._replace(score=_without_ended(state, ends, parents))
-    active = grown._replace(score=grown.score.masked_fill(ends, _NEVER)).where(growing, cut)
-    first_row = torch.arange(len(parents), device=parents.device)[:, None] * search.config.beam
-    states = select_states(search.scorers, expansion, (parents + first_row).flatten(), columns.flatten())
-    behind = _behind(search, state.behind, active, finished)
-    closed = _certain(search, active, finished, step + 1) | _out_of_patience(search, behind)
-    return BeamState(active, finished, states, growing & ~closed, behind)
-
-
-def _keep_best(
-    search: _Search, active: Hypotheses, expansion: Expansion, step: int
-) -> tuple[Hypotheses, Bool[Tensor, "B K"], Int[Tensor, "B K"], Int[Tensor, "B K"]]:
-    """The best extensions of each utterance, which of them end, and their parents and columns."""
-    beam, width = search.config.beam, expansion.tokens.shape[1]
-    ends = expansion.tokens == EOS
-    gains = expansion.scores @ search.weights
-    too_early = ends & ~may_end(expansion, (step >= search.shortest).repeat_interleave(beam))[:, None]
-    gains = gains.masked_fill(gains.isnan() | too_early, _NEVER)
-    scores = (active.score[:, :, None] + gains.view(-1, beam, width)).flatten(1)
-    # An extension has a token more than an end of the same step; all extensions have equally many.
-    bonus = search.config.length_bonus * (~ends).view(len(scores), -1).double()
-    places = best_places(scores + bonus, beam)
-    parents, columns = places // width, places % width
-    rows = torch.arange(len(gains), device=gains.device).view(-1, beam).gather(1, parents)
-    kept = active.take(parents)
-    tokens, frames = kept.tokens, kept.frames  # `take` made them: writing is safe
-    tokens[:, :, step + 1] = expansion.tokens[rows, columns]
-    looked = peaks(expansion)
-    frames[:, :, step + 1] = 0 if looked is None else looked[rows]
-    ended = ends[rows, columns]
-    score, totals = scores.gather(1, places), kept.totals + expansion.scores[rows, columns]
-    return Hypotheses(score, totals, tokens, frames, step + 1 - ended.long()), ended, parents, columns
-
-
-def _pool(search: _Search, state: BeamState, grown: Hypotheses, ends: Tensor, step: int) -> Hypotheses:
-    """The best of what had finished and what ends now; among equals, what finished earlier."""
-    score = search.config.ranking.score(grown.score, grown.length)
-    ending = grown._replace(score=score.masked_fill(~(ends & state.open[:, None]), _NEVER))
-    both = state.finished.join(ending)
-    return both.take(best_places(both.score, search.config.nbest))
-
-
-def _without_ended(state: BeamState, ends: Bool[Tensor, "B K"], parents: Int[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-    """Scores of the active hypotheses, without those of open utterances whose end is among the kept."""
-    ending = ends & state.open[:, None]
-    places = torch.arange(parents.shape[1], device=parents.device)
-    gone = ((parents[:, :, None] == places) & ending[:, :, None]).any(1)
-    return state.active.score.masked_fill(gone, _NEVER)
-
-
-def _certain(search: _Search, active: Hypotheses, finished: Hypotheses, length: int) -> Bool[Tensor, " B"]:
-    """Whether no active hypothesis of ``length`` tokens can still rank above the last place of the pool."""
-    best = active.score.amax(1)
-    if not search.early_stop:
-        return best == _NEVER
-    bound = search.config.ranking.bound(best, length, search.longest, search.most, greatest_gain(search.scorers))
-    return finished.score[:, -1] >= bound
-
-
-def _behind(search: _Search, behind: Int[Tensor, " B"], active: Hypotheses, finished: Hypotheses) -> Int[Tensor, " B"]:
-    """Steps in a row in which every active hypothesis, scored as it stands, ranks below the last place of the pool."""
-    scores = search.config.ranking.score(active.score, active.length)
-    return torch.where(scores.amax(1) < finished.score[:, -1], behind + 1, 0)
-
-
-def _out_of_patience(search: _Search, behind: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
-    """Whether to give up the proof; a transcript that loops would else be followed to its maximum length."""
-    if search.config.patience is None or not search.early_stop:
-        return torch.zeros_like(behind, dtype=torch.bool)
-    return behind >= search.config.patience
+    config = config or BeamConfig()
+    rules = Rules(
+        beam=config.beam,
+        candidates=config.candidates,
+        length_bonus=config.length_bonus,
+        shortest=length_limit(lengths, config.min_length_ratio) if config.min_length_ratio > 0 else None,
+        end_threshold=config.end_threshold,
+        max_attention_shift=config.max_attention_shift,
+    )
+    longest = length_limit(lengths, config.max_length_ratio).clamp(min=1)
+    gain, patience = (greatest_gain(scorers), config.patience) if early_stop else (None, None)
+    steps = (unrolled if places is None else places.replayed)(scorers, rules, len(lengths), lengths.device)
+    history, progress, last = list[Kept](), open_all(longest, config.nbest), int(longest.max())
+    for step, kept in zip(range(last + 1), steps, strict=False):
+        history.append(kept)
+        if step % _LOOK_EVERY == _LOOK_EVERY - 1:
+            progress = look(progress, history[-_LOOK_EVERY:], step, config.ranking, last, gain, patience)
+            if not progress.open.any():
+                break
+    names = [weighted.name for weighted in scorers]
+    return collect(history, longest, progress.last, names, config.ranking, config.nbest)

@@ -40,7 +40,7 @@ class CtcPrefixState(NamedTuple):
 
     def select(self, parents: Int[Tensor, " BK"]) -> "CtcPrefixState":
         """The state whose row ``i`` is row ``parents[i]`` of this one."""
-        return CtcPrefixState(*(part[parents] for part in self))
+        return CtcPrefixState(*(part.index_select(0, parents) for part in self))
 
 
 class CtcExtension(NamedTuple):
@@ -50,11 +50,17 @@ class CtcExtension(NamedTuple):
     state: CtcPrefixState
     candidates: Int[Tensor, "BK M"]
     prefix: Float[Tensor, "BK M"]
+    onsets: Float[Tensor, "BK S 2"]
+    """See ``CtcPrefixScorer``."""
 
     def select(self, parents: Int[Tensor, " BK"]) -> CtcPrefixState:
         """The state of chosen candidates; row ``i * M + j`` is prefix ``i`` followed by its candidate ``j``."""
-        state = self.state.select(parents // self.candidates.shape[1])
-        return self.scorer.grow(state, self.candidates.flatten()[parents], self.prefix.flatten()[parents])
+        rows = parents // self.candidates.shape[1]
+        tokens, prefix = (part.flatten().index_select(0, parents) for part in (self.candidates, self.prefix))
+        repeats = tokens == self.state.last.index_select(0, rows)
+        after_any, after_blank = self.onsets.index_select(0, rows).unbind(2)
+        onsets = torch.where(repeats[:, None], after_blank, after_any)
+        return self.scorer.grow(onsets, tokens, prefix, self.state.utterance.index_select(0, rows))
 
 
 class CtcPrefixScorer:
@@ -76,12 +82,12 @@ class CtcPrefixScorer:
         # A row per utterance and token: a candidate's posteriors then lie together in memory.
         rows = inside.transpose(1, 2).flatten(0, 1).to(torch.float64, memory_format=torch.contiguous_format, copy=True)
         self._by_token = rows.clamp_(min=_LOWEST).exp_()
+        self._blanks = _sums(self._by_token[BLANK :: self._vocabulary].log())
 
     def start(self, beam: int = 1) -> CtcPrefixState:
         """Forward variables of the empty prefix: nothing but blanks."""
         utterance = torch.arange(len(self._lengths), device=self._lengths.device).repeat_interleave(beam)
-        blanks = self._posteriors(utterance, torch.full_like(utterance, BLANK)).log().cumsum(1)
-        blank = torch.cat([blanks.new_zeros(len(utterance), 1), blanks], 1)
+        blank = torch.nn.functional.pad(self._blanks[0].index_select(0, utterance), (1, 0))
         prefix = blank.new_zeros(len(utterance))
         return CtcPrefixState(torch.full_like(blank, _NEVER), blank, prefix, torch.full_like(utterance, SOS), utterance)
 
@@ -93,7 +99,7 @@ class CtcPrefixScorer:
         Returns:
             The change of the prefix's log probability, 0 at most; for ``EOS`` the step from "starts so" to "is so".
         """
-        onsets = torch.stack(self._onsets(state), 2)
+        onsets = self._onsets(state)
         peaks = onsets.amax(1, keepdim=True).clamp(min=torch.finfo(onsets.dtype).min)  # finite where all is -inf
         posteriors = self._posteriors(state.utterance[:, None], candidates)
         after_any, after_blank = ((posteriors @ (onsets - peaks).exp()).log() + peaks).unbind(2)
@@ -103,30 +109,41 @@ class CtcPrefixScorer:
         # Rounding must not let a longer prefix be more probable: the search's stopping rule relies on it.
         prefix = torch.minimum(prefix, state.prefix[:, None])
         change = torch.where(prefix == _NEVER, _NEVER, prefix - state.prefix[:, None])
-        return change, CtcExtension(self, state, candidates, prefix)
+        return change, CtcExtension(self, state, candidates, prefix, onsets)
 
-    def grow(self, state: CtcPrefixState, tokens: Int[Tensor, " BK"], prefix: Float[Tensor, " BK"]) -> CtcPrefixState:
-        """Forward variables of every prefix followed by one token, whose prefix score is known already."""
-        after_any, after_blank = self._onsets(state)
-        onsets = torch.where((tokens == state.last)[:, None], after_blank, after_any)
-        nonblank = _recursion(onsets, self._posteriors(state.utterance, tokens).log())
-        blanks = self._posteriors(state.utterance, torch.full_like(tokens, BLANK)).log()
-        blank = _recursion(nonblank[:, :-1], blanks)
-        return CtcPrefixState(nonblank, blank, prefix, tokens, state.utterance)
+    def grow(
+        self,
+        onsets: Float[Tensor, "BK S"],
+        tokens: Int[Tensor, " BK"],
+        prefix: Float[Tensor, " BK"],
+        utterance: Int[Tensor, " BK"],
+    ) -> CtcPrefixState:
+        """Forward variables of every prefix after one token more.
+
+        Args:
+            onsets: Log probability that all before this token is complete just before each frame.
+            tokens: The token.
+            prefix: Log probability that the transcript starts with the prefix, this token included.
+            utterance: Index of the utterance.
+        """
+        nonblank = _recursion(onsets, *_sums(self._posteriors(utterance, tokens).log()))
+        blank = _recursion(nonblank[:, :-1], *(part.index_select(0, utterance) for part in self._blanks))
+        return CtcPrefixState(nonblank, blank, prefix, tokens, utterance)
 
     def _posteriors(self, utterance: Tensor, tokens: Tensor) -> Tensor:
         """Probabilities of tokens in all frames, frames last."""
         rows = utterance * self._vocabulary + tokens
         return self._by_token.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
-    def _onsets(self, state: CtcPrefixState) -> tuple[Tensor, Tensor]:
+    def _onsets(self, state: CtcPrefixState) -> Float[Tensor, "BK S 2"]:
         """Log probability that the prefix is complete just before each frame: in any way, and with a blank last.
 
         Only the latter counts when the next token equals the last: without a blank between them they are one.
         """
-        outside = self._outside[state.utterance]
-        either = torch.logaddexp(state.nonblank, state.blank)
-        return either[:, :-1].masked_fill(outside, _NEVER), state.blank[:, :-1].masked_fill(outside, _NEVER)
+        outside = self._outside.index_select(0, state.utterance).unsqueeze(2)
+        blank = state.blank[:, :-1]
+        either = torch.logaddexp(state.nonblank[:, :-1], blank)
+        return torch.stack([either, blank], 2).masked_fill_(outside, _NEVER)
 
     def _complete(self, state: CtcPrefixState) -> Tensor:
         """Log probability that the prefix is the whole transcript."""
@@ -134,8 +151,15 @@ class CtcPrefixScorer:
         return torch.logaddexp(state.nonblank.gather(1, ends), state.blank.gather(1, ends))[:, 0]
 
 
-def _recursion(entering: Float[Tensor, "BK S"], emission: Float[Tensor, "BK S"]) -> Float[Tensor, "BK S1"]:
-    """Solve ``r[t] = emission[t] * (r[t-1] + entering[t])`` from ``r[0] = 0``, all in logs."""
+def _sums(emission: Float[Tensor, "N S"]) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N S"]]:
+    """Log probability of nothing but this up to each frame, with it and without it."""
     survival = emission.cumsum(1)
-    solution = survival + (entering - (survival - emission)).logcumsumexp(1)
-    return torch.cat([solution.new_full((len(solution), 1), _NEVER), solution], 1)
+    return survival, survival - emission
+
+
+def _recursion(
+    entering: Float[Tensor, "BK S"], survival: Float[Tensor, "BK S"], before: Float[Tensor, "BK S"]
+) -> Float[Tensor, "BK S1"]:
+    """Solve ``r[t] = emission[t] * (r[t-1] + entering[t])`` from ``r[0] = 0``, in logs, given the emission's sums."""
+    solution = (entering - before).logcumsumexp(1).add_(survival)
+    return torch.nn.functional.pad(solution, (1, 0), value=_NEVER)

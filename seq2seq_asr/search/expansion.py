@@ -5,55 +5,71 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq_asr.search.scorer import AttendingState, Weighted, is_follower, is_full, is_partial
 from seq2seq_asr.vocabulary import EOS
 
-_NEVER = float("-inf")
+_TIE = 1e-12
 
 
 class Expansion(NamedTuple):
-    """Candidates of every hypothesis: the best tokens and the end, in order of their ids."""
+    """What may follow every hypothesis."""
 
-    tokens: Int[Tensor, "BK M"]
-    scores: Float[Tensor, "BK M N"]
+    tokens: Int[Tensor, "BK M"] | None
+    """Candidates, the end first; None for the whole vocabulary, in order."""
+    gains: tuple[Float[Tensor, "BK M"], ...]
     """What each candidate adds to the unweighted total of each scorer."""
-    confident_end: Bool[Tensor, " BK"]
-    """Whether the end passes the end-of-sentence threshold."""
+    log_probs: Float[Tensor, "BK V"]
+    """What the first scorer says of all tokens."""
     states: tuple[Any, ...]
     """Of each scorer: a full one's state after the last token, a partial one's extension."""
 
+    @property
+    def end(self) -> int:
+        """Column of the end."""
+        return EOS if self.tokens is None else 0
 
-def expand(
-    scorers: Sequence[Weighted],
-    states: Sequence[Any],
-    last: Int[Tensor, " BK"],
-    count: int,
-    end_threshold: float | None = None,
-) -> Expansion:
+    @property
+    def frames(self) -> Int[Tensor, " BK"] | None:
+        """Frames that the first scorer looked at in this step, if it looks at any."""
+        return getattr(self.states[0], "peaks", None)  # an `AlignedState`, if there are any
+
+    def tokens_at(self, rows: Int[Tensor, " N"], columns: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """Chosen candidates: ``columns[i]`` of hypothesis ``rows[i]``."""
+        return columns if self.tokens is None else self.tokens[rows, columns]
+
+    def gains_at(self, places: Int[Tensor, "B K"]) -> tuple[Float[Tensor, "B K"], ...]:
+        """What chosen candidates added, a tensor a scorer; places count all candidates of an utterance."""
+        return tuple(gain.reshape(len(places), -1).gather(1, places) for gain in self.gains)
+
+
+def expand(scorers: Sequence[Weighted], states: Sequence[Any], last: Int[Tensor, " BK"], count: int) -> Expansion:
     """Let every scorer advance by the last tokens and score what may come next.
 
     Args:
-        scorers: Each with a name of its own. The first is a full one and decides whether the end is confident.
+        scorers: Each with a name of its own; the first is a full one.
         states: Their states before ``last``.
         last: Last tokens.
-        count: Candidates a hypothesis besides the end, best by the weighted sum of the full scorers.
-        end_threshold: See ``BeamConfig.end_threshold``.
+        count: Candidates a hypothesis besides the end, best by the weighted sum of the full scorers. Without partial
+            scorers, all tokens are candidates.
     """
     pairs = list(zip(scorers, states, strict=True))
     full = {w.name: w.scorer.step(last, state) for w, state in pairs if is_full(w.scorer)}
-    weighted = [w.weight * full[w.name][0] for w in scorers if w.name in full]
-    combined = functools.reduce(torch.add, weighted)
-    tokens = best_tokens(combined, min(count + 1, combined.shape[1]))
-    part = {w.name: w.scorer.extend(tokens, state) for w, state in pairs if is_partial(w.scorer)}
-    part |= {name: (log_probs.gather(1, tokens), state) for name, (log_probs, state) in full.items()}
-    for name, (gain, state) in _follow(pairs, full[scorers[0].name][1]).items():
-        part[name] = gain[:, None].expand(tokens.shape), state
-    scores = torch.stack([part[w.name][0].double() for w in scorers], 2)
-    confident = confident_end(full[scorers[0].name][0], end_threshold)
-    return Expansion(tokens, scores, confident, tuple(part[w.name][1] for w in scorers))
+    log_probs, attention = full[scorers[0].name]
+    tokens = None
+    if any(weighted.partial for weighted in scorers):
+        weighted = [w.weight * full[w.name][0] for w in scorers if w.name in full]
+        tokens = best_tokens(functools.reduce(torch.add, weighted), count)
+    part = {w.name: w.scorer.extend(tokens, state) for w, state in pairs if is_partial(w.scorer) and tokens is not None}
+    for name, (gains, state) in full.items():
+        part[name] = gains if tokens is None else gains.gather(1, tokens), state
+    width = log_probs.shape[1] if tokens is None else tokens.shape[1]
+    for name, (gain, state) in _follow(pairs, attention).items():
+        part[name] = gain[:, None].expand(-1, width), state
+    gained, after = zip(*(part[weighted.name] for weighted in scorers), strict=True)
+    return Expansion(tokens, gained, log_probs, after)
 
 
 def _follow(pairs: Sequence[tuple[Weighted, Any]], attention: Any) -> dict[str, tuple[Tensor, Any]]:
@@ -70,65 +86,27 @@ def select_states(
     scorers: Sequence[Weighted], expansion: Expansion, parents: Int[Tensor, " BK"], columns: Int[Tensor, " BK"]
 ) -> tuple[Any, ...]:
     """States of the chosen extensions: candidate ``columns[i]`` of hypothesis ``parents[i]``."""
-    extended = parents * expansion.tokens.shape[1] + columns
+    extended = parents if expansion.tokens is None else parents * expansion.tokens.shape[1] + columns
     chosen = [extended if weighted.partial else parents for weighted in scorers]
     return tuple(state.select(rows) for state, rows in zip(expansion.states, chosen, strict=True))
 
 
-def peaks(expansion: Expansion) -> Int[Tensor, " BK"] | None:
-    """Frames that the first scorer looked at in this step, if it looks at any."""
-    return getattr(expansion.states[0], "peaks", None)  # an `AlignedState`, if there are any
-
-
-def limit_shift(expansion: Expansion, previous: Int[Tensor, " BK"], most: int) -> Expansion:
-    """Let no hypothesis grow whose attention jumped (the hard attention limit of Hannun et al. 2019, section 2.4).
-
-    It may end still: after the last word, the attention often leaps over the silence to the last frame.
-
-    Args:
-        expansion: What may follow.
-        previous: Frames that the attention looked at in the step before.
-        most: Frames it may go from there, forward or back.
-    """
-    looked = peaks(expansion)
-    if looked is None:
-        return expansion
-    jumped = (looked - previous).abs() > most
-    barred = jumped[:, None] & (expansion.tokens != EOS)
-    return expansion._replace(scores=expansion.scores.masked_fill(barred[:, :, None], _NEVER))
-
-
-def may_end(expansion: Expansion, long_enough: Bool[Tensor, " BK"]) -> Bool[Tensor, " BK"]:
-    """Whether a hypothesis may end here: long and sure enough, or unable to go on (it would be lost)."""
-    impossible = (expansion.scores == _NEVER).any(2)
-    stuck = (impossible | (expansion.tokens == EOS)).all(1)
-    return (long_enough & expansion.confident_end) | stuck
-
-
 def best_tokens(log_probs: Float[Tensor, "BK V"], count: int) -> Int[Tensor, "BK M"]:
-    """The ``count`` most probable tokens of each row, ``EOS`` always among them, in order of their ids.
+    """``EOS`` and the ``count`` most probable other tokens of each row, best first; among equals the lowest ids."""
+    others = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
+    others[:, EOS] = -torch.inf  # behind the impossible ones: it must not come twice
+    best = best_places(others, min(count, others.shape[1] - 1))
+    return torch.cat([best.new_full((len(best), 1), EOS), best], 1)
 
-    Among equals the lowest ids are taken, which ``topk`` does not promise: it only finds the value to reach.
+
+def best_places(scores: Float[Tensor, "B C"], count: int) -> Int[Tensor, "B P"]:
+    """Places of the ``count`` best scores, best first; among equals the earlier.
+
+    ``topk`` promises no order among equals, so each place is given 1e-12 less than the one before.
     """
-    values = _with_end(log_probs, float("inf"))
-    reach = values.topk(count, sorted=False).values.amin(1, keepdim=True)
-    above, level = values > reach, values == reach
-    taken = above | (level & (level.cumsum(1) <= count - above.sum(1, keepdim=True)))
-    slot = torch.where(taken, taken.cumsum(1) - 1, count)
-    ids = torch.arange(values.shape[1], device=values.device).expand_as(slot)
-    return ids.new_zeros(values.shape[0], count + 1).scatter_(1, slot, ids)[:, :count]
+    return (scores.double() - _order(scores.shape[1], scores.device)).topk(count).indices
 
 
-def confident_end(log_probs: Float[Tensor, "BK V"], threshold: float | None) -> Bool[Tensor, " BK"]:
-    """Whether ``log p(end) >= threshold * log p(best other token)`` (Hannun et al. 2019)."""
-    end = log_probs[:, EOS]
-    if threshold is None:
-        return torch.ones_like(end, dtype=torch.bool)
-    return end >= threshold * _with_end(log_probs, _NEVER).amax(1)
-
-
-def _with_end(log_probs: Tensor, value: float) -> Tensor:
-    """A copy in which the end has this value; ``index_fill`` would wait for its index to reach the device."""
-    copy = log_probs.clone()
-    copy[:, EOS] = value
-    return copy
+@functools.lru_cache(maxsize=8)
+def _order(places: int, device: torch.device) -> Float[Tensor, " C"]:
+    return torch.arange(places, dtype=torch.float64, device=device) * _TIE

@@ -23,14 +23,15 @@ class Ranking:
     alpha: float
     bonus: float
 
-    def score(self, total: Float[Tensor, "*shape"], length: Int[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
+    def score(self, total: Float[Tensor, "*shape"], length: Int[Tensor, "*#shape"] | int) -> Float[Tensor, "*shape"]:
         """Ranking score of weighted totals.
 
         Args:
             total: Weighted sums of log probabilities.
             length: Numbers of tokens, without start and end.
         """
-        exact = length.to(total.dtype)  # a float times an integer tensor would be float32
+        # A float times an integer tensor would be float32.
+        exact = float(length) if isinstance(length, int) else length.to(total.dtype)
         return (total + self.bonus * exact) / self._divisor(exact + 1)
 
     def bound(
@@ -53,9 +54,9 @@ class Ranking:
         scores = self.score(total[:, None] + (lengths - length + 1).to(total.dtype) * gain, lengths)
         return scores.masked_fill(lengths > longest[:, None], float("-inf")).amax(1)
 
-    def _divisor(self, scored: Tensor) -> Tensor:
+    def _divisor(self, scored: Tensor | float) -> Tensor | float:
         if self.normalisation == "none":
-            return torch.ones_like(scored)
+            return 1.0
         base = scored if self.normalisation == "length" else (5 + scored) / 6
         return base**self.alpha
 

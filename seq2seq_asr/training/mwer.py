@@ -21,6 +21,7 @@ from seq2seq_asr.evaluation.wer import word_errors
 from seq2seq_asr.nn.losses import cross_entropy, expected_errors, shift_targets
 from seq2seq_asr.nn.model import Encoded, Losses, Seq2Seq
 from seq2seq_asr.nn.precision import at_least_single
+from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.hypothesis import Hypothesis
@@ -81,8 +82,9 @@ def search_lists(model: Seq2Seq, encoded: Encoded, nbest: int) -> list[list[Hypo
     """The attention decoder's n-best lists under the present weights."""
     # Without autocast: it would keep copies of the weights that know of no gradient, for the losses to trip over.
     with _evaluating(model.decoder), torch.autocast(encoded.states.device.type, enabled=False):
-        memory = model.memory(Encoded(at_least_single(encoded.states), encoded.lengths))
-        scorers = joint_scorers(AttentionScorer(model.decoder, memory))
+        decoder = stepping(model.decoder)
+        memory = decoder.memory(at_least_single(encoded.states), encoded.lengths)
+        scorers = joint_scorers(AttentionScorer(decoder, memory))
         return beam_search(scorers, encoded.lengths, BeamConfig(beam=nbest, nbest=nbest))
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,11 @@ def is_portable(folder: Path) -> bool:
 
 
 def write_portable(
-    folder: Path, weights: Mapping[str, torch.Tensor], model: Mapping[str, Any], tokenizer: Targets
+    folder: Path,
+    weights: Mapping[str, torch.Tensor],
+    model: Mapping[str, Any],
+    tokenizer: Targets,
+    beside: Sequence[Path] = (),
 ) -> None:
     """Write a new folder, whole or not at all.
 
@@ -35,6 +39,7 @@ def write_portable(
         weights: Under the names of `Seq2Seq`.
         model: The model's settings, plain values.
         tokenizer: The tokenizer, or the labels, it was trained with.
+        beside: Files of the run to hand on as they are.
 
     Raises:
         CheckpointError: There is something in the folder, or it cannot be written.
@@ -48,6 +53,8 @@ def write_portable(
         (made / WEIGHTS).write_bytes(content)
         tokenizer.save(made / tokenizer.file)
         (made / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        for path in beside:
+            shutil.copy(path, made)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from seq2seq_asr.data.kaldi import read_kaldi
 from seq2seq_asr.data.lines import read_pairs
-from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.errors import AudioError, ManifestError
-from seq2seq_asr.evaluation.trn import read_trn
+from seq2seq_asr.evaluation.trn import read_trn, write_trn
+
+T = TypeVar("T")
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["a.wav", 1.5]),
@@ -49,30 +52,42 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzzing")
 
 
-def only_our_errors(read: Callable[[], object], folder: Path) -> None:
-    """Reading may fail, but only so: one line that names a file below ``folder`` and a line of it."""
+def only_our_errors(read: Callable[[], T], folder: Path) -> T | None:
+    """What was read. Reading may fail, but only so: one line that names a file below ``folder`` and a line of it."""
     try:
-        read()
+        return read()
     except (ManifestError, AudioError) as error:
         assert re.match(rf"{folder}/[\w.]+:\d+: .", str(error)) and len(str(error).splitlines()) == 1, str(error)
+        return None
 
 
 @given(content=files(JSON_LINES | ROWS), optional=st.booleans())
 def test_manifests(content: bytes, optional: bool, folder: Path) -> None:
     (folder / "m.jsonl").write_bytes(content)
-    only_our_errors(lambda: read_manifest(folder / "m.jsonl", allow_empty_text=optional, root=folder), folder)
+    read = only_our_errors(lambda: read_manifest(folder / "m.jsonl", allow_empty_text=optional, root=folder), folder)
+    if read is not None:
+        lines = [line for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+        assert len({one.id for one in read}) == len(read) == len(lines)
+        assert all(one.text.strip() or optional for one in read)
+        write_manifest(folder / "again.jsonl", read)
+        assert read_manifest(folder / "again.jsonl", allow_empty_text=optional, root=folder) == read
 
 
 @given(content=files(ROWS))
 def test_transcripts(content: bytes, folder: Path) -> None:
     (folder / "hyp.trn").write_bytes(content)
-    only_our_errors(lambda: read_trn(folder / "hyp.trn"), folder)
+    lines = only_our_errors(lambda: read_trn(folder / "hyp.trn"), folder)
+    if lines is not None:
+        write_trn(folder / "again.trn", lines)
+        assert read_trn(folder / "again.trn") == lines
 
 
 @given(content=files(TABLE_ROWS))
 def test_tables(content: bytes, folder: Path) -> None:
     (folder / "table").write_bytes(content)
-    only_our_errors(lambda: read_pairs(folder / "table"), folder)
+    table = only_our_errors(lambda: read_pairs(folder / "table"), folder)
+    for key, (line, rest) in (table or {}).items():
+        assert content.removeprefix(b"\xef\xbb\xbf").split(b"\n")[line - 1].decode().split() == [key, *rest.split()]
 
 
 @settings(max_examples=40)
@@ -90,4 +105,6 @@ def test_kaldi_folders(texts: bytes, recordings: bytes, segments: bytes | None, 
             (kaldi / name).unlink(missing_ok=True)
         else:
             (kaldi / name).write_bytes(content)
-    only_our_errors(lambda: read_kaldi(kaldi), kaldi)
+    read = only_our_errors(lambda: read_kaldi(kaldi), kaldi)
+    if read is not None:
+        assert {one.id for one in read} == set(read_pairs(kaldi / "text")), "no utterance is lost"

@@ -3,19 +3,24 @@
 import pytest
 import torch
 
-from seq2seq_asr.search.expansion import best_tokens, confident_end
+from seq2seq_asr.search.expansion import best_tokens
+from seq2seq_asr.search.limits import confident_end
 from seq2seq_asr.vocabulary import EOS
 
 
 @pytest.mark.parametrize("levels", [2, 5, 1000])
 @pytest.mark.parametrize("count", [1, 2, 7, 20])
-def test_best_tokens_are_those_of_a_stable_sort(levels, count) -> None:
+def test_best_tokens_are_the_end_and_those_of_a_stable_sort(levels, count) -> None:
     scores = -torch.randint(levels, (50, 20)).float()
     scores[::3, 5:9] = float("-inf")
-    wanted = scores.clone()
-    wanted[:, EOS] = 1.0
-    wanted = wanted.sort(dim=1, descending=True, stable=True).indices[:, :count].sort(1).values
-    assert best_tokens(scores, count).tolist() == wanted.tolist()
+    others = scores.clone()
+    others[:, EOS] = float("-inf")
+    wanted = others.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    found = best_tokens(scores, count)
+    assert found.shape == (50, 1 + min(count, 19)) and (found[:, 0] == EOS).all()
+    possible = others.gather(1, wanted[:, :19]) > float("-inf")
+    assert torch.equal(found[:, 1:][possible], wanted[:, :19][possible])
+    assert (others.gather(1, found[:, 1:])[~possible] == float("-inf")).all() and (found[:, 1:] != EOS).all()
 
 
 def test_the_end_must_beat_the_best_other_token_by_the_threshold() -> None:
@@ -23,4 +28,3 @@ def test_the_end_must_beat_the_best_other_token_by_the_threshold() -> None:
     log_probs = torch.tensor([[-5.0, -1.0, -5.0, end, -3.0] for end in (-0.5, -1.0, -1.4, -1.6, -9.0)])
     assert confident_end(log_probs, 1.5).tolist() == [True, True, True, False, False]
     assert confident_end(log_probs, 1.0).tolist() == [True, True, False, False, False]
-    assert confident_end(log_probs, None).all()

@@ -102,6 +102,17 @@ def test_a_transcript_scores_as_the_back_off_written_out(tmp_path: Path, order: 
         assert max(found) <= 1e-12, "a reward that the search does not know of"
 
 
+def test_a_history_that_raises_its_words_is_no_reward(tmp_path: Path) -> None:
+    """A back-off weight above 1 makes "b" more probable after "a" than any n-gram says."""
+    table: Table = {("<s>",): (-99.0, 0.0), ("</s>",): (-1.0, 0.0), ("a",): (-1.0, 0.25), ("b",): (-0.5, 0.0)}
+    table["<s>", "a"] = (-0.5, 0.0)
+    model = NgramModel(read_arpa(write(tmp_path / "a.arpa", table)), PIECES)
+    said = [PIECES.index(piece) for piece in ("▁a", "▁", "b", "▁")]
+    (found,) = gains(model, [[*said, EOS]])
+    assert sum(found) == pytest.approx(expected(table, "a b"), abs=1e-9)
+    assert max(found) <= 0
+
+
 def test_whole_words_are_scored_as_they_end_and_promised_as_they_begin(tmp_path: Path) -> None:
     table = {("<s>",): (-99.0, -0.5), ("</s>",): (-1.0, 0.0), ("ab",): (-0.25, 0.0), ("abb",): (-2.0, 0.0)}
     model = NgramModel(read_arpa(write(tmp_path / "a.arpa", table | {("<s>", "abb"): (-0.75, 0.0)})), PIECES)

@@ -107,7 +107,7 @@ def test_help_teaches(name, tool, capsys):
 def test_benchmark_prints_json_with_median_and_spread(tool, capsys):
     assert (
         tool("bench_gpu").main(
-            ["--interpreter", "--repeats", "2", "--only", "pyramid of the base job, bfloat16 forward and"]
+            ["--interpreter", "--repeats", "2", "--only", "layer lstm H=5 B=2 T=4, bfloat16 forward and"]
         )
         == 0
     )

@@ -69,8 +69,9 @@ def test_a_worker_that_inherits_the_lock_does_not_keep_it(tmp_path: Path) -> Non
         if child == 0:
             signal.pause()
     try:
+        assert not (tmp_path / LOCK).exists()
         with held(run):
-            pass
+            assert (tmp_path / LOCK).exists()
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

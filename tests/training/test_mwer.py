@@ -152,8 +152,11 @@ def test_lists_keep_what_ended_and_count_its_words(toy: tuple[Session, Seq2Seq])
     assert read[0, : 1 + len(spell("a b"))].tolist() == [SOS, *spell("a b")]
 
 
-def test_the_search_is_without_dropout_and_leaves_the_model_training(toy: tuple[Session, Seq2Seq]) -> None:
+@pytest.mark.parametrize("layers", [1, 2], ids=["stepping", "step by step"])
+def test_the_search_is_without_dropout_and_leaves_the_model_training(toy: tuple[Session, Seq2Seq], layers: int) -> None:
     session, model = toy
+    decoder = dataclasses.replace(model.config.decoder, layers=layers, dropout=0.5)
+    model = Seq2Seq(dataclasses.replace(model.config, decoder=decoder), model.decoder.vocabulary).eval()
     encoded = encoded_of(model, batch_of(session, [2]))
     wanted = search_lists(model, encoded, 3)
     model.train()

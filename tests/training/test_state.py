@@ -10,6 +10,7 @@ import torch
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training import metrics
 from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training.schedule import build_optimizer
 from seq2seq_asr.training.session import Session, train
 from seq2seq_asr.training.state import NEEDED, require_state
 
@@ -82,3 +83,7 @@ def test_a_weight_without_a_gradient_yet_has_no_moments(trained: Session) -> Non
     checkpoint = read_checkpoint(trained.run.last)
     del checkpoint["optimizer_states"][0]["state"][3]
     require(trained, checkpoint)
+    optimizer = build_optimizer(trained.model, trained.optimizer)
+    optimizer.load_state_dict(checkpoint["optimizer_states"][0])
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    assert weights[3] not in optimizer.state and set(optimizer.state) == {w for w in weights if w is not weights[3]}

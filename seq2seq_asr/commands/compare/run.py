@@ -1,11 +1,10 @@
 """What ``compare`` does: plan, train and decode what is left, rank what is finished, write the report."""
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.compare.budget import Corpora, Measured, apply_budget
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run, expand, runs_of
@@ -15,7 +14,7 @@ from seq2seq_asr.commands.compare.stages import check_same_settings, finished, s
 from seq2seq_asr.commands.compare.timing import timed
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.console import say
-from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.errors import UsageError
 
 
 def compare(config: CompareConfig, source: Path | None = None) -> int:
@@ -35,7 +34,7 @@ def compare(config: CompareConfig, source: Path | None = None) -> int:
         if config.dry_run:
             print(plan(config, measured))
             return 0
-        with claimed(folder):
+        with claimed(folder, ".lock", "comparison", "give another --name"):
             if config.match == "time":
                 measured = timed(config, measured, jobs_of(config, measured), progress)
             runs = runs_of([one.system for one in measured], config.seeds)
@@ -101,23 +100,3 @@ def work(config: CompareConfig, runs: Sequence[Run], jobs: int, progress: Progre
 def jobs_of(config: CompareConfig, measured: Sequence[Measured]) -> int:
     """Runs at the same time."""
     return config.jobs or default_jobs(measured[0].system.config.trainer.accelerator)
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep every other comparison out of a folder; the system lets go of it however this process ends.
-
-    Raises:
-        CheckpointError: Another process works there, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(f"{folder}: another comparison works there") from error
-        yield

@@ -50,7 +50,7 @@ def stages_of(run: Run, config: CompareConfig) -> Iterator[Stage]:
         yield fitting(run)
     if not decoded(run, config):
         yield Stage("decode", "decode", decode_flags(run, config))
-    if config.probe == "gradients" and not is_classification(run) and not (run.path / PROBED).is_file():
+    if config.probe == "gradients" and not (run.path / PROBED).is_file():
         yield Stage("probe", "probe_gradients", ["--run", str(run.path)])
 
 

@@ -39,15 +39,16 @@ def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
     """
     from seq2seq_asr.commands.decode.run import find_run
     from seq2seq_asr.data.tokenizer import Tokenizer
-    from seq2seq_asr.recognizer.tuned import TUNED, load_tuned
+    from seq2seq_asr.recognizer.belonging import load_belonging
+    from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 
     try:
         run = find_run(config)
     except AsrError:  # decoding says so itself, and printing the settings needs no run
         return None
-    if not (run.path / TUNED).is_file():
+    if not (run.path / TUNED).is_file():  # reading the tokenizer can wait
         return None
-    tuned = load_tuned(run.path, Tokenizer.load(run.tokenizer).hash)
+    tuned = load_belonging(run.path / TUNED, Tuned, Tokenizer.load(run.tokenizer).hash)
     assert tuned is not None
     say(f"{run.path / TUNED}: the defaults are what was best on {tuned.dev}, {100 * tuned.wer:.2f} % WER")
     return replace(DecodeConfig(), search=tuned.search, lm=tuned.lm, ngram=tuned.ngram)

@@ -1,17 +1,14 @@
-"""One decoding at a time in a folder, and going on where an interrupted one stopped."""
+"""Going on where an interrupted decoding stopped."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.console import say
 from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
@@ -27,30 +24,6 @@ class KeptLine(NamedTuple):
     line: str
     """As it stands in ``hyp.jsonl``, to be kept to the letter."""
     transcript: Transcript
-
-
-@contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep every other decoding out of a folder; the system lets go of it however this process ends.
-
-    Raises:
-        CheckpointError: Another process writes there, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "decode.yaml").open("a")
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"{folder}: another decoding writes there: wait until it ends, or give another --out"
-            ) from error
-        except OSError as error:
-            say(f"warning: {folder}: not protected from a second decoding: no locks there ({error.strerror})")
-        yield
 
 
 def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:

@@ -6,12 +6,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.decode.classes import load_classifier, write_class_scores
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.formats import remove_formats, write_formats
 from seq2seq_asr.commands.decode.hotwords import read_hotwords
 from seq2seq_asr.commands.decode.results import HypothesisFile, start_results, write_scores
-from seq2seq_asr.commands.decode.resuming import KeptLine, claimed, fingerprint, kept_lines
+from seq2seq_asr.commands.decode.resuming import KeptLine, fingerprint, kept_lines
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
@@ -143,7 +144,8 @@ def decode_all(
     recognizer: Recognizer, sources: Sequence[Source], config: DecodeConfig, folder: Path | None, decoded: Decoded
 ) -> None:
     """Decode in batches into ``decoded``, writing every batch to the folder as soon as it is done."""
-    with claimed(folder) if folder is not None else nullcontext():
+    alone = nullcontext() if folder is None else claimed(folder, "decode.yaml", "decoding", "give another --out")
+    with alone:
         kept = {} if folder is None else take_up(folder, config, sources)
         decoded.transcripts = {place: one.transcript for place, one in kept.items()}
         decoded.kept = frozenset(kept)

@@ -7,7 +7,10 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Make a folder to hand on out of a run: weights or graphs, settings, tokenizer; nothing that can be executed."""
+    """Make a folder to hand on out of a run: weights or graphs, settings, tokenizer; nothing that can be executed.
+
+    What `tune` found goes along, unless it needs a language model.
+    """
 
     run: Path | None = None
     """Run folder; the newest one by default."""

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from seq2seq_asr.commands.export.config import ExportConfig
+from seq2seq_asr.console import say
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, available, is_classifier
+from seq2seq_asr.recognizer.confidence import CALIBRATION
+from seq2seq_asr.recognizer.tuned import TUNED
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.portable import write_portable
 from seq2seq_asr.training.run_folder import newest_run, open_run
@@ -30,5 +33,16 @@ def export(config: ExportConfig) -> Path:
             raise UsageError("format onnx: only recognisers are exported to ONNX, no classifiers")
         write_onnx(out, recognizer.model, recognizer.tokenizer)
     else:
-        write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer)
+        beside = tuned_files(run.path, recognizer) if isinstance(recognizer, Recognizer) else []
+        write_portable(out, model.state_dict(), to_mapping(model.config), recognizer.tokenizer, beside)
     return out
+
+
+def tuned_files(run: Path, recognizer: Recognizer) -> list[Path]:
+    """What ``tune`` wrote for the run, unless it needs a language model, which stays behind."""
+    tuned = recognizer.tuned
+    if tuned is not None and (tuned.lm is not None or tuned.ngram is not None):
+        say(f"warning: {run / TUNED}: stays behind, as does {CALIBRATION}: tuned with {tuned.lm or tuned.ngram}")
+        return []
+    present = {TUNED: tuned, CALIBRATION: recognizer.calibration}
+    return [run / name for name, settings in present.items() if settings is not None]

@@ -15,8 +15,8 @@ class TuneConfig:
     """Find the best search settings of a run on its dev set, and calibrate its word confidences.
 
     The encoder runs once. First the weights are swept at one beam, then the beam with the best weights. What has the
-    lowest word error rate of all goes into the run folder as decoding.yaml, which `decode` then starts from. Do not
-    tune on the set that you report.
+    lowest word error rate of all (or the smallest beam within `slack` of it) goes into the run folder as decoding.yaml,
+    which `decode` then starts from. Do not tune on the set that you report.
     """
 
     run: Path | None = None
@@ -41,6 +41,8 @@ class TuneConfig:
     """Settings to try, as name=value,value; none tries every weight that changes a score, and length_bonus."""
     method: Literal["coordinate", "grid"] = "coordinate"
     """coordinate: one setting after the other, each at its best before the next; grid: all combinations."""
+    slack: float = 0.0
+    """Absolute word error rate that a smaller, faster beam may cost: 0.001 takes it where it is 0.1 points worse."""
     rounds: int = 1
     """Times that coordinate goes through all settings, at most."""
     lm: Path | None = None
@@ -67,6 +69,8 @@ class TuneConfig:
             raise UsageError("give run or name, not both")
         if not self.beams or min(self.beams) < 1:
             raise UsageError("beams: give at least one, each 1 or more")
+        if not 0 <= self.slack <= 1:
+            raise UsageError("slack: must lie in [0, 1]")
         if self.rounds < 1:
             raise UsageError("rounds: must be 1 or more")
         if self.utterances is not None and self.utterances < 1:

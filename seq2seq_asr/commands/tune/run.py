@@ -58,9 +58,10 @@ def tune(config: TuneConfig) -> int:
         limits = {"batch_seconds": config.batch_seconds, "memory_mb": config.memory_mb, "disk_mb": config.disk_mb}
         encoded = encode_set(recognizer, utterances, Path(folder), **limits)
         sweeper = sweep(recognizer, encoded, config)
-        calibration = calibrate(recognizer, encoded, sweeper.best().search, run.path)
+        best = sweeper.best(config.slack)
+        calibration = calibrate(recognizer, encoded, best.search, run.path)
     write_tuned(run.path, sweeper, config, name, tokenizer.hash)
-    print(f"\nbest: {described(sweeper.best())}\n{calibration}\n{run.path / TUNED}")
+    print(f"\nbest: {described(best)}\n{calibration}\n{run.path / TUNED}")
     return 0
 
 
@@ -149,7 +150,7 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
     Raises:
         CheckpointError: One of them cannot be written.
     """
-    best, trials = sweeper.best(), list(sweeper.trials.values())
+    best, trials = sweeper.best(config.slack), list(sweeper.trials.values())
     tuned = Tuned(
         tokenizer=tokenizer,
         dev=name,

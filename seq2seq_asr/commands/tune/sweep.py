@@ -76,9 +76,14 @@ class Sweeper:
             self.tell(self.trials[search])
         return self.trials[search]
 
-    def best(self) -> Trial:
-        """The trial with the fewest errors; among equals the smallest beam, then the earliest."""
-        return min(self.trials.values(), key=lambda trial: (trial.errors, trial.search.beam))
+    def best(self, slack: float = 0.0) -> Trial:
+        """The trial with the smallest beam among those of fewest errors, and what lies within ``slack`` of their rate.
+
+        Among equals that with fewer errors, then the earliest.
+        """
+        trials = list(self.trials.values())
+        most = min(trial.wer for trial in trials) + slack
+        return min((one for one in trials if one.wer <= most), key=lambda one: (one.search.beam, one.errors))
 
     def _measure(self, search: BeamConfig, stage: str) -> Trial:
         texts: dict[int, str] = {}

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
+from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.compare import main
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.evaluation.trn import read_trn
@@ -196,6 +197,12 @@ def test_what_fails_is_told_and_the_others_are_ranked(compared: Path, capfd: pyt
     assert line.startswith("failed: elman_seed1, decode (exit code 1): error: ") and ".ckpt" in line
     assert "elman_seed1 failed in decode: error: " in (spoiled / "comparison.html").read_text()
     assert [row["system"] for row in table(spoiled / "comparison.csv")] == ["gru"]
+
+
+def test_a_second_comparison_of_one_name_is_refused(compared: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with claimed(compared, ".lock", "comparison", "wait"):
+        assert compare() == 1
+    assert "another comparison writes there: wait until it ends, or give another --name" in capfd.readouterr().err
 
 
 @pytest.mark.nightly

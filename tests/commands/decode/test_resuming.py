@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.results import start_results, transcript_line
-from seq2seq_asr.commands.decode.resuming import claimed, fingerprint, read_hypotheses
+from seq2seq_asr.commands.decode.resuming import fingerprint, read_hypotheses
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.decode import main
@@ -173,22 +174,12 @@ def test_two_decodings_into_one_folder_refuse_each_other(
     assert decode(*flags) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     capsys.readouterr()
-    with claimed(tmp_path / "out"):
+    with claimed(tmp_path / "out", "decode.yaml", "decoding", "wait"):
         for more in ([], ["--resume"]):
             assert decode(*flags, *more) == 1
             assert f"{tmp_path / 'out'}: another decoding writes there" in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert decode(*flags) == 0
-
-
-def test_a_folder_is_free_again_however_its_decoding_ended(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), claimed(tmp_path):
-        raise KeyboardInterrupt
-    with claimed(tmp_path), pytest.raises(CheckpointError, match="another decoding"), claimed(tmp_path):
-        pass
-    (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="file"), claimed(tmp_path / "file"):
-        pass
 
 
 @settings(max_examples=30)

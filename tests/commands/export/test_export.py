@@ -1,5 +1,6 @@
 """An exported folder says what its run says, holds data only, and is checked before it is believed."""
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -17,6 +18,10 @@ from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.decode import main as decode
 from seq2seq_asr.errors import CheckpointError, TokenizerError
 from seq2seq_asr.export import main
+from seq2seq_asr.recognizer.confidence import Calibration
+from seq2seq_asr.recognizer.tuned import Tuned
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import to_yaml
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,24 @@ def test_there_is_nothing_but_data(made: Path) -> None:
     assert max(entry["data_offsets"][1] for entry in header.values()) == len(content) - 8 - length
     with pytest.raises(Exception, match="."):
         pickle.loads(content)
+
+
+def test_what_was_tuned_goes_along_unless_it_needs_a_language_model(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, tokenizer = shutil.copytree(tones_run, tmp_path / "run"), Recognizer.load(tones_run).tokenizer.hash
+    tuned = Tuned(tokenizer=tokenizer, dev="dev", utterances=1, words=1, wer=0.0, search=BeamConfig(beam=3))
+    (run / "decoding.yaml").write_text(to_yaml(tuned))
+    line = Calibration(tokenizer=tokenizer, slope=2.0, intercept=0.5, words=9, error_before=0.3, error_after=0.1)
+    (run / "confidence.yaml").write_text(to_yaml(line))
+    assert exit_code_of(main, ["--run", str(run), "--out", str(tmp_path / "with")]) == 0
+    made = Recognizer.load(tmp_path / "with")
+    assert made.default_search.beam == 3 and made.calibration == line
+    (run / "decoding.yaml").write_text(to_yaml(dataclasses.replace(tuned, ngram=tmp_path / "words.arpa")))
+    assert exit_code_of(main, ["--run", str(run), "--out", str(tmp_path / "without")]) == 0
+    assert "words.arpa" in capsys.readouterr().err
+    made = Recognizer.load(tmp_path / "without")
+    assert made.tuned is None and made.calibration is None
 
 
 def test_nothing_is_overwritten(tones_run: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -141,6 +142,15 @@ def test_sweeps_end_at_the_lowest_they_saw(sweeper: Sweeper) -> None:
     assert sweeper.trials[grid].errors == min(tried)
 
 
+def test_a_smaller_beam_may_cost_a_little(sweeper: Sweeper) -> None:
+    base = sweeper.attempt(BeamConfig(beam=2), "beam")
+    for beam, errors in ((1, 12), (2, 11), (4, 11), (8, 10), (16, 10)):
+        trial = dataclasses.replace(base, search=BeamConfig(beam=beam), errors=errors, words=1000)
+        sweeper.trials[trial.search] = trial
+    chosen = [sweeper.best(slack).search.beam for slack in (0.0, 0.00101, 0.00201, 1.0)]
+    assert chosen == [8, 2, 1, 1]
+
+
 def test_weights_that_say_nothing_are_not_swept(sweeper: Sweeper) -> None:
     names = [name for name, _ in usual_settings(sweeper.recognizer, sweeper.encoded, BeamConfig(beam=2))]
     assert names == ["ctc_weight", "coverage_weight", "length_bonus"]
@@ -162,7 +172,16 @@ def test_a_set_that_fits_nowhere_is_refused(sweeper: Sweeper, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"beams": ()}, {"beams": (0,)}, {"rounds": 0}, {"utterances": 0}, {"run": Path("a"), "name": "a"}]
+    "wrong",
+    [
+        {"beams": ()},
+        {"beams": (0,)},
+        {"rounds": 0},
+        {"slack": -0.1},
+        {"slack": 2.0},
+        {"utterances": 0},
+        {"run": Path("a"), "name": "a"},
+    ],
 )
 def test_settings_that_cannot_be_used(wrong: dict) -> None:
     with pytest.raises(UsageError):

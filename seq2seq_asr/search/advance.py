@@ -1,0 +1,122 @@
+"""One step of a beam search: a pure function of tensors, the same at every step."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq_asr.search.expansion import Expansion, best_places, expand, select_states
+from seq2seq_asr.search.limits import bar_ends, bar_jumps
+from seq2seq_asr.search.scorer import Weighted
+from seq2seq_asr.vocabulary import EOS, SOS
+
+_NEVER = float("-inf")
+
+
+class Rules(NamedTuple):
+    """What a step goes by; see ``BeamConfig``."""
+
+    beam: int
+    candidates: int
+    length_bonus: float
+    shortest: Int[Tensor, " B"] | None
+    """Fewest tokens of each utterance, if there is such a limit."""
+    end_threshold: float | None
+    max_attention_shift: int | None
+
+
+class BeamState(NamedTuple):
+    """All that goes from step to step."""
+
+    score: Float[Tensor, "B K"]
+    """Weighted total of every growing hypothesis; -inf marks an empty place."""
+    last: Int[Tensor, " BK"]
+    """Last tokens."""
+    frames: Int[Tensor, " BK"]
+    """Where the first scorer looked in the last step, if it looks; -1 before the first."""
+    step: Int[Tensor, ""]
+    """Tokens of every hypothesis."""
+    first_row: Int[Tensor, "B 1"]
+    """Row of each utterance's first beam."""
+    scorers: tuple[Any, ...]
+    """State of each scorer."""
+
+
+class Kept(NamedTuple):
+    """What a step has kept of each utterance, best first."""
+
+    score: Float[Tensor, "B K"]
+    """Weighted totals, those of ends too."""
+    parents: Int[Tensor, "B K"]
+    """Place of the hypothesis, a step before, that each goes on from."""
+    tokens: Int[Tensor, "B K"]
+    frames: Int[Tensor, "B K"] | None
+    """Where the first scorer looked, if it does."""
+    gains: tuple[Float[Tensor, "B K"], ...]
+    """What each scorer added, unweighted."""
+
+
+def start(scorers: Sequence[Weighted], utterances: int, beam: int, device: torch.device) -> BeamState:
+    """The state before the first token."""
+    score = torch.full((utterances, beam), _NEVER, dtype=torch.float64, device=device)
+    score[:, 0] = 0.0  # all beams start equal: only the first may grow, or the beam would fill with copies
+    last = torch.full((utterances * beam,), SOS, device=device)
+    return BeamState(
+        score=score,
+        last=last,
+        frames=torch.full_like(last, -1),
+        step=torch.zeros((), dtype=torch.long, device=device),
+        first_row=torch.arange(0, utterances * beam, beam, device=device)[:, None],
+        scorers=tuple(weighted.scorer.start(beam) for weighted in scorers),
+    )
+
+
+def unrolled(scorers: Sequence[Weighted], rules: Rules, utterances: int, device: torch.device) -> Iterator[Kept]:
+    """What each step keeps, for as long as it is asked for."""
+    state = start(scorers, utterances, rules.beam, device)
+    while True:
+        state, kept = advance(scorers, rules, state)
+        yield kept
+
+
+def advance(scorers: Sequence[Weighted], rules: Rules, state: BeamState) -> tuple[BeamState, Kept]:
+    """Let every growing hypothesis grow by one token or end."""
+    expansion = expand(scorers, state.scorers, state.last, rules.candidates)
+    scores = _scores(scorers, rules, state, expansion)
+    places = best_places(_compared(scores, expansion, rules.length_bonus), rules.beam)
+    parents = places // scores.shape[2]
+    rows, columns = (parents + state.first_row).flatten(), (places - parents * scores.shape[2]).flatten()
+    last, states = expansion.tokens_at(rows, columns), select_states(scorers, expansion, rows, columns)
+    frames = getattr(states[0], "peaks", None)  # an `AlignedState`, if there are any
+    tokens, looked = last.view_as(parents), None if frames is None else frames.view_as(parents)
+    kept = Kept(scores.flatten(1).gather(1, places), parents, tokens, looked, expansion.gains_at(places))
+    score = kept.score.masked_fill(tokens == EOS, _NEVER)
+    frames = state.frames if frames is None else frames
+    return BeamState(score, last, frames, state.step + 1, state.first_row, states), kept
+
+
+def _scores(
+    scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion
+) -> Float[Tensor, "B K M"]:
+    """Weighted totals of all extensions; -inf for what may not be."""
+    scores = state.score.unsqueeze(2)
+    for weighted, gain in zip(scorers, expansion.gains, strict=True):
+        scores = torch.add(scores, gain.view(*state.score.shape, -1), alpha=weighted.weight)
+    scores.nan_to_num_(nan=_NEVER, posinf=torch.inf, neginf=_NEVER)
+    if rules.max_attention_shift is not None:
+        bar_jumps(scores, expansion, state.frames, rules.max_attention_shift)
+    if rules.shortest is not None or rules.end_threshold is not None:
+        long_enough = None if rules.shortest is None else state.step >= rules.shortest
+        bar_ends(scores, expansion, long_enough, rules.end_threshold)
+    return scores
+
+
+def _compared(scores: Float[Tensor, "B K M"], expansion: Expansion, bonus: float) -> Float[Tensor, "B KM"]:
+    """What extensions compare by: an end lacks the bonus of a token more, which the others of its step have."""
+    if bonus == 0:
+        return scores.flatten(1)
+    compared = scores.clone()
+    compared[:, :, expansion.end] -= bonus
+    return compared.flatten(1)

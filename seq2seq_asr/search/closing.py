@@ -1,0 +1,76 @@
+"""When the search of an utterance is at its end."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from seq2seq_asr.search.advance import Kept
+from seq2seq_asr.search.ranking import Ranking
+from seq2seq_asr.vocabulary import EOS
+
+_NEVER = float("-inf")
+
+
+class Progress(NamedTuple):
+    """What was seen of each utterance when it was last looked at."""
+
+    pool: Float[Tensor, "B P"]
+    """Ranking scores of the best that had ended, best first."""
+    behind: Int[Tensor, " B"]
+    """Steps since a growing hypothesis was seen to rank with them."""
+    last: Int[Tensor, " B"]
+    """The last step that counts, as far as is known: that of the maximum length, or of the look that closed it."""
+    open: Bool[Tensor, " B"]
+    """Whether its search goes on."""
+
+
+def open_all(longest: Int[Tensor, " B"], nbest: int) -> Progress:
+    """Nothing has been looked at.
+
+    Args:
+        longest: The most tokens of each utterance.
+        nbest: Transcripts wanted of each.
+    """
+    pool = torch.full((len(longest), nbest), _NEVER, dtype=torch.float64, device=longest.device)
+    return Progress(pool, torch.zeros_like(longest), longest, torch.ones_like(longest, dtype=torch.bool))
+
+
+def look(
+    before: Progress,
+    recent: Sequence[Kept],
+    step: int,
+    ranking: Ranking,
+    longest: int,
+    gain: float | None,
+    patience: int | None,
+) -> Progress:
+    """Look at what ended, and close the utterances where nothing better can follow, or patience is at its end.
+
+    Args:
+        before: What the look before saw.
+        recent: The steps since.
+        step: The last of them.
+        ranking: How transcripts rank.
+        longest: The most tokens of any utterance.
+        gain: The most that a token can add to a total; None closes only where nothing grows any more.
+        patience: See ``BeamConfig``.
+    """
+    steps = torch.arange(step + 1 - len(recent), step + 1, device=before.last.device)[:, None]
+    scores, tokens = (torch.stack(parts, 1) for parts in zip(*((one.score, one.tokens) for one in recent), strict=True))
+    ends = tokens == EOS
+    ended = ranking.score(scores, steps).masked_fill(~ends | (steps > before.last[:, None, None]), _NEVER)
+    pool = torch.cat([before.pool, ended.flatten(1)], 1).topk(before.pool.shape[1]).values
+    best, worst = scores[:, -1].masked_fill(ends[:, -1], _NEVER).amax(1), pool[:, -1]
+    behind = torch.where(ranking.score(best, step + 1) < worst, before.behind + len(recent), 0)
+    if gain is None:
+        goes_on = best > _NEVER
+    else:
+        goes_on = worst < ranking.bound(best, step + 1, before.last, longest, gain)
+    if patience is not None:
+        goes_on = goes_on & (behind < patience)
+    closes = before.open & ~goes_on
+    last = torch.where(closes, before.last.clamp(max=step), before.last)
+    return Progress(pool, behind, last, before.open & goes_on & (step < last))

@@ -1,0 +1,90 @@
+"""A search whose steps work on tensors that stay where they are finds what every search finds.
+
+On a CPU nothing is recorded, but all the copying is done: what a recording would miss is missing here too.
+"""
+
+import pytest
+import torch
+
+from seq2seq_asr.nn.attention import AttentionConfig
+from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
+from seq2seq_asr.nn.lm import LanguageModel, LanguageModelConfig
+from seq2seq_asr.nn.stepping import Stepping
+from seq2seq_asr.search.attention import AttentionScorer
+from seq2seq_asr.search.beam import BeamConfig, beam_search
+from seq2seq_asr.search.coverage import CoverageScorer
+from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
+from seq2seq_asr.search.language_model import LanguageModelScorer
+from seq2seq_asr.search.replay import Places
+from seq2seq_asr.search.scorer import Weighted
+from seq2seq_asr.vocabulary import SPECIAL_PIECES
+
+PIECES = [*SPECIAL_PIECES, "▁a", "b", "▁ab", "a", "c"]
+PARTS = ("attention", "ctc", "lm", "coverage", "hotwords")
+
+
+class World:
+    """Models with random weights, and batches for them."""
+
+    def __init__(self, stepping: bool) -> None:
+        torch.manual_seed(5)
+        decoder = Decoder(DecoderConfig(units=12, embedding=6), AttentionConfig(size=8), 7, len(PIECES)).eval()
+        torch.nn.init.normal_(decoder.get_parameter("output.weight"), std=2.0)
+        self.decoder = Stepping(decoder) if stepping else decoder
+        self.lm = LanguageModel(LanguageModelConfig(units=5, embedding=4), len(PIECES)).eval()
+        self.hotwords = HotWords(["ab", "b"], PIECES, torch.device("cpu"))
+
+    def scorers(self, seed: int, lengths: torch.Tensor, parts: tuple[str, ...]) -> list[Weighted]:
+        """Scorers of one batch."""
+        generator = torch.Generator().manual_seed(seed)
+        encoded = torch.randn(len(lengths), int(lengths.max()), 7, generator=generator)
+        posteriors = torch.randn(*encoded.shape[:2], len(PIECES), generator=generator).log_softmax(2)
+        coverage = CoverageScorer(lengths, encoded.shape[1])
+        every = [
+            Weighted("attention", AttentionScorer(self.decoder, self.decoder.memory(encoded, lengths)), 0.7),
+            Weighted("ctc", CtcPrefixScorer(posteriors, lengths), 0.3),
+            Weighted("lm", LanguageModelScorer(self.lm, len(lengths)), 0.4),
+            Weighted("coverage", coverage, 0.2, coverage.max_gain),
+            Weighted("hotwords", HotWordScorer(self.hotwords, len(lengths)), 0.5, self.hotwords.max_gain),
+        ]
+        return [one for one in every if one.name in parts]
+
+
+BATCHES = [(1, [6, 3]), (2, [5, 6]), (3, [9, 2]), (1, [6, 3]), (4, [4, 1, 6])]
+
+
+@pytest.mark.parametrize("stepping", [False, True], ids=["decoder", "stepping"])
+@pytest.mark.parametrize("parts", [PARTS[:1], PARTS[:2], ("attention", "lm"), PARTS], ids="+".join)
+@pytest.mark.parametrize("limits", [{}, {"min_length_ratio": 0.4, "end_threshold": 1.5, "max_attention_shift": 3}])
+def test_batch_after_batch_as_without_places(limits: dict, parts: tuple[str, ...], stepping: bool) -> None:
+    world, places = World(stepping), Places()
+    config = BeamConfig(beam=4, nbest=3, candidates=5, max_length_ratio=1.5, **limits)
+    with torch.inference_mode():
+        for seed, frames in BATCHES:
+            lengths = torch.tensor(frames)
+            wanted = beam_search(world.scorers(seed, lengths, parts), lengths, config)
+            found = beam_search(world.scorers(seed, lengths, parts), lengths, config, places=places)
+            assert found == wanted
+
+
+def test_a_batch_leaves_the_tensors_of_others_alone() -> None:
+    """What a place overwrites is its own."""
+    world, places, config = World(True), Places(), BeamConfig(beam=3, max_length_ratio=1.0)
+    first, lengths = torch.tensor([6, 3]), torch.tensor([2, 6])
+    with torch.inference_mode():
+        scorers = world.scorers(1, first, PARTS)
+        wanted = beam_search(scorers, first, config, places=places)
+        beam_search(world.scorers(2, lengths, PARTS), lengths, config, places=places)
+        assert first.tolist() == [6, 3]
+        assert beam_search(scorers, first, config) == wanted
+
+
+def test_another_beam_or_weight_has_another_place() -> None:
+    world, places, lengths = World(True), Places(), torch.tensor([6, 3])
+    with torch.inference_mode():
+        for beam in (2, 5):
+            for parts in (PARTS[:2], PARTS):
+                config = BeamConfig(beam=beam, max_length_ratio=1.0)
+                scorers = world.scorers(1, lengths, parts)
+                assert beam_search(scorers, lengths, config, places=places) == beam_search(scorers, lengths, config)
