@@ -15,6 +15,7 @@ from triton.runtime.jit import JITFunction
 
 from seq2seq_asr.kernels.persistent import layer_backward, layer_forward
 from seq2seq_asr.kernels.plan import Gpu, Plan, interpreter_plan, make_plan
+from seq2seq_asr.kernels.weight_gradients import through_first, to_peepholes, to_weights
 
 INTERPRETED = not isinstance(layer_forward, JITFunction)
 """Whether Triton interprets kernels, one program after the other, on the CPU (``TRITON_INTERPRET=1``)."""
@@ -141,11 +142,11 @@ class _Layer(torch.autograd.Function):
                  lengths, exchange, counters, gates, cells, to_given, to_output, to_memory),
             )  # fmt: skip
             wanted = ctx.needs_input_grad
-            to_weights = _to_weights(to_given, outputs, output, lengths).to(weights.dtype) if wanted[1] else None
-            to_peepholes = _to_peepholes(kind, to_given, cells, start, lengths) if wanted[2] else None
+            by_weights = to_weights(to_given, outputs, output, lengths).to(weights.dtype) if wanted[1] else None
+            by_peepholes = to_peepholes(kind.peepholes, to_given, cells, start, lengths) if wanted[2] else None
             if wanted[3]:
-                to_output += _through_first(to_given, weights, lengths)
-        return to_given, to_weights, to_peepholes, to_output, to_memory, None, None
+                to_output += through_first(to_given, weights, lengths)
+        return to_given, by_weights, by_peepholes, to_output, to_memory, None, None
 
 
 def _parts(weights: Float[Tensor, "D H 4 H"], plan: Plan) -> Tensor:
@@ -183,53 +184,3 @@ def _launch(kernel: Any, settings: _Settings, like: Float[Tensor, "B T D H 4"], 
                     *arguments, batch, frames, direction, tile, count, tiles * plan.rows, **constants,
                     num_warps=plan.warps, num_stages=1, launch_cooperative_grid=True,
                 )  # fmt: skip
-
-
-def _before(states: Float[Tensor, "B T D H"], start: Float[Tensor, "D B H"], lengths: Int[Tensor, " B"]) -> Tensor:
-    """State before each frame's step; past an utterance's end whatever there is."""
-    first = start.to(states.dtype)
-    ahead = torch.cat([first[0].unsqueeze(1), states[:, :-1, 0]], dim=1)
-    if states.shape[2] == 1:
-        return ahead.unsqueeze(2)
-    back = torch.cat([states[:, 1:, 1], torch.zeros_like(states[:, :1, 1])], dim=1)
-    last = (lengths - 1).clamp(min=0).long()
-    back[torch.arange(len(back), device=back.device), last] = first[1]
-    return torch.stack([ahead, back], dim=2)
-
-
-def _to_weights(
-    to_given: Float[Tensor, "B T D H 4"],
-    outputs: Float[Tensor, "B T D H"],
-    start: Float[Tensor, "D B H"],
-    lengths: Int[Tensor, " B"],
-) -> Float[Tensor, "D H 4 H"]:
-    """One product a direction over all steps."""
-    before, sums = _before(outputs, start, lengths), to_given.flatten(3)
-    each = [sums[:, :, one].flatten(0, 1).t() @ before[:, :, one].flatten(0, 1) for one in range(outputs.shape[2])]
-    return torch.stack(each).view(*to_given.shape[2:], -1)
-
-
-def _to_peepholes(
-    kind: Kind,
-    to_given: Float[Tensor, "B T D H 4"],
-    cells: Float[Tensor, "B T D H"],
-    start: Float[Tensor, "D B H"],
-    lengths: Int[Tensor, " B"],
-) -> Float[Tensor, "D 3 H"]:
-    """Past the ends, where cells are unwritten, nothing is added."""
-    outside = torch.arange(cells.shape[1], device=cells.device) >= lengths[:, None]
-    cells = cells.masked_fill(outside[:, :, None, None], 0.0)
-    before = _before(cells, start, lengths).masked_fill(outside[:, :, None, None], 0.0)
-    seen = (before, before, cells if kind.peepholes == 1 else before)
-    each = [(to_given[..., gate].float() * one).sum(dim=(0, 1)) for gate, one in zip((0, 1, 3), seen, strict=True)]
-    return torch.stack(each, dim=1)
-
-
-def _through_first(
-    to_given: Float[Tensor, "B T D H 4"], weights: Float[Tensor, "D H 4 H"], lengths: Int[Tensor, " B"]
-) -> Float[Tensor, "D B H"]:
-    """What the sums of the first step give to the output before it."""
-    rows, last = torch.arange(len(to_given), device=to_given.device), (lengths - 1).clamp(min=0).long()
-    firsts = [to_given[:, 0, 0], *([to_given[rows, last, 1]] if to_given.shape[2] == 2 else [])]
-    each = [one.flatten(1).float() @ w.flatten(0, 1).float() for one, w in zip(firsts, weights, strict=True)]
-    return torch.stack(each)
