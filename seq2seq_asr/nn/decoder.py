@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seq2seq_asr.nn import fused_decoder
 from seq2seq_asr.nn.attention import AttentionConfig, LocationAttention, Memory, build_attention
 from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.cell_stack import NO_MASKS, CellStack, DecoderConfig, Masks, TiedOutput, drop
@@ -174,8 +175,11 @@ class Decoder(nn.Module):
             return output, *self.attention.together(output, memory)
         cell, attention = self.cells[0], self.attention
         plain = len(self.cells) == 1 and not self.config.layer_norm and not self.config.regularisation.stepwise
-        if plain and isinstance(cell, GruCell) and isinstance(attention, LocationAttention) and attention.plain:
-            return unroll(embedded, memory, cell, attention)
+        if plain and isinstance(cell, GruCell):
+            if embedded.is_cuda and fused_decoder.why_not(memory, attention, embedded.shape[1]) is None:
+                return fused_decoder.unroll(embedded, memory, cell, attention)
+            if isinstance(attention, LocationAttention) and attention.plain:
+                return unroll(embedded, memory, cell, attention)
         return self._unroll_steps(embedded, memory, masks)
 
     def _unroll_steps(
