@@ -94,7 +94,7 @@ def _use(ptx: str, shared: int) -> Use:
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(ptx)
         file.flush()
-        command = [assembler, "-v", "--gpu-name=sm_90a", file.name, "-o", "/dev/null"]
+        command = [str(assembler), "-v", "--gpu-name=sm_90a", file.name, "-o", "/dev/null"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     found = {name: re.search(rf"(\d+) {name}", said) for name in ("registers", "bytes spill stores")}
     registers, spilled = (int(match[1]) if match else 0 for match in found.values())

@@ -3,7 +3,6 @@
 This prepares what they are given; ``Decoder.advance`` over and over is what they must equal.
 """
 
-import importlib.util
 from typing import cast
 
 import torch
@@ -15,10 +14,36 @@ from seq2seq_asr.nn.attention import LocationAttention, Memory
 from seq2seq_asr.nn.attention.base import AnyAttention, Attention
 from seq2seq_asr.nn.attention.content import AdditiveAttention, DotAttention, ScaledDotAttention
 from seq2seq_asr.nn.attention.multihead import MultiHeadAttention
+from seq2seq_asr.nn.fused import Kernels, chosen
+from seq2seq_asr.nn.fused_energies import no_place
 
 _KNOWN = (LocationAttention, AdditiveAttention, DotAttention, ScaledDotAttention)
 _LARGEST = 2**31
 """Elements that a kernel can count."""
+
+
+def unrolled(
+    embedded: Float[Tensor, "B U M"], memory: Memory, cell: nn.Module | None, attention: AnyAttention, kernels: Kernels
+) -> tuple[Float[Tensor, "B U D"], Float[Tensor, "B U E"], Float[Tensor, "B U S"]] | None:
+    """Hidden state, context and alignment of every step, or None if PyTorch is to find them.
+
+    Args:
+        embedded: Embedding of the token read at each step.
+        memory: Encoded utterances.
+        cell: The only one, with nothing done between its steps, if it is so.
+        attention: Asked with the cell's new state.
+        kernels: The user's choice.
+
+    Raises:
+        UsageError: The kernels are required and cannot be used.
+    """
+    if kernels == "off" or (kernels == "auto" and not embedded.is_cuda):
+        return None
+    gru = cell if isinstance(cell, nn.GRUCell) else None
+    reason = "there are none but for one plain GRU layer" if gru is None else None
+    if not chosen(kernels, embedded.device, "decoder", reason or why_not(memory, attention, embedded.shape[1])):
+        return None
+    return unroll(embedded, memory, cast(nn.GRUCell, gru), attention)
 
 
 def why_not(memory: Memory, attention: AnyAttention, steps: int) -> str | None:
@@ -31,17 +56,15 @@ def why_not(memory: Memory, attention: AnyAttention, steps: int) -> str | None:
     """
     heads, (batch, frames, size) = heads_of(attention), memory.encoded.shape
     if not heads or any(type(head) not in _KNOWN for head in heads):
-        return "there is none for this attention"
+        return "there are none for this attention"
     config = heads[0].config
     if config.cumulative or config.window or config.smoothing:
-        return "there is none for attention.cumulative, attention.window and attention.smoothing"
+        return "there are none for attention.cumulative, attention.window and attention.smoothing"
     if size % len(heads):
         return f"{len(heads)} heads do not divide {size} encoded values"
-    if memory.keys.dtype not in (torch.float32, torch.bfloat16):
-        return f"there is none for {memory.keys.dtype}"
     if max(steps * batch * len(heads) * frames * config.filters, memory.keys.numel()) >= _LARGEST:
         return "the batch is too large"
-    return None if importlib.util.find_spec("triton") else "Triton is not installed"
+    return no_place(memory.keys)
 
 
 def heads_of(attention: AnyAttention) -> list[Attention]:

@@ -23,7 +23,7 @@ def build(encoder=6, units=7, size=6, **options):
     return Decoder(DecoderConfig(units=units, embedding=4, dropout=0.0), attention, encoder, 11)
 
 
-def draw(decoder, batch=3, steps=4, frames=9, lengths=None):
+def draw(decoder, batch=3, steps=3, frames=7, lengths=None):
     """Encoded frames, their lengths and embedded tokens."""
     encoded = torch.randn(batch, frames, decoder.encoder_size)
     lengths = lengths or [frames, 1, frames - 2][:batch]
@@ -105,8 +105,8 @@ def test_many_tiles(heads, steps, lengths, options, monkeypatch):
 def test_bfloat16_storage():
     """Keys and frames in half precision, all sums in single: the reference gets the rounded ones."""
     decoder = build(size=16, units=24)
-    encoded, lengths, embedded = draw(decoder, steps=6, frames=20)
-    drawn = encoded.bfloat16(), torch.randn(3, 20, 16).bfloat16()
+    encoded, lengths, embedded = draw(decoder, batch=2, steps=4, frames=12)
+    drawn = encoded.bfloat16(), torch.randn(2, 12, 16).bfloat16()
     ours, exact = (
         [x.detach().to(dtype, copy=True).requires_grad_() for x in drawn] for dtype in (torch.bfloat16, torch.float64)
     )
@@ -121,7 +121,7 @@ def test_bfloat16_storage():
 
 def test_autocast():
     decoder = build(size=16, units=24)
-    batch = draw(decoder, steps=6, frames=20)
+    batch = draw(decoder, batch=2, steps=4, frames=12)
     with torch.autocast("cpu", torch.bfloat16):
         ours, our_gradients = forward(by_kernels, decoder, batch)
     assert all(x.dtype == torch.float32 for x in ours)
@@ -148,11 +148,11 @@ def one_place(batch, steps, frames, monkeypatch):
 def test_a_batch_may_be_smaller_than_its_place(monkeypatch):
     """What an earlier, larger batch has left is not seen, be it finite or not."""
     decoder = build()
-    places = one_place(3, 4, 9, monkeypatch)
-    encoded, lengths, embedded = draw(decoder, lengths=[9, 8, 9])
+    places = one_place(3, 3, 7, monkeypatch)
+    encoded, lengths, embedded = draw(decoder, lengths=[7, 6, 7])
     results, gradients = forward(by_kernels, decoder, (encoded * torch.nan, lengths, embedded * torch.nan))
     gradients()
-    check(decoder, draw(decoder, batch=2, steps=3, frames=7))
+    check(decoder, draw(decoder, batch=2, steps=2, frames=5))
     assert len(places) == 1
 
 

@@ -1,24 +1,32 @@
-"""The teacher-forced decoder, forward and backward: PyTorch, kernels launched one by one and replayed, SpeechBrain."""
+"""The teacher-forced decoder: PyTorch, kernels launched one by one and replayed as CUDA graphs, SpeechBrain's decoder.
 
-from collections.abc import Callable
+The base job is 32 utterances of 15 s, 188 frames after 8-fold reduction, and 50 targets. All are of full length.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from gpu_common import Where
 from torch import Tensor
 
 from seq2seq_asr.nn import fused_decoder
 from seq2seq_asr.nn.attention import AttentionConfig, Memory
+from seq2seq_asr.nn.cell_stack import NO_MASKS
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
-from seq2seq_asr.nn.unroll import unroll
+from seq2seq_asr.nn.fused import set_kernels
+
+Sides = Mapping[str, Callable[[], object]]
+Way = Callable[[Decoder, Tensor, Memory], tuple[Tensor, ...]]
 
 
 class Job(NamedTuple):
-    """Of the base job of the project's notes: 32 utterances of 15 s, 8-fold reduced, 50 targets."""
+    """One decoder and one batch."""
 
     utterances: int = 32
     frames: int = 188
-    """Encoded frames of every utterance."""
+    """Encoded ones of every utterance."""
     targets: int = 50
     encoder: int = 1024
     units: int = 512
@@ -33,104 +41,130 @@ class Job(NamedTuple):
 
 
 BASE = Job()
-JOBS: dict[str, Job] = {
-    "decoder, location-aware": BASE,
-    "decoder, location-aware, attention of 128": BASE._replace(attention=128),
-    "decoder, additive": BASE._replace(kind="additive"),
-    "decoder, scaled dot, 4 heads": BASE._replace(kind="scaled_dot", heads=4),
-    "parallel decoder, additive": BASE._replace(kind="additive", parallel=True),
-    "parallel decoder, scaled dot, 4 heads": BASE._replace(kind="scaled_dot", heads=4, parallel=True),
+TINY = Job(2, 5, 2, 6, 7, 4, 6, 3, 5)
+JOBS = {
+    "decoder of the base job": BASE,
+    "decoder of the base job, attention of 128": BASE._replace(attention=128),
+    "additive decoder": BASE._replace(kind="additive"),
+    "scaled dot decoder, 4 heads": BASE._replace(kind="scaled_dot", heads=4),
+    "parallel additive decoder": BASE._replace(kind="additive", parallel=True),
+    "parallel scaled dot decoder, 4 heads": BASE._replace(kind="scaled_dot", heads=4, parallel=True),
     **{
-        f"decoder, {seconds} s": BASE._replace(frames=round(12.5 * seconds), targets=round(50 / 15 * seconds))
+        f"decoder of {seconds} s": BASE._replace(frames=round(12.5 * seconds), targets=round(50 * seconds / 15))
         for seconds in (1, 5, 10, 20, 40, 60)
     },
 }
-"""What is measured, by name; the last against the length of the utterances."""
+TINY_JOBS = {
+    "decoder of the base job": TINY,
+    "parallel additive decoder": TINY._replace(kind="additive", parallel=True),
+}
 
 
-def sides(job: Job, device: torch.device, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
-    """Ways to run the job once, forward and backward, each on its own; SpeechBrain's where it is installed.
-
-    Args:
-        job: What to run.
-        device: Where.
-        dtype: float32, or bfloat16 for autocast.
-    """
-    torch.manual_seed(0)
-    config = DecoderConfig(
-        units=job.units, embedding=job.embedding, dropout=0.0, context="parallel" if job.parallel else "input_feeding"
-    )
+def sides(job: Job, where: Where, dtype: torch.dtype, *, backward: bool) -> Sides:
+    """What runs: ours and, if it has such a decoder and is there, SpeechBrain's."""
     attention = AttentionConfig(
         kind=job.kind, size=job.attention, heads=job.heads, filters=job.filters, width=job.width
     )
-    decoder = Decoder(config, attention, job.encoder, 30).to(device)
-    encoded = torch.randn(job.utterances, job.frames, job.encoder, device=device).to(dtype).requires_grad_()
-    lengths = torch.full((job.utterances,), job.frames, device=device)
-    embedded = torch.randn(job.utterances, job.targets, job.embedding, device=device).requires_grad_()
-    ways = {name: partial(_run, way, decoder, embedded, encoded, lengths, dtype) for name, way in _ways(job).items()}
-    theirs = None if job.parallel or job.heads > 1 else _speechbrain(job, device)
-    if theirs is not None:
-        ways["speechbrain"] = partial(_run_theirs, theirs, embedded, encoded, dtype)
-    return ways
+    config = DecoderConfig(
+        units=job.units, embedding=job.embedding, dropout=0.0, context="parallel" if job.parallel else "input_feeding"
+    )
+    decoder = Decoder(config, attention, job.encoder, 30).to(where.device)
+    encoded = torch.randn(job.utterances, job.frames, job.encoder, device=where.device).to(dtype)
+    embedded = torch.randn(job.utterances, job.targets, job.embedding, device=where.device)
+    nets = {name: Ours(decoder, way) for name, way in ways(job).items()} | speechbrain(job, where)
+    return {name: run_of(net, embedded, encoded.clone(), backward=backward) for name, net in nets.items()}
 
 
-def _ways(job: Job) -> dict[str, Callable[[Decoder, Tensor, Memory], tuple[Tensor, ...]]]:
+def ways(job: Job) -> dict[str, Way]:
+    """Ours: by PyTorch, by launches one by one, and as training does it."""
     if job.parallel:
-        return {"ours, PyTorch": _together("off"), "ours": _together("auto")}
+        return {"ours": partial(unrolled, kernels="require"), "pytorch": partial(unrolled, kernels="off")}
     return {
-        "ours, PyTorch": _reference,
-        "ours, launched": partial(_fused, replay=False),
-        "ours": partial(_fused, replay=True),
+        "ours": partial(fused, replay=True),
+        "launches": partial(fused, replay=False),
+        "pytorch": partial(unrolled, kernels="off"),
     }
 
 
-def _reference(decoder: Decoder, embedded: Tensor, memory: Memory) -> tuple[Tensor, ...]:
-    cell, attention = decoder.cells[0], decoder.attention
-    if type(attention).__name__ == "LocationAttention":
-        return unroll(embedded, memory, cell, attention)  # type: ignore[arg-type]
-    return decoder._unroll_steps(embedded, memory, decoder.cells.masks(memory.encoded, decoder.scored))
+def unrolled(decoder: Decoder, embedded: Tensor, memory: Memory, *, kernels: Any) -> tuple[Tensor, ...]:
+    """By the decoder's own choice of way."""
+    set_kernels(decoder, kernels)
+    return decoder._unroll(embedded, memory, NO_MASKS)
 
 
-def _fused(decoder: Decoder, embedded: Tensor, memory: Memory, *, replay: bool) -> tuple[Tensor, ...]:
-    return fused_decoder.unroll(embedded, memory, decoder.cells[0], decoder.attention, replay=replay)  # type: ignore[arg-type]
+def fused(decoder: Decoder, embedded: Tensor, memory: Memory, *, replay: bool) -> tuple[Tensor, ...]:
+    """By the kernels of a whole loop."""
+    cell: Any = decoder.cells[0]
+    return fused_decoder.unroll(embedded, memory, cell, decoder.attention, replay=replay)
 
 
-def _together(kernels: Any) -> Callable[[Decoder, Tensor, Memory], tuple[Tensor, ...]]:
-    def run(decoder: Decoder, embedded: Tensor, memory: Memory) -> tuple[Tensor, ...]:
-        set_kernels(decoder, kernels)
-        return decoder._unroll(embedded, memory, decoder.cells.masks(memory.encoded, decoder.scored))
+class Ours(torch.nn.Module):
+    """Our decoder without its embedding and output."""
+
+    def __init__(self, decoder: Decoder, way: Way) -> None:
+        super().__init__()
+        self.cells, self.attention = decoder.cells, decoder.attention
+        self.held, self.way = [decoder], way
+
+    def forward(self, embedded: Tensor, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """State and context of every step; all utterances have full length."""
+        lengths = torch.full((len(encoded),), encoded.shape[1], device=encoded.device)
+        hidden, context, _ = self.way(self.held[0], embedded, self.held[0].memory(encoded, lengths))
+        return hidden, context
+
+
+class Theirs(torch.nn.Module):
+    """SpeechBrain's, whose output is already a projection of state and context."""
+
+    def __init__(self, decoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, embedded: Tensor, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Lengths are shares of the longest."""
+        return self.decoder(embedded, encoded, torch.ones(len(encoded), device=encoded.device))
+
+
+def speechbrain(job: Job, where: Where) -> dict[str, torch.nn.Module]:
+    """Theirs by name; empty where there is none."""
+    kinds = {"location": "location", "additive": "content"}
+    try:
+        from speechbrain.nnet.RNN import AttentionalRNNDecoder
+    except ModuleNotFoundError:
+        return {}
+    if job.parallel or job.heads > 1 or job.kind not in kinds:
+        return {}
+    decoder = AttentionalRNNDecoder(
+        "gru", kinds[job.kind], job.units, job.attention, 1, enc_dim=job.encoder, input_size=job.embedding,
+        channels=job.filters, kernel_size=job.width // 2, dropout=0.0,
+    )  # fmt: skip
+    return {"speechbrain": Theirs(decoder.to(where.device))}
+
+
+def run_of(net: torch.nn.Module, embedded: Tensor, encoded: Tensor, *, backward: bool) -> Callable[[], object]:
+    """Outputs of a decoder, and its gradients too."""
+    encoded.requires_grad_(backward)
+    half = encoded.dtype == torch.bfloat16
+
+    def run() -> object:
+        with torch.autocast(encoded.device.type, torch.bfloat16, enabled=half), torch.set_grad_enabled(backward):
+            hidden, context = net(embedded, encoded)
+        if not backward:
+            return hidden, context
+        loss = hidden.float().sum() + context.float().sum()
+        return torch.autograd.grad(loss, [encoded, *net.parameters()], allow_unused=True)
 
     return run
 
 
-def _run(
-    way: Callable[[Decoder, Tensor, Memory], tuple[Tensor, ...]],
-    decoder: Decoder,
-    embedded: Tensor,
-    encoded: Tensor,
-    lengths: Tensor,
-    dtype: torch.dtype,
-) -> None:
-    with torch.autocast(embedded.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-        hidden, context, _ = way(decoder, embedded, decoder.memory(encoded, lengths))
-    (hidden.float().sum() + context.float().sum()).backward()
-
-
-def _speechbrain(job: Job, device: torch.device) -> torch.nn.Module | None:
-    try:
-        from speechbrain.nnet.RNN import AttentionalRNNDecoder
-    except ImportError:
-        return None
-    kind = "location" if job.kind == "location" else "content"
-    decoder = AttentionalRNNDecoder(
-        "gru", kind, job.units, job.attention, 1, enc_dim=job.encoder, input_size=job.embedding,
-        channels=job.filters, kernel_size=job.width // 2, dropout=0.0,
-    )  # fmt: skip
-    return decoder.to(device)
-
-
-def _run_theirs(decoder: torch.nn.Module, embedded: Tensor, encoded: Tensor, dtype: torch.dtype) -> None:
-    """Their lengths are shares of the longest."""
-    with torch.autocast(embedded.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-        hidden, _ = decoder(embedded, encoded, torch.ones(len(encoded), device=encoded.device))
-    hidden.float().sum().backward()
+def benches(where: Where) -> Iterator[tuple[str, Callable[[], Sides], Mapping[str, object]]]:
+    """All of them."""
+    for dtype in (torch.float32, torch.bfloat16):
+        for backward in (False, True):
+            kind = f"{str(dtype).removeprefix('torch.')} {'forward and backward' if backward else 'forward'}"
+            for name, job in (TINY_JOBS if where.tiny else JOBS).items():
+                yield (
+                    f"{name}, {kind}",
+                    partial(sides, job, where, dtype, backward=backward),
+                    {"dtype": str(dtype), "backward": backward, **job._asdict()},
+                )
