@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 def test_decoder_kernels(tmp_path):
     compiled = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment = compiled | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "tools/compile_decoder_kernels.py", "--quick"]
+    command = [sys.executable, "tools/decoder_kernel_resources.py", "--quick"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     uses = [json.loads(line) for line in done.stdout.splitlines()]
     assert len({use["kernel"] for use in uses}) == 8
-    assert max(use["registers"] for use in uses) <= 255 and not any(use["spilled"] for use in uses)
+    assert max(use["registers"] for use in uses) <= 255 and not any(use["spilled_bytes"] for use in uses)

@@ -1,20 +1,25 @@
-"""Compile the decoder's kernels for an H200, without a GPU, and say what each takes: one line of JSON a kernel.
+"""Compile the decoder's kernels for an H200 and print what they take; no GPU is needed. One line of JSON a kernel.
 
-``python tools/compile_decoder_kernels.py`` ends with exit code 1 if any spills registers to memory.
+    python tools/decoder_kernel_resources.py
+    python tools/decoder_kernel_resources.py --quick
+
+registers are those of a thread (255 is the limit) and spilled_bytes what had to go to memory instead; shared_bytes is
+what a program takes of its multiprocessor's 227 KB. odd is a launch none of whose sizes 16 divides. Exit code 1 when
+anything is spilled.
 """
 
 import argparse
 import itertools
-import json
+import os
 import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import triton
+from bench_common import show
+from kernel_resources import nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -41,17 +46,6 @@ class Variant(NamedTuple):
     choices: dict[str, Any]
 
 
-class Use(NamedTuple):
-    """What a compiled kernel takes."""
-
-    registers: int
-    """Of a thread."""
-    spilled: int
-    """Bytes stored outside registers."""
-    shared: int
-    """Bytes of a program."""
-
-
 def variants() -> Iterator[Variant]:
     """All that the decoder launches."""
     tiles, wide = {"TS": TILES.frames, "TA": TILES.size, "TC": channel_tile(SIZES["channels"])}, {"TW": TILES.taps}
@@ -70,8 +64,8 @@ def variants() -> Iterator[Variant]:
     yield Variant(filters_back, {"TS": TILES.frames, "TC": channel_tile(SIZES["channels"])} | wide)
 
 
-def compiled(variant: Variant, storage: str, odd: bool) -> Use:
-    """Compile for an H200 as a launch of the base job, or of one with odd sizes, would be."""
+def resources(variant: Variant, storage: str, odd: bool) -> dict[str, int]:
+    """What a kernel takes, compiled for an H200 as a launch of the base job, or of one with odd sizes, would be."""
     types, fixed, aligned = {}, dict(variant.choices), {}
     for place, name in enumerate(variant.kernel.arg_names):
         size = SIZES.get(name)
@@ -86,40 +80,32 @@ def compiled(variant: Variant, storage: str, odd: bool) -> Use:
             aligned[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(variant.kernel, types, constexprs=fixed, attrs=aligned)
     binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4})
-    return _use(binary.asm["ptx"], binary.metadata.shared)
-
-
-def _use(ptx: str, shared: int) -> Use:
-    assembler = Path(triton.__file__).parent / "backends/nvidia/bin/ptxas"
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
-        file.write(ptx)
+        file.write(binary.asm["ptx"])
         file.flush()
-        command = [str(assembler), "-v", "--gpu-name=sm_90a", file.name, "-o", "/dev/null"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    found = {name: re.search(rf"(\d+) {name}", said) for name in ("registers", "bytes spill stores")}
-    registers, spilled = (int(match[1]) if match else 0 for match in found.values())
-    return Use(registers, spilled, shared)
+        said = nvidia("ptxas", "-v", "--gpu-name=sm_90a", file.name, "-o", os.devnull).stderr
+    spilled = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
+    used = re.search(r"Used (\d+) registers", said)
+    assert spilled and used, said
+    bytes_spilled = int(spilled[1]) + int(spilled[2])
+    return {"registers": int(used[1]), "spilled_bytes": bytes_spilled, "shared_bytes": binary.metadata.shared}
 
 
-def main() -> None:
-    """Compile all and print what they take."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="float32 and the base job's sizes alone")
-    quick = parser.parse_args().quick
-    spilled = 0
+    quick, spilled = parser.parse_args(argv).quick, 0
     for storage, variant, odd in itertools.product(("fp32", "bf16"), variants(), (False, True)):
         if quick and (storage == "bf16" or odd):
             continue
         if storage == "bf16" and not set(STORED) & set(variant.kernel.arg_names):
             continue
-        use = compiled(variant, storage, odd)
-        spilled += use.spilled
         choices = {name: value for name, value in variant.choices.items() if not name.startswith("T")}
-        named = {"kernel": variant.kernel.__name__, "storage": storage, "odd": odd} | choices
-        print(json.dumps(named | use._asdict()), flush=True)
-    if spilled:
-        sys.exit(1)
+        used = resources(variant, storage, odd)
+        show({"kernel": variant.kernel.__name__, "storage": storage, "odd": odd} | choices | used)
+        spilled += used["spilled_bytes"]
+    return 1 if spilled else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
