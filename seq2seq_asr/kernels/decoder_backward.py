@@ -22,7 +22,6 @@ def run_backward(sizes: Sizes, given: Given, kept: Kept, errors: Errors, sums: S
     """
     errors.carried[sizes.steps].zero_()
     errors.from_state[sizes.steps].zero_()
-    errors.shares.zero_()
     for step in reversed(range(sizes.steps)):
         if step < sizes.steps - 1:
             _recur_back(sizes, given, kept, errors, step + 1)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from seq2seq_asr.nn.fused import Kernels, chosen
 
+_CAPABILITY = (8, 0)
+"""Of a GPU whose matrix units take what float32 is split into."""
+
 
 def additive(
     query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], score: nn.Linear, kernels: Kernels
@@ -42,4 +45,7 @@ def no_place(keys: Float[Tensor, "B S A"]) -> str | None:
 
     if interpreted():
         return None if keys.device.type == "cpu" else "TRITON_INTERPRET is set"
-    return None if keys.is_cuda else f"the device is {keys.device.type}"
+    if not keys.is_cuda:
+        return f"the device is {keys.device.type}"
+    old = torch.cuda.get_device_capability(keys.device) < _CAPABILITY
+    return "the GPU is older than Ampere" if old else None

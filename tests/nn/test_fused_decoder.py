@@ -41,6 +41,10 @@ KINDS = [
     {"kind": "additive", "context": "parallel"},
     {"kind": "additive", "context": "parallel", "heads": 2},
     {"kind": "additive", "context": "parallel", "smoothing": True},
+    {"kind": "dot", "context": "parallel", "cell": "lstm", "layers": 2},
+    {"kind": "dot", "context": "parallel", "cell": "peephole_lstm"},
+    {"kind": "none", "context": "parallel", "cell": "lstm"},
+    {"kind": "none", "context": "parallel"},
 ]
 
 
@@ -94,6 +98,7 @@ def test_beams_share_the_keys():
         ({"layers": 2}, "GRU"),
         ({"layer_norm": True}, "GRU"),
         ({"kind": "gaussian"}, "attention"),
+        ({"kind": "dot", "context": "parallel", "cell": "elman"}, "cell"),
         ({"smoothing": True}, "smoothing"),
     ],
     ids=str,
