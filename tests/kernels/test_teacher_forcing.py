@@ -19,14 +19,14 @@ SMALL = Tiles(
 
 
 def build(encoder=6, units=7, size=6, **options):
-    attention = AttentionConfig(size=size, **{"filters": 3, "width": 5} | options)
+    attention = AttentionConfig(size=size, **{"filters": 2, "width": 5} | options)
     return Decoder(DecoderConfig(units=units, embedding=4, dropout=0.0), attention, encoder, 11)
 
 
-def draw(decoder, batch=3, steps=3, frames=7, lengths=None):
+def draw(decoder, batch=2, steps=3, frames=7, lengths=None):
     """Encoded frames, their lengths and embedded tokens."""
     encoded = torch.randn(batch, frames, decoder.encoder_size)
-    lengths = lengths or [frames, 1, frames - 2][:batch]
+    lengths = lengths or [frames, frames - 3][:batch]
     return encoded, torch.tensor(lengths), torch.randn(batch, steps, 4)
 
 
@@ -68,8 +68,9 @@ def check(decoder, batch, tolerance=SINGLE):
     assert all(relative(*pair) < tolerance for pair in pairs)
 
 
-@pytest.mark.parametrize("kind", ["location", "additive", "dot", "scaled_dot"])
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "heads"), [("location", 1), ("location", 2), ("additive", 1), ("dot", 1), ("scaled_dot", 2)]
+)
 def test_equals_steps(kind, heads):
     decoder = build(kind=kind, heads=heads)
     check(decoder, draw(decoder))
@@ -91,7 +92,7 @@ def test_any_shape(shape, width):
 
 @pytest.mark.parametrize(
     ("heads", "steps", "lengths", "options"),
-    [(1, 1, [17, 1, 16, 15, *range(2, 15)], {}), (2, 3, [17, 3], {"width": 19, "filters": 17})],
+    [(1, 1, [17, 1, 16, 15, *range(2, 15)], {"filters": 1, "width": 3}), (2, 3, [17, 3], {"width": 19, "filters": 17})],
     ids=["utterances", "heads, taps and channels"],
 )
 def test_many_tiles(heads, steps, lengths, options, monkeypatch):
@@ -148,18 +149,18 @@ def one_place(batch, steps, frames, monkeypatch):
 def test_a_batch_may_be_smaller_than_its_place(monkeypatch):
     """What an earlier, larger batch has left is not seen, be it finite or not."""
     decoder = build()
-    places = one_place(3, 3, 7, monkeypatch)
-    encoded, lengths, embedded = draw(decoder, lengths=[7, 6, 7])
+    places = one_place(2, 3, 7, monkeypatch)
+    encoded, lengths, embedded = draw(decoder, lengths=[6, 7])
     results, gradients = forward(by_kernels, decoder, (encoded * torch.nan, lengths, embedded * torch.nan))
     gradients()
-    check(decoder, draw(decoder, batch=2, steps=2, frames=5))
+    check(decoder, draw(decoder, batch=1, steps=2, frames=5))
     assert len(places) == 1
 
 
 def test_two_batches_before_their_gradients(monkeypatch):
     decoder = build()
-    one_place(3, 2, 5, monkeypatch)
-    first, second = (draw(decoder, steps=2, frames=5) for _ in range(2))
+    one_place(1, 2, 4, monkeypatch)
+    first, second = (draw(decoder, batch=1, steps=2, frames=4) for _ in range(2))
     together = [forward(by_kernels, decoder, batch)[1] for batch in (first, second)]
     apart = [forward(by_kernels, decoder, batch)[1]() for batch in (first, second)]
     for gradients, expected in zip(together, apart, strict=True):
