@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from seq2seq_asr.kernels.tiles import TILES
+from seq2seq_asr.kernels.tiles import TILES, Tiles
 
 
 class Sizes(NamedTuple):
@@ -23,6 +23,8 @@ class Sizes(NamedTuple):
     width: int
     dot: bool
     scale: float
+    cut: Tiles = TILES
+    """How the work is cut up."""
 
     @property
     def asked(self) -> int:
@@ -32,7 +34,7 @@ class Sizes(NamedTuple):
     @property
     def tiles(self) -> int:
         """Tiles of the frame axis."""
-        return triton.cdiv(self.frames, TILES.frames)
+        return triton.cdiv(self.frames, self.cut.frames)
 
 
 class Given(NamedTuple):
@@ -134,7 +136,7 @@ def room_errors(sizes: Sizes, device: torch.device) -> Errors:
         located=_poison(device, steps, batch, heads, channels, frames),
         carried=_poison(device, steps + 1, batch, units),
         query=_poison(device, sizes.tiles, batch, sizes.asked),
-        shares=_poison(device, TILES.splits, batch, units),
+        shares=_poison(device, sizes.cut.splits, batch, units),
     )
 
 

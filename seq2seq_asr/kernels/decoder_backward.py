@@ -7,7 +7,7 @@ from seq2seq_asr.kernels.buffers import Errors, Given, Kept, Sizes, Sums
 from seq2seq_asr.kernels.decoder_forward import compared, comparison
 from seq2seq_asr.kernels.mixing_back import recur_back
 from seq2seq_asr.kernels.products import filters_back, linear_back
-from seq2seq_asr.kernels.tiles import TILES, bound, channel_tile
+from seq2seq_asr.kernels.tiles import bound, channel_tile
 
 
 def run_backward(sizes: Sizes, given: Given, kept: Kept, errors: Errors, sums: Sums) -> None:
@@ -58,10 +58,11 @@ def _recur_back(sizes: Sizes, given: Given, kept: Kept, errors: Errors, step: in
         bound(sizes.width),
         MIXED=step > 0,
         LOCATED=sizes.channels > 0,
-        SPLITS=TILES.splits,
-        TS=TILES.frames,
-        TD=TILES.units,
-        TW=TILES.taps,
+        SPLITS=sizes.cut.splits,
+        TS=sizes.cut.frames,
+        TD=sizes.cut.units,
+        TW=sizes.cut.taps,
+        num_warps=sizes.cut.warps,
     )
 
 
@@ -84,12 +85,13 @@ def _scores_back(sizes: Sizes, given: Given, kept: Kept, errors: Errors, step: i
         *compared(sizes),
         SOFTMAX=True,
         **comparison(sizes),
-        TA=TILES.size,
+        TA=sizes.cut.size,
+        num_warps=sizes.cut.warps,
     )
 
 
 def _linear_back(sizes: Sizes, given: Given, errors: Errors, step: int) -> None:
-    grid = triton.cdiv(sizes.units, TILES.outputs), TILES.splits, triton.cdiv(sizes.batch, TILES.batch)
+    grid = triton.cdiv(sizes.units, sizes.cut.outputs), sizes.cut.splits, triton.cdiv(sizes.batch, sizes.cut.batch)
     linear_back[grid](
         errors.shares,
         errors.from_state[step + 1],
@@ -100,16 +102,17 @@ def _linear_back(sizes: Sizes, given: Given, errors: Errors, step: int) -> None:
         bound(sizes.asked),
         bound(3 * sizes.units),
         sizes.units,
-        SPLITS=TILES.splits,
-        TB=TILES.batch,
-        TD=TILES.outputs,
-        TK=TILES.inner,
+        SPLITS=sizes.cut.splits,
+        TB=sizes.cut.batch,
+        TD=sizes.cut.outputs,
+        TK=sizes.cut.inner,
+        num_warps=sizes.cut.warps,
     )
 
 
 def _sums(sizes: Sizes, given: Given, kept: Kept, errors: Errors, sums: Sums) -> None:
     """All steps at once."""
-    keys_back[(sizes.batch * sizes.heads, sizes.tiles, triton.cdiv(sizes.size, TILES.summed))](
+    keys_back[(sizes.batch * sizes.heads, sizes.tiles, triton.cdiv(sizes.size, sizes.cut.summed))](
         sums.keys,
         sums.location,
         sums.score,
@@ -126,10 +129,11 @@ def _sums(sizes: Sizes, given: Given, kept: Kept, errors: Errors, sums: Sums) ->
         1,
         *compared(sizes),
         **comparison(sizes),
-        TA=TILES.summed,
+        TA=sizes.cut.summed,
+        num_warps=sizes.cut.warps,
     )
     if sizes.channels:
-        filters_back[(sizes.batch * sizes.heads, triton.cdiv(sizes.width, TILES.taps))](
+        filters_back[(sizes.batch * sizes.heads, triton.cdiv(sizes.width, sizes.cut.taps))](
             sums.filters,
             errors.located,
             kept.alignment,
@@ -140,7 +144,8 @@ def _sums(sizes: Sizes, given: Given, kept: Kept, errors: Errors, sums: Sums) ->
             bound(sizes.frames),
             sizes.channels,
             sizes.width,
-            TS=TILES.frames,
+            TS=sizes.cut.frames,
             TC=channel_tile(sizes.channels),
-            TW=TILES.taps,
+            TW=sizes.cut.taps,
+            num_warps=sizes.cut.warps,
         )

@@ -13,7 +13,7 @@ from seq2seq_asr.kernels.attention import scores
 from seq2seq_asr.kernels.buffers import Given, Kept, Sizes
 from seq2seq_asr.kernels.mixing import recur
 from seq2seq_asr.kernels.products import linear
-from seq2seq_asr.kernels.tiles import TILES, bound, channel_tile
+from seq2seq_asr.kernels.tiles import bound, channel_tile
 
 
 def run_forward(sizes: Sizes, given: Given, kept: Kept) -> None:
@@ -34,7 +34,7 @@ def run_forward(sizes: Sizes, given: Given, kept: Kept) -> None:
 
 
 def _recur(sizes: Sizes, given: Given, kept: Kept, step: int) -> None:
-    recur[(sizes.batch, triton.cdiv(sizes.units, TILES.units))](
+    recur[(sizes.batch, triton.cdiv(sizes.units, sizes.cut.units))](
         kept.hidden[step + 1],
         kept.activations[step],
         kept.alignment[step],
@@ -49,14 +49,15 @@ def _recur(sizes: Sizes, given: Given, kept: Kept, step: int) -> None:
         sizes.units,
         sizes.asked,
         FIRST=step == 0,
-        TS=TILES.mixed,
-        TD=TILES.units,
+        TS=sizes.cut.mixed,
+        TD=sizes.cut.units,
+        num_warps=sizes.cut.warps,
     )
 
 
 def _linear(sizes: Sizes, given: Given, kept: Kept, step: int) -> None:
     outputs = sizes.asked + 3 * sizes.units
-    linear[(triton.cdiv(outputs, TILES.outputs), triton.cdiv(sizes.batch, TILES.batch))](
+    linear[(triton.cdiv(outputs, sizes.cut.outputs), triton.cdiv(sizes.batch, sizes.cut.batch))](
         kept.from_state[step + 1],
         kept.hidden[step + 1],
         given.state,
@@ -64,9 +65,10 @@ def _linear(sizes: Sizes, given: Given, kept: Kept, step: int) -> None:
         sizes.batch,
         outputs,
         bound(sizes.units),
-        TB=TILES.batch,
-        TN=TILES.outputs,
-        TK=TILES.inner,
+        TB=sizes.cut.batch,
+        TN=sizes.cut.outputs,
+        TK=sizes.cut.inner,
+        num_warps=sizes.cut.warps,
     )
 
 
@@ -86,9 +88,10 @@ def _scores(sizes: Sizes, given: Given, kept: Kept, step: int) -> None:
         *compared(sizes)[:-1],
         bound(sizes.width),
         sizes.scale,
-        TW=TILES.taps,
+        TW=sizes.cut.taps,
         **comparison(sizes),
-        TA=TILES.size,
+        TA=sizes.cut.size,
+        num_warps=sizes.cut.warps,
     )
 
 
@@ -102,6 +105,6 @@ def comparison(sizes: Sizes) -> dict[str, Any]:
     return {
         "LOCATED": sizes.channels > 0,
         "DOT": sizes.dot,
-        "TS": TILES.frames,
+        "TS": sizes.cut.frames,
         "TC": channel_tile(sizes.channels),
     }

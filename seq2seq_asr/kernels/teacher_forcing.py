@@ -11,6 +11,7 @@ from seq2seq_asr.kernels.buffers import Errors, Sizes, Sums, room_errors, room_g
 from seq2seq_asr.kernels.decoder_backward import run_backward
 from seq2seq_asr.kernels.decoder_forward import run_forward
 from seq2seq_asr.kernels.graphs import Recent, Replayed
+from seq2seq_asr.kernels.tiles import TILES, Tiles
 
 BUCKET = {"batch": 8, "steps": 8, "frames": 32}
 """On a GPU, sizes are rounded up to multiples of these: each shape costs a recording and stays in memory."""
@@ -32,8 +33,16 @@ class Inputs(NamedTuple):
     score: Tensor  # (H, A)
 
 
+class How(NamedTuple):
+    """Choices that change no result."""
+
+    replay: bool = True
+    """Whether a GPU records the loops as CUDA graphs, one a bucket of shapes, and replays them."""
+    tiles: Tiles = TILES
+
+
 def teacher_force(
-    inputs: Inputs, lengths: Tensor, start: Tensor, scale: float | None = None, *, replay: bool = True
+    inputs: Inputs, lengths: Tensor, start: Tensor, scale: float | None = None, how: How | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hidden state, contexts and alignments of every step.
 
@@ -46,20 +55,20 @@ def teacher_force(
         lengths: Frames of each utterance (B), at least 1.
         start: The alignment that the first step sees (B, S).
         scale: Factor of dot products.
-        replay: Whether a GPU records the loops as CUDA graphs, one a bucket of shapes, and replays them.
+        how: Choices that change no result.
 
     Returns:
         (U, B, D), (U, B, E) and (U, B, H, S), float32.
     """
-    hidden, context, alignment = _TeacherForcing.apply(lengths, start, scale, replay, *inputs)
+    hidden, context, alignment = _TeacherForcing.apply(lengths, start, scale, how or How(), *inputs)
     return hidden, context, alignment
 
 
 class _TeacherForcing(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, lengths: Tensor, start: Tensor, scale: float | None, replay: bool, *tensors: Tensor) -> Any:
+    def forward(ctx: Any, lengths: Tensor, start: Tensor, scale: float | None, how: How, *tensors: Tensor) -> Any:
         inputs = Inputs(*tensors)
-        place = find_place(_sizes(inputs, scale), inputs.keys.device, _storage(inputs.keys), replay)
+        place = find_place(_sizes(inputs, scale, how.tiles), inputs.keys.device, _storage(inputs.keys), how.replay)
         ctx.place, ctx.ticket = place, place.forward(inputs, lengths, start)
         steps, batch, frames = len(inputs.gates), len(inputs.keys), inputs.keys.shape[1]
         hidden = place.kept.hidden[1 : steps + 1, :batch].clone()
@@ -200,15 +209,14 @@ def find_place(sizes: Sizes, device: torch.device, storage: torch.dtype, replay:
     return PLACES.find((sizes, device, storage, replay), lambda: Place(sizes, device, storage, replay), limit)
 
 
-def _sizes(inputs: Inputs, scale: float | None) -> Sizes:
+def _sizes(inputs: Inputs, scale: float | None, tiles: Tiles) -> Sizes:
     (steps, batch, gates), (heads, size), (_, channels, width) = (
         inputs.gates.shape,
         inputs.score.shape,
         inputs.filters.shape,
     )
-    return Sizes(
-        batch, steps, inputs.keys.shape[1], gates // 3, heads, size, channels, width, scale is not None, scale or 1.0
-    )
+    frames, dot = inputs.keys.shape[1], scale is not None
+    return Sizes(batch, steps, frames, gates // 3, heads, size, channels, width, dot, scale or 1.0, tiles)
 
 
 def _storage(keys: Tensor) -> torch.dtype:

@@ -29,6 +29,8 @@ class Tiles(NamedTuple):
     """Summed at a time in the products."""
     splits: int = 8
     """Programs that share the sum over the gates' errors."""
+    warps: int = 4
+    """Of every program."""
 
 
 TILES = Tiles()

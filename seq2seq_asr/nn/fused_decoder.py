@@ -3,7 +3,7 @@
 This prepares what they are given; ``Decoder.advance`` over and over is what they must equal.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,8 @@ from seq2seq_asr.nn.fused import Kernels, chosen
 from seq2seq_asr.nn.fused_energies import no_place
 
 _KNOWN = (LocationAttention, AdditiveAttention, DotAttention, ScaledDotAttention)
-_LARGEST = 2**31
-"""Elements that a kernel can count."""
+_LARGEST = 2**30
+"""Elements that a kernel can count, with room for sizes that are rounded up."""
 
 
 def unrolled(
@@ -79,8 +79,7 @@ def unroll(
     memory: Memory,
     cell: nn.GRUCell,
     attention: AnyAttention,
-    *,
-    replay: bool = True,
+    how: Any = None,
 ) -> tuple[Float[Tensor, "B U D"], Float[Tensor, "B U E"], Float[Tensor, "B U S"]]:
     """Hidden state, context and alignment of every step; see ``nn.unroll.unroll``.
 
@@ -89,7 +88,7 @@ def unroll(
         memory: Encoded utterances.
         cell: Reads embedding and context, joined.
         attention: One that nothing speaks against (`why_not`).
-        replay: Whether the loop is recorded as a CUDA graph.
+        how: A ``kernels.teacher_forcing.How``, for benchmarks and checks.
     """
     from seq2seq_asr.kernels.teacher_forcing import Inputs, teacher_force
 
@@ -110,7 +109,7 @@ def unroll(
     )
     kind = embedded.device.type
     with torch.autocast(kind, enabled=False):
-        states = teacher_force(inputs, memory.lengths, heads[0].start(memory), _scale(heads[0]), replay=replay)
+        states = teacher_force(inputs, memory.lengths, heads[0].start(memory), _scale(heads[0]), how)
     autocast = torch.is_autocast_enabled(kind)
     hidden, context, alignment = (
         state.transpose(0, 1).to(torch.float32 if autocast else embedded.dtype) for state in states

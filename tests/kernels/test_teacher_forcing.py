@@ -1,12 +1,13 @@
 """The decoder by kernels equals the decoder step by step in float64: values and every gradient."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 
 pytest.importorskip("triton")
-from seq2seq_asr.kernels import buffers, decoder_backward, decoder_forward, teacher_forcing  # noqa: E402
+from seq2seq_asr.kernels import teacher_forcing  # noqa: E402
 from seq2seq_asr.kernels.tiles import Tiles  # noqa: E402
 from seq2seq_asr.nn import fused_decoder  # noqa: E402
 from seq2seq_asr.nn.attention import AttentionConfig, Memory  # noqa: E402
@@ -30,8 +31,8 @@ def draw(decoder, batch=2, steps=3, frames=7, lengths=None):
     return encoded, torch.tensor(lengths), torch.randn(batch, steps, 4)
 
 
-def by_kernels(decoder, embedded, memory):
-    return fused_decoder.unroll(embedded, memory, decoder.cells[0], decoder.attention)
+def by_kernels(decoder, embedded, memory, how=None):
+    return fused_decoder.unroll(embedded, memory, decoder.cells[0], decoder.attention, how)
 
 
 def step_by_step(decoder, embedded, memory):
@@ -59,13 +60,13 @@ def relative(ours, expected):
     return float((ours.detach().double() - expected.detach()).norm() / expected.detach().norm().clamp(min=1e-9))
 
 
-def check(decoder, batch, tolerance=SINGLE):
+def check(decoder, batch, way=by_kernels):
     assert not fused_decoder.why_not(decoder.memory(*batch[:2]), decoder.attention, batch[2].shape[1])
-    ours, our_gradients = forward(by_kernels, decoder, batch)
+    ours, our_gradients = forward(way, decoder, batch)
     exact = copy.deepcopy(decoder).double()
     expected, gradients = forward(step_by_step, exact, batch, torch.float64)
     pairs = zip([*ours, *our_gradients()], [*expected, *gradients()], strict=True)
-    assert all(relative(*pair) < tolerance for pair in pairs)
+    assert all(relative(*pair) < SINGLE for pair in pairs)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +96,14 @@ def test_any_shape(shape, width):
     [(1, 1, [17, 1, 16, 15, *range(2, 15)], {"filters": 1, "width": 3}), (2, 3, [17, 3], {"width": 19, "filters": 17})],
     ids=["utterances", "heads, taps and channels"],
 )
-def test_many_tiles(heads, steps, lengths, options, monkeypatch):
+def test_many_tiles(heads, steps, lengths, options):
     """Two of everything, frames, attention size and units included; the sums are shared."""
-    for module in (buffers, decoder_forward, decoder_backward):
-        monkeypatch.setattr(module, "TILES", SMALL)
     decoder = build(units=17, size=18 * heads, heads=heads, **options)
-    check(decoder, draw(decoder, batch=len(lengths), steps=steps, frames=17, lengths=lengths))
+    check(
+        decoder,
+        draw(decoder, batch=len(lengths), steps=steps, frames=17, lengths=lengths),
+        partial(by_kernels, how=teacher_forcing.How(tiles=SMALL)),
+    )
 
 
 def test_bfloat16_storage():

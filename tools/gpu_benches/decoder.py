@@ -11,6 +11,8 @@ import torch
 from gpu_common import Where
 from torch import Tensor
 
+from seq2seq_asr.kernels.teacher_forcing import How
+from seq2seq_asr.kernels.tiles import TILES
 from seq2seq_asr.nn import fused_decoder
 from seq2seq_asr.nn.attention import AttentionConfig, Memory
 from seq2seq_asr.nn.cell_stack import NO_MASKS
@@ -38,6 +40,8 @@ class Job(NamedTuple):
     heads: int = 1
     parallel: bool = False
     """The recurrence runs before the attention, which then is done for all steps at once."""
+    cuts: bool = False
+    """Not beside others, but cut up in other ways: which tiles are best."""
 
 
 BASE = Job()
@@ -53,6 +57,24 @@ JOBS = {
         f"decoder of {seconds} s": BASE._replace(frames=round(12.5 * seconds), targets=round(50 * seconds / 15))
         for seconds in (1, 5, 10, 20, 40, 60)
     },
+    "decoder of the base job, cut up in other ways": BASE._replace(cuts=True),
+}
+CUTS: dict[str, dict[str, int]] = {
+    "frames 16": {"frames": 16},
+    "frames 64": {"frames": 64},
+    "size 16": {"size": 16},
+    "size 64": {"size": 64},
+    "taps 16": {"taps": 16},
+    "mixed 16": {"mixed": 16},
+    "mixed 64": {"mixed": 64},
+    "units 16": {"units": 16},
+    "units 64": {"units": 64},
+    "outputs 32": {"outputs": 32},
+    "inner 64": {"inner": 64},
+    "splits 4": {"splits": 4},
+    "splits 16": {"splits": 16},
+    "warps 2": {"warps": 2},
+    "warps 8": {"warps": 8},
 }
 TINY_JOBS = {
     "decoder of the base job": TINY,
@@ -75,13 +97,17 @@ def sides(job: Job, where: Where, dtype: torch.dtype, *, backward: bool) -> Side
     return {name: run_of(net, embedded, encoded.clone(), backward=backward) for name, net in nets.items()}
 
 
-def ways(job: Job) -> dict[str, Way]:
+def ways(job: Job) -> Mapping[str, Way]:
     """Ours: by PyTorch, by launches one by one, and as training does it."""
+    if job.cuts:
+        return {"ours": fused} | {
+            name: partial(fused, how=How(tiles=TILES._replace(**cut))) for name, cut in CUTS.items()
+        }
     if job.parallel:
         return {"ours": partial(unrolled, kernels="require"), "pytorch": partial(unrolled, kernels="off")}
     return {
-        "ours": partial(fused, replay=True),
-        "launches": partial(fused, replay=False),
+        "ours": fused,
+        "launches": partial(fused, how=How(replay=False)),
         "pytorch": partial(unrolled, kernels="off"),
     }
 
@@ -92,10 +118,10 @@ def unrolled(decoder: Decoder, embedded: Tensor, memory: Memory, *, kernels: Any
     return decoder._unroll(embedded, memory, NO_MASKS)
 
 
-def fused(decoder: Decoder, embedded: Tensor, memory: Memory, *, replay: bool) -> tuple[Tensor, ...]:
+def fused(decoder: Decoder, embedded: Tensor, memory: Memory, how: How | None = None) -> tuple[Tensor, ...]:
     """By the kernels of a whole loop."""
     cell: Any = decoder.cells[0]
-    return fused_decoder.unroll(embedded, memory, cell, decoder.attention, replay=replay)
+    return fused_decoder.unroll(embedded, memory, cell, decoder.attention, how)
 
 
 class Ours(torch.nn.Module):
@@ -132,7 +158,7 @@ def speechbrain(job: Job, where: Where) -> dict[str, torch.nn.Module]:
         from speechbrain.nnet.RNN import AttentionalRNNDecoder
     except ModuleNotFoundError:
         return {}
-    if job.parallel or job.heads > 1 or job.kind not in kinds:
+    if job.cuts or job.parallel or job.heads > 1 or job.kind not in kinds:
         return {}
     decoder = AttentionalRNNDecoder(
         "gru", kinds[job.kind], job.units, job.attention, 1, enc_dim=job.encoder, input_size=job.embedding,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seq2seq_asr.kernels import teacher_forcing
 from seq2seq_asr.kernels.energies import additive_energies
+from seq2seq_asr.kernels.teacher_forcing import How
 from seq2seq_asr.nn import fused_decoder
 from seq2seq_asr.nn.attention import AttentionConfig, Memory
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
@@ -84,10 +85,10 @@ def doubled(case: Case) -> Case:
     return Case(copy.deepcopy(case.decoder).double(), *tensors, case.lengths)
 
 
-def by_kernels(decoder: Decoder, embedded: Tensor, memory: Memory, *, replay: bool = True) -> tuple[Tensor, ...]:
+def by_kernels(decoder: Decoder, embedded: Tensor, memory: Memory, how: How | None = None) -> tuple[Tensor, ...]:
     """The way that is checked."""
     cell: Any = decoder.cells[0]
-    return fused_decoder.unroll(embedded, memory, cell, decoder.attention, replay=replay)
+    return fused_decoder.unroll(embedded, memory, cell, decoder.attention, how)
 
 
 def step_by_step(decoder: Decoder, embedded: Tensor, memory: Memory) -> tuple[Tensor, ...]:
@@ -125,7 +126,7 @@ def right(shape: Shape, dtype: torch.dtype, where: Where) -> str:
 def replayed(shape: Shape, dtype: torch.dtype, where: Where) -> str:
     """Recorded and replayed, with everything it has to write poisoned before, it gives what single launches give."""
     case = draw(shape, dtype, where.device)
-    launched = results(partial(by_kernels, replay=False), case)
+    launched = results(partial(by_kernels, how=How(replay=False)), case)
     for _ in range(4):  # as it is, recorded, replayed, replayed
         for place in teacher_forcing.PLACES.items():
             poison(place)
