@@ -34,11 +34,12 @@ class _AdditiveEnergies(torch.autograd.Function):
         ctx.dtypes = query.dtype, keys.dtype, score.dtype
         (count, size), frames = query.shape, keys.shape[1]
         energies = given[0].new_empty(count, frames)
-        scores[(count, triton.cdiv(frames, TILES.frames))](
-            energies, energies, given[1], given[0], energies, energies, energies, given[2], _lengths(keys),
-            size, count // len(keys), 1, bound(frames), bound(size), 0, 0, 1.0,
-            TA=TILES.size, TW=TILES.taps, **_PLAIN,
-        )  # fmt: skip
+        with torch.cuda.device_of(keys):
+            scores[(count, triton.cdiv(frames, TILES.frames))](
+                energies, energies, given[1], given[0], energies, energies, energies, given[2], _lengths(keys),
+                size, count // len(keys), 1, bound(frames), bound(size), 0, 0, 1.0,
+                TA=TILES.size, TW=TILES.taps, **_PLAIN,
+            )  # fmt: skip
         return energies
 
     @staticmethod
@@ -51,13 +52,14 @@ class _AdditiveEnergies(torch.autograd.Function):
         to_keys = errors.new_empty(keys.shape)
         asked = keys, query, unused, unused, score, _lengths(keys), size
         sizes = 1, bound(frames), bound(size), 0, 1.0
-        scores_back[(count, tiles)](
-            unused, to_query, unused, unused, errors, *asked, count, rows, *sizes,
-            SOFTMAX=False, TA=TILES.size, **_PLAIN,
-        )  # fmt: skip
-        keys_back[(batch, tiles, triton.cdiv(size, TILES.summed))](
-            to_keys, unused, to_score, errors, *asked, bound(rows), 1, rows, *sizes, TA=TILES.summed, **_PLAIN
-        )
+        with torch.cuda.device_of(keys):
+            scores_back[(count, tiles)](
+                unused, to_query, unused, unused, errors, *asked, count, rows, *sizes,
+                SOFTMAX=False, TA=TILES.size, **_PLAIN,
+            )  # fmt: skip
+            keys_back[(batch, tiles, triton.cdiv(size, TILES.summed))](
+                to_keys, unused, to_score, errors, *asked, bound(rows), 1, rows, *sizes, TA=TILES.summed, **_PLAIN
+            )
         found = to_query.sum(dim=0), to_keys, to_score.sum(dim=(0, 1))
         return tuple(error.to(dtype) for error, dtype in zip(found, ctx.dtypes, strict=True))
 

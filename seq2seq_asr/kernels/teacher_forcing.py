@@ -163,7 +163,7 @@ class Place:
         given = self.given
         given.gates.zero_()[:steps, :batch] = inputs.gates
         given.keys[:batch, :frames] = inputs.keys
-        given.lengths.fill_(1)[:batch] = lengths
+        given.lengths.fill_(1)[:batch] = lengths.clamp(max=frames)
         weights = inputs.context.unflatten(1, (inputs.values.shape[1], -1)).to(given.frames_gates.dtype)
         for head, values in enumerate(inputs.values.unbind(dim=1)):
             given.frames_gates[:batch, head, :frames] = values.to(weights.dtype) @ weights[:, head].t()
