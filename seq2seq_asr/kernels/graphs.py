@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import Generic, TypeVar
 
 import torch
@@ -28,6 +29,10 @@ class Replayed:
 
     def __call__(self) -> None:
         """Do the work, on the current stream."""
+        with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+            self._run()
+
+    def _run(self) -> None:
         if not self._records or torch.cuda.is_current_stream_capturing():
             self._work()
         elif self._graph is not None:
@@ -42,7 +47,7 @@ class Replayed:
     def _record(self) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         # Other threads, which copy the next batch, may go on meanwhile.
-        with torch.cuda.device(self._device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._work()
         return graph
 

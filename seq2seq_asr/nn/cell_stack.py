@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.cells import Cell, CellKind, PeepholeConfig, build_cell, has_memory
 from seq2seq_asr.nn.dropout import Dropout, shared_mask
+from seq2seq_asr.nn.fused import Kernels, recurrent_states
 from seq2seq_asr.nn.recurrent import run_steps
 from seq2seq_asr.nn.regularisation import RegularisationConfig
 
@@ -79,6 +80,9 @@ class CellStack(nn.Module):
         input_size: Values that the lowest cell reads.
     """
 
+    kernels: Kernels = "auto"
+    """Whether a GPU kernel may do what ``run`` says, or must."""
+
     def __init__(self, config: DecoderConfig, input_size: int) -> None:
         super().__init__()
         self.config = config
@@ -132,13 +136,15 @@ class CellStack(nn.Module):
     def run(
         self, below: Float[Tensor, "B U I"], hidden: Float[Tensor, "B L K"], masks: Masks
     ) -> Float[Tensor, "B U D"]:
-        """Outputs of the top at steps over all inputs: layer by layer, by the library's kernel where it has one."""
+        """Outputs of the top at steps over all inputs: layer by layer, by a kernel where there is one."""
         output, regularisation = below, self.config.regularisation
         for place, (cell, before) in enumerate(zip(self, hidden.unbind(dim=1), strict=True)):
             if regularisation.stepwise:
                 states, _ = run_steps(cell, below, before, regularisation, _at(masks.seen, place))
             else:
-                states = cell.run(below, before)
+                full = torch.full(below.shape[:1], below.shape[1], device=below.device)
+                fused = recurrent_states([cell], below, full, self.kernels, before)
+                states = cell.run(below, before) if fused is None else fused
             output = self._output(place, states, below)
             below = drop(self.dropout, output, _at(masks.between, place))
         return output

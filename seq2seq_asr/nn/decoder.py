@@ -11,6 +11,8 @@ from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.cell_stack import NO_MASKS, CellStack, DecoderConfig, Masks, TiedOutput, drop
 from seq2seq_asr.nn.cells import GruCell, state_size
 from seq2seq_asr.nn.dropout import Dropout
+from seq2seq_asr.nn.fused import Kernels
+from seq2seq_asr.nn.fused_decoder import unrolled
 from seq2seq_asr.nn.unroll import unroll
 from seq2seq_asr.vocabulary import SOS
 
@@ -50,6 +52,9 @@ class Decoder(nn.Module):
         vocabulary: Tokens (V).
         bidirectional: Whether the second half of a frame's values was read from the other end.
     """
+
+    kernels: Kernels = "auto"
+    """Whether GPU kernels may do what ``advance`` says over and over, or must."""
 
     def __init__(
         self,
@@ -174,6 +179,9 @@ class Decoder(nn.Module):
             return output, *self.attention.together(output, memory)
         cell, attention = self.cells[0], self.attention
         plain = len(self.cells) == 1 and not self.config.layer_norm and not self.config.regularisation.stepwise
+        fused = unrolled(embedded, memory, cell if plain else None, attention, self.kernels)
+        if fused is not None:
+            return fused
         if plain and isinstance(cell, GruCell) and isinstance(attention, LocationAttention) and attention.plain:
             return unroll(embedded, memory, cell, attention)
         return self._unroll_steps(embedded, memory, masks)

@@ -55,15 +55,20 @@ def compute_dtype(values: Tensor) -> torch.dtype:
 
 
 def recurrent_states(
-    layers: Sequence[nn.Module], frames: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"], kernels: Kernels
+    layers: Sequence[nn.Module],
+    frames: Float[Tensor, "B T F"],
+    lengths: Int[Tensor, " B"],
+    kernels: Kernels,
+    start: Float[Tensor, "B K"] | None = None,
 ) -> Float[Tensor, "B T E"] | None:
     """Hidden states of one left-to-right layer, or of two, the second from right to left; None if PyTorch is to do it.
 
     Args:
-        layers: Recurrences of `nn.recurrent`, each with its own weights.
+        layers: Recurrences of `nn.recurrent` or cells of `nn.cells`, each with its own weights.
         frames: What they read.
         lengths: Frames of each utterance.
         kernels: The user's choice.
+        start: What a single layer's cell carries before the first step; by default zeros.
 
     Raises:
         UsageError: The kernel is required and cannot be used.
@@ -90,8 +95,15 @@ def recurrent_states(
         recurrent.Kind(found[0].lstm, found[0].sees),
         plan,
         torch.stack(peepholes) if peepholes else None,
+        None if start is None else _parts(start.unsqueeze(0), found[0].lstm),
     )
     return states.outputs.flatten(2)
+
+
+def _parts(state: Float[Tensor, "1 B K"], lstm: bool) -> tuple[Float[Tensor, "1 B H"], Float[Tensor, "1 B H"]]:
+    """Output and memory of what a cell carries; a GRU's memory is its output."""
+    output, memory = state.chunk(2, dim=-1) if lstm else (state, state)
+    return output.contiguous(), memory.contiguous()
 
 
 class _Sums(NamedTuple):
@@ -107,20 +119,23 @@ class _Sums(NamedTuple):
 
 def _sums(layer: nn.Module) -> _Sums | None:
     """The weights of a recurrence that there is a kernel for."""
-    cell: Any = getattr(layer, "cell", None)
-    if isinstance(layer, nn.LSTM | nn.GRU):
+    cell: Any = getattr(layer, "cell", layer)
+    regularisation = getattr(layer, "regularisation", None)
+    if isinstance(layer, nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell):
+        suffix, lstm = "_l0" if isinstance(layer, nn.RNNBase) else "", isinstance(layer, nn.LSTM | nn.LSTMCell)
         read, back, bias, bias_back = (
-            _by_unit(layer.get_parameter(f"{name}_l0"), 4 if isinstance(layer, nn.LSTM) else 3)
+            _by_unit(layer.get_parameter(f"{name}{suffix}"), 4 if lstm else 3)
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        if isinstance(layer, nn.LSTM):
+        if lstm:
             return _Sums(read, bias + bias_back, back, lstm=True)
         none = torch.zeros_like(bias[:, :1])
         apart = torch.cat([bias[:, :2] + bias_back[:, :2], bias[:, 2:], bias_back[:, 2:]], dim=1)
         read = torch.cat([read, none.unsqueeze(-1).expand(-1, 1, read.shape[-1])], dim=1)
         back = torch.cat([back[:, :2], none.unsqueeze(-1).expand(-1, 1, back.shape[-1]), back[:, 2:]], dim=1)
         return _Sums(read, apart, back, lstm=False)
-    if isinstance(cell, PeepholeLstmCell) and not cell.config.full and not layer.regularisation.stepwise:  # type: ignore
+    stepwise = regularisation is not None and regularisation.stepwise
+    if isinstance(cell, PeepholeLstmCell) and not cell.config.full and not stepwise:
         read, back, bias = (_by_unit(one, 4) for one in (cell.input.weight, cell.recurrent.weight, cell.input.bias))
         return _Sums(read, bias, back, True, cell.peepholes, 1 if cell.config.output_sees == "new" else 2)
     return None

@@ -8,12 +8,16 @@ from torch import Tensor, nn
 
 from seq2seq_asr.nn.attention.base import Attention, by_utterance, tanh_
 from seq2seq_asr.nn.attention.config import AttentionConfig
+from seq2seq_asr.nn.fused import Kernels
+from seq2seq_asr.nn.fused_energies import additive
 
 
 class AdditiveAttention(Attention):
     """Bahdanau et al. 2015, equation 6 with the tanh network of its appendix A.1.2."""
 
     looks_back: ClassVar[bool] = False
+    kernels: Kernels = "auto"
+    """Whether a GPU kernel may compute the energies, or must."""
 
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
         super().__init__(config, encoder_size, decoder_size)
@@ -22,7 +26,8 @@ class AdditiveAttention(Attention):
     def energies(  # noqa: D102
         self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK *X"]
     ) -> Float[Tensor, "BK S"]:
-        return self.compare(query.unsqueeze(1).repeat(1, keys.shape[1], 1), keys)
+        fused = additive(query, keys, self.score, self.kernels)
+        return self.compare(query.unsqueeze(1).repeat(1, keys.shape[1], 1), keys) if fused is None else fused
 
     def compare(self, asked: Float[Tensor, "BK S A"], keys: Float[Tensor, "B S A"]) -> Float[Tensor, "BK S"]:
         """Energies of what is asked of every frame; the sum is made in the place of ``asked``."""
