@@ -74,9 +74,9 @@ def searched_states(sizes: Sizes, utterances: int) -> Tensor:
     return torch.randn(utterances, sizes.encoded, 2 * sizes.units, generator=generator)
 
 
-def precision(name: str) -> contextlib.AbstractContextManager[Any]:
+def precision(name: str, device: str = "cpu") -> contextlib.AbstractContextManager[Any]:
     """The context of one forward pass: nothing, or bfloat16 autocast."""
-    return torch.autocast("cpu", torch.bfloat16) if name == "bf16-mixed" else contextlib.nullcontext()
+    return torch.autocast(device, torch.bfloat16) if name == "bf16-mixed" else contextlib.nullcontext()
 
 
 class Times(NamedTuple):

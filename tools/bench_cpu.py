@@ -33,6 +33,7 @@ from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import joint_scorers
 from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, gradient_norm
 
@@ -66,8 +67,8 @@ def our_loss(model: Seq2Seq) -> Loss:
     """Joint loss a token of a batch in which every utterance has full length."""
 
     def loss(inputs: Tensor, tokens: Tensor) -> Tensor:
-        lengths = torch.full((len(inputs),), inputs.shape[1])
-        losses = model(inputs, lengths, tokens, torch.full((len(inputs),), tokens.shape[1]))
+        lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
+        losses = model(inputs, lengths, tokens, torch.full_like(lengths, tokens.shape[1]))
         return losses.total.sum() / losses.tokens.sum()
 
     return loss
@@ -78,7 +79,7 @@ def training_step(model: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], ki
     optimizer = build_optimizer(model, OptimizerConfig())
 
     def step() -> None:
-        with precision(kind):
+        with precision(kind, batch[0].device.type):
             value = loss(*batch)
         value.backward()
         gradient_norm(model.parameters(), 5.0)
@@ -99,7 +100,9 @@ def training_sides(sizes: Sizes, kind: str, *, waveform: bool) -> dict[str, Call
     return sides
 
 
-def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool) -> Callable[[], object]:
+def our_search(
+    model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool, places: Places | None = None
+) -> Callable[[], object]:
     """A search of exactly ``steps`` decoder steps: the last one ends what the others made."""
     ratio, ctc_weight = (sizes.steps - 1) / sizes.encoded, sizes.ctc_weight if with_ctc else 0.0
     config = BeamConfig(
@@ -109,7 +112,7 @@ def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool)
         min_length_ratio=ratio,
         max_length_ratio=ratio,
     )
-    lengths = torch.full((len(encoded),), encoded.shape[1])
+    lengths = torch.full((len(encoded),), encoded.shape[1], device=encoded.device)
     decoder = stepping(model.eval().decoder)  # once for all searches, as a recogniser does when it is loaded
 
     @torch.inference_mode()
@@ -117,7 +120,7 @@ def our_search(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool)
         states = Encoded(encoded, lengths)
         attention = AttentionScorer(decoder, decoder.memory(encoded, lengths))
         ctc = CtcPrefixScorer(model.ctc_log_probs(states), lengths) if with_ctc else None
-        return beam_search(joint_scorers(attention, ctc, ctc_weight), lengths, config)
+        return beam_search(joint_scorers(attention, ctc, ctc_weight), lengths, config, places=places)
 
     return run
 

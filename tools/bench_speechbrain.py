@@ -48,7 +48,7 @@ class TheirRecogniser(nn.Module):
 
     def loss(self, inputs: Tensor, tokens: Tensor) -> Tensor:
         """Joint loss of a batch of features ``(B, T, F)``, taken as they are, or of waveforms ``(B, N)``."""
-        lengths = torch.ones(len(inputs))
+        lengths = torch.ones(len(inputs), device=inputs.device)
         features = self.normalise(self.fbank(inputs), lengths) if inputs.dim() == 2 else inputs
         encoded = self.encode(features, lengths)
         read = nn.functional.pad(tokens, (1, 0), value=SOS)
@@ -101,6 +101,6 @@ def their_search(model: TheirRecogniser, encoded: Tensor, *, with_ctc: bool) -> 
 
     def run() -> object:
         with torch.inference_mode():
-            return search(encoded, torch.ones(len(encoded)))
+            return search(encoded, torch.ones(len(encoded), device=encoded.device))
 
     return run

@@ -53,8 +53,8 @@ class ModelConfig:
     """Weight of a penalty on attention far from the diagonal, added to the loss (Tachibana 2018); 0 leaves it out."""
     guided_width: float = 0.2
     """How far from the diagonal, as a share of the utterance, that penalty begins."""
-    kernels: Kernels = "auto"
-    """Triton kernels on a GPU: where they can take PyTorch's place, never, or an error where they cannot."""
+    kernels: Kernels = "off"
+    """Triton kernels and recorded searches on a GPU: auto, off or require. No GPU has run them yet."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ctc_weight < 1:

@@ -83,7 +83,8 @@ class Recognizer:
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
         self.decoder = stepping(self.model.decoder)
-        self.places: Places | None = None
+        records = self.device.type == "cuda" and model.config.kernels != "off"
+        self.places = Places() if records else None
         self.tokenizer = tokenizer
         self.reader = input_reader(model.features)
 
