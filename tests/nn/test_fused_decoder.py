@@ -101,7 +101,7 @@ def test_beams_share_the_keys():
         ({"kind": "dot", "context": "parallel", "cell": "elman"}, "cell"),
         ({"smoothing": True}, "smoothing"),
     ],
-    ids=str,
+    ids=["location", "parallel additive"],
 )
 def test_required_kernels_that_there_are_not(options, word):
     inputs, encoded, lengths = given()
@@ -129,7 +129,7 @@ def functions(tensor):
         ({"kind": "location"}, {"_TeacherForcingBackward"}),
         ({"kind": "additive", "context": "parallel"}, {"_AdditiveEnergiesBackward", "_LayerBackward"}),
     ],
-    ids=str,
+    ids=["location", "parallel additive"],
 )
 def test_kernels_are_taken_where_required_and_never_on_a_cpu_by_themselves(options, taken):
     inputs, encoded, lengths = given()
