@@ -77,7 +77,11 @@ class Stepping:
 
     @torch.inference_mode()
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> SteppingMemory:
-        """Encoded utterances with what is computed once for all steps."""
+        """Encoded utterances with what is computed once for all steps, in the weights' precision."""
+        with torch.autocast(encoded.device.type, enabled=False):
+            return self._memory(encoded.to(self._weights.context.dtype), lengths)
+
+    def _memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> SteppingMemory:
         frames, filtered = encoded.shape[1], None
         weighed = 2 * frames <= encoded.shape[2]  # sums over frames, at every step, cost less than over their values
         if frames <= _DENSE:
@@ -105,6 +109,12 @@ class Stepping:
         self, token: Int[Tensor, " BK"], state: SteppingState, memory: SteppingMemory
     ) -> tuple[Float[Tensor, "BK V"], SteppingState]:
         """Advance every hypothesis by one token; see ``Decoder.step``."""
+        with torch.autocast(token.device.type, enabled=False):
+            return self._step(token, state, memory)
+
+    def _step(
+        self, token: Int[Tensor, " BK"], state: SteppingState, memory: SteppingMemory
+    ) -> tuple[Float[Tensor, "BK V"], SteppingState]:
         weights = self._weights
         hidden = _gru(weights, token, state)
         alignment = self._attend(hidden, state.alignment, memory)

@@ -101,7 +101,7 @@ def test_beams_share_the_keys():
         ({"kind": "dot", "context": "parallel", "cell": "elman"}, "cell"),
         ({"smoothing": True}, "smoothing"),
     ],
-    ids=["location", "parallel additive"],
+    ids=str,
 )
 def test_required_kernels_that_there_are_not(options, word):
     inputs, encoded, lengths = given()

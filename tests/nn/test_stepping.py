@@ -73,6 +73,16 @@ def test_float32_keeps_its_figures() -> None:
         torch.testing.assert_close(quick.double(), plain, rtol=1e-4, atol=1e-5)
 
 
+def test_autocast_changes_nothing() -> None:
+    encoded, lengths = utterances(8, 8, 5)
+    decoder = Stepping(decoder_of().float())
+    wanted = run(decoder, encoded.float(), lengths, beam=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(decoder, encoded.float(), lengths, beam=2)
+        run(decoder, encoded.bfloat16(), lengths, beam=2)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
 @pytest.mark.parametrize(
     "other",
     [

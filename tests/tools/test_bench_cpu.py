@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from seq2seq_asr.nn.stepping import Stepping
+
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
@@ -59,8 +61,8 @@ def test_prints_json_for_every_measurement(bench, tiny, kind):
 def test_a_search_takes_the_stated_number_of_steps(bench, tiny, monkeypatch, with_ctc):
     model = bench.our_model(tiny, waveform=False)
     taken = []
-    step = model.decoder.step
-    monkeypatch.setattr(model.decoder, "step", lambda *given: taken.append(1) or step(*given))
+    step = Stepping.step
+    monkeypatch.setattr(Stepping, "step", lambda *given: taken.append(1) or step(*given))
     encoded = bench.searched_states(tiny, 2)
     found = bench.our_search(model, encoded, tiny, with_ctc=with_ctc)()
     assert len(taken) == tiny.steps
