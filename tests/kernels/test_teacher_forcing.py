@@ -8,6 +8,7 @@ import torch
 
 pytest.importorskip("triton")
 from seq2seq_asr.kernels import teacher_forcing  # noqa: E402
+from seq2seq_asr.kernels.places import Place  # noqa: E402
 from seq2seq_asr.kernels.tiles import Tiles  # noqa: E402
 from seq2seq_asr.nn import fused_decoder  # noqa: E402
 from seq2seq_asr.nn.attention import AttentionConfig, Memory  # noqa: E402
@@ -141,7 +142,7 @@ def one_place(batch, steps, frames, monkeypatch):
     def find(sizes, device, storage, replay):
         if not places:
             rounded = sizes._replace(batch=batch, steps=steps, frames=frames)
-            places.append(teacher_forcing.Place(rounded, device, storage))
+            places.append(Place(rounded, device, storage))
         return places[0]
 
     monkeypatch.setattr(teacher_forcing, "find_place", find)

@@ -8,7 +8,9 @@ import torch
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn import fused
+from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.classifier import build_model
+from seq2seq_asr.nn.decoder import DecoderConfig
 from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.model import ModelConfig
@@ -122,7 +124,12 @@ def test_a_recogniser_trains_with_kernels_as_without(cell, reductions):
     pytest.importorskip("triton")
     config = EncoderConfig(cell=cell, units=4, reductions=reductions, dropout=0.0, bidirectional=reductions != (1,))
     features = FeaturesConfig(kind="precomputed", bins=3)
-    net = build_model(ModelConfig(features=features, encoder=config, specaugment=SpecAugmentConfig.policy("none")), 7)
+    small = {
+        "decoder": DecoderConfig(units=6, embedding=4),
+        "attention": AttentionConfig(size=5, filters=2, width=3),
+        "specaugment": SpecAugmentConfig.policy("none"),
+    }
+    net = build_model(ModelConfig(features=features, encoder=config, **small), 7)
     given = torch.randn(2, 8, 3), torch.tensor([8, 5]), torch.tensor([[4, 5], [6, 0]]), torch.tensor([2, 1])
     found = []
     for kernels in ("require", "off"):

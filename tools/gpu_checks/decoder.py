@@ -9,7 +9,7 @@ import torch
 from gpu_common import Check, Failed, Where, compare, poisoned
 from torch import Tensor
 
-from seq2seq_asr.kernels import teacher_forcing
+from seq2seq_asr.kernels import places
 from seq2seq_asr.kernels.energies import additive_energies
 from seq2seq_asr.kernels.teacher_forcing import How
 from seq2seq_asr.nn import fused_decoder
@@ -128,13 +128,13 @@ def replayed(shape: Shape, dtype: torch.dtype, where: Where) -> str:
     case = draw(shape, dtype, where.device)
     launched = results(partial(by_kernels, how=How(replay=False)), case)
     for _ in range(4):  # as it is, recorded, replayed, replayed
-        for place in teacher_forcing.PLACES.items():
+        for place in places.PLACES.items():
             poison(place)
         same(results(by_kernels, case), launched)
     return "the same bits 4 times"
 
 
-def poison(place: teacher_forcing.Place) -> None:
+def poison(place: places.Place) -> None:
     """Overwrite what the loops have to write."""
     for tensors in (place.kept, place.errors, place.sums):
         for tensor in tensors or ():
