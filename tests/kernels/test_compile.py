@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Triton's compiler is shipped for Linux")
 def test_decoder_kernels(tmp_path):
     compiled = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

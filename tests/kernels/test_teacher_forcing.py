@@ -92,6 +92,7 @@ def test_any_shape(shape, width):
     check(decoder, draw(decoder, **shape))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("heads", "steps", "lengths", "options"),
     [(1, 1, [17, 1, 16, 15, *range(2, 15)], {"filters": 1, "width": 3}), (2, 3, [17, 3], {"width": 19, "filters": 17})],

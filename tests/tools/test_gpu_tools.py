@@ -156,7 +156,7 @@ def test_only_spills_within_the_loop_over_steps_count(tool, line, count):
     assert tool("kernel_resources").spills_a_step(SASS.replace("{}", line)) == count
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("kernel", ["lstm float32 H=512 B=16", "gru bfloat16 H=512 B=512"])
 def test_slices_stay_on_the_multiprocessor_and_programs_meet(kernel):
     command = [sys.executable, str(TOOLS / "kernel_resources.py"), "--only", kernel]
