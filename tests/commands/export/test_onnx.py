@@ -128,14 +128,14 @@ VARIANTS: list[dict[str, Any]] = [
         "attention": {"heads": 2, "cumulative": True},
         "decoder": {"cell": "lstm", "layers": 2},
     },
+]
+MORE: list[dict[str, Any]] = [
     {
         "features": {**ARRAYS, "normalisation": "none"},
         "encoder": {"cell": "peephole_lstm", "layer_norm": False},
         "attention": {"kind": "none"},
         "decoder": {"cell": "peephole_lstm", "peephole": {"full": True}},
     },
-]
-MORE: list[dict[str, Any]] = [
     {
         "encoder": {"bidirectional": False, "projection": 5, "residual": True, "reduce": "mean"},
         "attention": {"kind": "dot"},
