@@ -238,19 +238,21 @@ def test_reading_costs_microseconds_a_line(tmp_path):
 
 
 @pytest.mark.nightly
-def test_a_million_lines_are_read_in_ten_seconds(tmp_path):
+def test_a_million_lines_take_a_few_times_what_their_json_takes(tmp_path):
+    """Ten seconds on a machine that parses a million such lines in two; what others use of it falls on both."""
     path = tmp_path / "m.jsonl"
     with path.open("w") as file:
         for index in range(10**6):
             file.write(json.dumps({**GOOD, "id": f"u{index}", "speaker": "s", "lang": "en"}) + "\n")
     # A process of its own: here, every type is checked.
-    program = "import sys, time; from pathlib import Path; from seq2seq_asr.data.manifest import read_manifest; "
+    program = "import json, sys, time; from pathlib import Path; from seq2seq_asr.data.manifest import read_manifest; "
     program += "start = time.process_time(); count = len(read_manifest(Path(sys.argv[1]))); "
-    program += "print(count, time.process_time() - start)"
+    program += "ours = time.process_time() - start; start = time.process_time(); "
+    program += "[json.loads(line) for line in open(sys.argv[1], 'rb')]; print(count, ours, time.process_time() - start)"
     command = [sys.executable, "-c", program, str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    count, seconds = done.stdout.split()
-    assert int(count) == 10**6 and float(seconds) < 10.0
+    count, ours, bare = done.stdout.split()
+    assert int(count) == 10**6 and float(ours) < 5 * float(bare), done.stdout
 
 
 def test_the_manifests_of_the_shared_data_are_read():
