@@ -21,7 +21,7 @@ class CompareConfig:
     axes: tuple[str, ...] = ()
     """What varies: "setting = value, value …", each; "setting + setting = …" gives several settings the same value."""
     settings: tuple[str, ...] = ()
-    """Settings of `fit` that all runs share in place of their config's: "setting = value", each."""
+    """Settings of `fit` that all runs share in place of their config's: "setting = value", each; a flag replaces all."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Each system is trained once with each of these seeds."""
     match: Literal["steps", "parameters", "time"] = "steps"
