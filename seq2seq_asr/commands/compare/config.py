@@ -21,7 +21,7 @@ class CompareConfig:
     axes: tuple[str, ...] = ()
     """What varies: "setting = value, value …", each; "setting + setting = …" gives several settings the same value."""
     settings: tuple[str, ...] = ()
-    """Settings of `fit` that all runs share in place of their config's: "setting = value", each; a flag replaces all."""
+    """Settings of `fit` that all runs share: "setting = value", each; on the command line they replace the file's."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Each system is trained once with each of these seeds."""
     match: Literal["steps", "parameters", "time"] = "steps"
