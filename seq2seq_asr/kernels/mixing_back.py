@@ -92,20 +92,9 @@ def recur_back(
         unit = start + tl.arange(0, TD)
         known = unit < units
         to_reset, to_update, to_new, to_inner, past = _gates_back(
-            utterance,
-            unit,
-            known,
-            batch,
-            units,
-            asked,
-            to_hidden,
-            shares,
-            carried,
-            activations,
-            before,
-            from_state,
+            utterance, unit, known, batch, units, asked, to_hidden, shares, carried, activations, before, from_state,
             SPLITS,
-        )
+        )  # fmt: skip
         if (tile == 0) & (head == 0):
             given = to_input + utterance * 3 * units + unit
             state = to_state + utterance * (asked + 3 * units) + asked + unit

@@ -1,6 +1,6 @@
 """The default decoder's step for a search: one GRU layer with location-aware attention and nothing to learn.
 
-The arithmetic of ``Decoder.step`` in a third of its calls, which on a CPU cost as much as the arithmetic: weights are
+The arithmetic of ``Decoder.step`` in fewer calls, which on a CPU cost as much as the arithmetic: weights are
 put together once, what frames give is computed once for all steps, and sums are made where their terms lie.
 """
 
