@@ -4,10 +4,16 @@
 ``SpeechClassifier`` is the same for a run that classifies.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seq2seq_asr.recognizer import Recognizer, SpeechClassifier
+
+# Before torch is imported: idle threads of its OpenMP spin some milliseconds, on cores that `nn/side_by_side.py` and
+# the loader's processes could use. Short spins cost nothing that was seen.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __all__ = ["Recognizer", "SpeechClassifier"]
 

@@ -18,6 +18,9 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import seq2seq_asr  # noqa: F401  it sets what torch's OpenMP reads when it is loaded, for both sides
+
+# isort: split
 import torch
 from bench_common import Sizes, as_details, measurement, precision, searched_states, show, training_batch
 from torch import Tensor, nn

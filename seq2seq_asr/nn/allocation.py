@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3)."""
 _LARGE = 1 << 30
 
@@ -20,5 +20,6 @@ def keep_freed_memory() -> bool:
     with contextlib.suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018  another library's mallopt may mean other things
-        return bool(library.mallopt(_MMAP_THRESHOLD, _LARGE) and library.mallopt(_TRIM_THRESHOLD, _LARGE))
+        settings = {_MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _LARGE, _ARENA_MAX: 1}  # other arenas hand back anyhow
+        return all([library.mallopt(name, value) for name, value in settings.items()])
     return False

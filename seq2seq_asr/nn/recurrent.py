@@ -8,6 +8,7 @@ from seq2seq_asr.nn.cells import Cell, CellKind, PeepholeConfig, build_cell, ope
 from seq2seq_asr.nn.fused import Kernels, recurrent_states
 from seq2seq_asr.nn.masks import reverse_within_lengths, valid_mask
 from seq2seq_asr.nn.regularisation import RegularisationConfig
+from seq2seq_asr.nn.side_by_side import side_by_side, worthwhile
 
 
 class UnidirectionalLayer(nn.Module):
@@ -71,10 +72,18 @@ class BidirectionalLayer(UnidirectionalLayer):
         fused = recurrent_states([self.ahead, self.back], frames, lengths, self.kernels)
         if fused is not None:
             return fused
-        ahead, _ = self.ahead(frames)
-        back, _ = self.back(reverse_within_lengths(frames, lengths))
-        states = torch.cat([ahead, reverse_within_lengths(back, lengths)], dim=-1)
-        return states * valid_mask(lengths, frames.shape[1]).unsqueeze(-1)
+
+        def ahead(frames: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
+            return self.ahead(frames)[0]
+
+        def back(frames: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
+            return reverse_within_lengths(self.back(reverse_within_lengths(frames, lengths))[0], lengths)
+
+        if worthwhile(frames, self.ahead, self.back):
+            both = side_by_side((ahead, back), frames, list(self.parameters()))
+        else:
+            both = ahead(frames), back(frames)
+        return torch.cat(both, dim=-1) * valid_mask(lengths, frames.shape[1]).unsqueeze(-1)
 
 
 class UnrolledLayer(nn.Module):

@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq_asr.nn.classifier import Classifier, Model
+from seq2seq_asr.nn.side_by_side import threads
 from seq2seq_asr.vocabulary import SOS
 
 SECONDS: Final = 10
@@ -19,7 +20,7 @@ def flops_a_second(model: Model, tokens_a_second: float) -> float:
 
     Counted are matrix products and convolutions, as PyTorch's counter sees them; sums, gates, normalisation and the
     Fourier transform of the features are not. Library recurrences are opaque to the counter unless oneDNN, which has
-    kernels of its own for them, is out of the way.
+    kernels of its own for them, is out of the way, and it sees one thread only.
 
     Args:
         model: The recogniser, or a classifier, of which encoder and output are counted.
@@ -34,7 +35,7 @@ def flops_a_second(model: Model, tokens_a_second: float) -> float:
     tokens = torch.full((1, max(1, round(SECONDS * tokens_a_second)) + 1), SOS)
     with warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
         warnings.simplefilter("ignore")  # leaving the next line, torch speaks of GPUs that are not there
-        with torch.backends.mkldnn.flags(enabled=False):
+        with torch.backends.mkldnn.flags(enabled=False), threads(1):
             lengths = torch.tensor([audio.shape[1]])
             model.eval()
             if isinstance(model, Classifier):

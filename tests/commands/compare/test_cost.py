@@ -9,6 +9,7 @@ from seq2seq_asr.nn.decoder import DecoderConfig
 from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
+from seq2seq_asr.nn.side_by_side import threads
 
 GATES = {"lstm": 4, "gru": 3, "elman": 1, "peephole_lstm": 4, "light_gru": 2}
 
@@ -31,7 +32,9 @@ def test_operations_are_those_of_the_formula(cell: CellKind) -> None:
     each = gates * decoder * (embedding + 2 * units + decoder)
     each += decoder * size + frames * size + frames * 2 * units  # query, energies, context
     each += (decoder + 2 * units) * vocabulary
-    assert flops_a_second(model, 3.0) == pytest.approx(2 * (products + tokens * each) / SECONDS, rel=1e-3)
+    with threads(2):  # the counter sees one of them
+        counted = flops_a_second(model, 3.0)
+    assert counted == pytest.approx(2 * (products + tokens * each) / SECONDS, rel=1e-3)
     assert model.training, "left as it was"
 
 
