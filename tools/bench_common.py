@@ -123,7 +123,7 @@ def measurement(
 
     Args:
         what: Name of the measurement.
-        sides: What to run; "ours", and "speechbrain" where it is installed.
+        sides: What to run; "ours", "products" for what ours cannot go below, "speechbrain" where it is installed.
         repeats: Counted runs of each, at least 2.
         details: Settings to state beside the result.
     """
@@ -131,6 +131,8 @@ def measurement(
     result: dict[str, object] = {"what": what} | {name: summary(side) for name, side in times.items()}
     if "speechbrain" in times:
         result |= ratios(times["ours"], times["speechbrain"])
+        if "products" in times:
+            result["ceiling"] = ratios(times["products"], times["speechbrain"])["ratio"]
     else:
         result["speechbrain"] = "not installed: pip install -e '.[bench]'"
     return result | {"repeats": repeats, **details, **machine()}

@@ -8,7 +8,8 @@ Prints one line of JSON a measurement. Both sides take turns in one process; Spe
 
 What is timed: ``train`` is forward, loss, backward, clipping and AdamW, with the batch in memory as features (theirs
 skips normalisation there) and as waveforms (both compute and normalise 80 mel bins); ``search`` is a beam search of
-exactly 20 steps over given encoder states, for 1 and 16 utterances, with and without CTC prefix scores.
+exactly 20 steps over given encoder states, for 1 and 16 utterances, with and without CTC prefix scores. Beside a search
+stand the matrix products of its decoder alone: ``ceiling`` is the ratio that would be left if all else took no time.
 
 Wall-clock times mean little on a busy machine, above all with several threads: there, look at ``cpu_ratio`` (processor
 time) with ``--threads 1``.
@@ -23,6 +24,7 @@ import seq2seq_asr  # noqa: F401  it sets what torch's OpenMP reads when it is l
 # isort: split
 import torch
 from bench_common import Sizes, as_details, measurement, precision, searched_states, show, training_batch
+from bench_products import products_alone
 from torch import Tensor, nn
 
 from seq2seq_asr.nn.allocation import keep_freed_memory
@@ -129,9 +131,12 @@ def our_search(
 
 
 def search_sides(sizes: Sizes, kind: str, utterances: int, *, with_ctc: bool) -> dict[str, Callable[[], object]]:
-    """The search of ours and, where it is installed, of SpeechBrain."""
+    """The search of ours, its decoder's products alone, and, where it is installed, the search of SpeechBrain."""
     encoded = searched_states(sizes, utterances)
-    runs = {"ours": our_search(our_model(sizes, waveform=False), encoded, sizes, with_ctc=with_ctc)}
+    model = our_model(sizes, waveform=False)
+    runs = {"ours": our_search(model, encoded, sizes, with_ctc=with_ctc)}
+    if kind == "32-true":
+        runs["products"] = products_alone(model, encoded, sizes)
     if theirs is not None:
         runs["speechbrain"] = theirs.their_search(theirs.TheirRecogniser(sizes), encoded, with_ctc=with_ctc)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq_asr.nn.stepping import Stepping
 
@@ -18,10 +19,10 @@ TOOLS = Path(__file__).parents[2] / "tools"
 def bench(monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.setitem(sys.modules, "speechbrain", None)  # as if it were not installed
-    for name in ("bench_common", "bench_cpu", "bench_speechbrain"):
+    for name in ("bench_common", "bench_cpu", "bench_products", "bench_speechbrain"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield importlib.import_module("bench_cpu")
-    for name in ("bench_common", "bench_cpu", "bench_speechbrain"):
+    for name in ("bench_common", "bench_cpu", "bench_products", "bench_speechbrain"):
         sys.modules.pop(name, None)
 
 
@@ -54,6 +55,7 @@ def test_prints_json_for_every_measurement(bench, tiny, kind):
         assert "pip install" in result["speechbrain"]
         assert "ratio" not in result
         assert result["sizes"]["vocabulary"] == 12 and result["precision"] == kind
+        assert ("products" in result) == (kind == "32-true" and "search" in result["what"])
         assert {"threads", "torch", "cpu", "load_1min", "repeats"} <= result.keys()
 
 
@@ -67,6 +69,27 @@ def test_a_search_takes_the_stated_number_of_steps(bench, tiny, monkeypatch, wit
     found = bench.our_search(model, encoded, tiny, with_ctc=with_ctc)()
     assert len(taken) == tiny.steps
     assert [len(best[0].tokens) for best in found] == [tiny.steps - 1] * 2
+
+
+def test_the_products_alone_are_those_of_the_search(bench):
+    sizes = bench.Sizes(utterances=2, encoded=40, steps=5)
+    model, encoded = bench.our_model(sizes, waveform=False), bench.searched_states(sizes, 2)
+    counts = []
+    for run in (bench.our_search(model, encoded, sizes, with_ctc=False), bench.products_alone(model, encoded, sizes)):
+        with FlopCounterMode(display=False) as counter:
+            run()
+        counts.append(counter.get_total_flops())
+    searched, alone = counts
+    # In the search, the counter sees neither products with a vector nor those in place.
+    unseen = 2 * sizes.steps * 2 * sizes.beam * sizes.encoded * sizes.attention * (1 + sizes.filters)
+    assert 0.99 * searched < alone - unseen <= searched
+
+
+def test_the_ceiling_is_theirs_over_the_products(bench):
+    common = sys.modules["bench_common"]
+    sides = {"ours": lambda: time.sleep(0.01), "products": lambda: time.sleep(0.002)}
+    result = common.measurement("sleep", sides | {"speechbrain": lambda: time.sleep(0.02)}, 5, {})
+    assert result["ratio"] < result["ceiling"]
 
 
 def test_a_training_step_changes_every_weight(bench, tiny):
