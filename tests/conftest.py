@@ -13,6 +13,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +27,15 @@ import torch
 jaxtyping.install_import_hook("seq2seq_asr", "beartype.beartype")
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without checks of shapes, which take half of the time of a whole training; other tests check the same calls."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
 
 # A wall-clock limit would fail on a busy machine, and a database would carry failures from one checkout to the next.
 hypothesis.settings.register_profile(

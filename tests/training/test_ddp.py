@@ -19,6 +19,8 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.metrics import read_rows
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 EPOCHS = 2
 SETTINGS: dict[str, Any] = {
     "data": {"batching": {"batch_seconds": 1.2, "max_utterances": 3}, "speed": {"probability": 0.0}},
@@ -204,7 +206,7 @@ def assert_same_figures(run: Path, expected: Path) -> None:
         assert float(row["val_wer"]) * 5 == pytest.approx(round(float(row["val_wer"]) * 5), abs=1e-4)
 
 
-def test_one_process_is_resumed_as_two_in_the_middle_of_an_epoch(
+def test_one_process_is_resumed_by_torchrun_as_two_in_the_middle_of_an_epoch(
     folder: Path, one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = 3
@@ -214,7 +216,9 @@ def test_one_process_is_resumed_as_two_in_the_middle_of_an_epoch(
     begun = together(seen(half, 1))
     # The watch stops before the step is saved: the save is one step old, and that step comes again.
     saved = read_checkpoint(half / "last.ckpt")["Feeding"]["consumed"]
-    finish(folder, "driver.py", "--resume", "--name", "half", "--trainer.devices", "2")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    told = finish(folder, *launcher, "driver.py", "--resume", "--name", "half")
+    assert told.count("epoch 2/2") == 1
     assert begun[:saved] + together(seen(half, 2)) == together(seen(one, 1))
     assert_same_figures(half, one)
 
@@ -230,14 +234,6 @@ def test_sigterm_of_the_main_process_stops_and_saves_both(folder: Path) -> None:
     assert rest.splitlines()[-1].startswith("stopped after step ")
     step = int(rest.splitlines()[-1].split(";")[0].split()[-1])
     assert step - 1 <= read_checkpoint(folder / "checkpoints" / "term" / "last.ckpt")["global_step"] <= step
-
-
-def test_torchrun(folder: Path, one: Path) -> None:
-    flags = "--config toy.yaml --name torchrun --logging.wandb off".split()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seq2seq_asr.fit"]
-    told = finish(folder, *launcher, *flags)
-    assert told.count("epoch 1/2") == 1
-    assert_same_figures(folder / "checkpoints" / "torchrun", one)
 
 
 def wait_for_line(process: subprocess.Popen, start: str) -> str:

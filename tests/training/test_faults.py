@@ -24,6 +24,8 @@ from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.room import check_room, state_bytes
 from seq2seq_asr.training.session import Session, build_parts, train
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 Build = Callable[..., Session]
 
 

@@ -16,6 +16,8 @@ from seq2seq_asr.training.plugins import SafeCheckpointIO
 from seq2seq_asr.training.recovery import newest_complete
 from seq2seq_asr.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 CALLS = ("open", "fsync", "close", "link", "rename", "replace", "unlink")
 
 

@@ -10,6 +10,8 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.training.session import Session, train
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 Build = Callable[..., Session]
 
 

@@ -17,6 +17,8 @@ from seq2seq_asr.training import metrics, signals
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.session import Session, train
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 Build = Callable[..., Session]
 EPOCHS = 2
 

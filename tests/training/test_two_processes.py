@@ -22,6 +22,8 @@ from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.processes import end_with_parent
 from seq2seq_asr.training.session import Session, train
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 Build = Callable[..., Session]
 EPOCHS = 2
 

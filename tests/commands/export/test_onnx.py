@@ -65,12 +65,19 @@ class Runtime:
 
 @pytest.fixture(scope="module")
 def made(tones_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In a process of its own, as a user does: torch's exporter records no checks of shapes."""
+    """A run and the variants, in one process of its own: torch's exporter records no checks of shapes."""
     out = tmp_path_factory.mktemp("onnx") / "deep" / "out"
-    command = ["-m", "seq2seq_asr.export", "--run", str(tones_run), "--format", "onnx", "--out", str(out)]
-    done = python(*command)
+    done = export_apart(out.parents[1], VARIANTS, "--run", str(tones_run), "--format", "onnx", "--out", str(out))
     assert (done.stdout, done.stderr) == (f"{out}\n", "")
     return out
+
+
+def export_apart(folder: Path, variants: list[dict[str, Any]], *argv: str) -> subprocess.CompletedProcess[str]:
+    """Run the command, if flags are given, and write the variants into folders named by their number."""
+    program = f"import pathlib, sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_onnx; "
+    program += "sys.argv[3:] and test_onnx.main(sys.argv[3:]); "
+    program += "test_onnx.export_variants(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    return python("-c", program, str(folder), json.dumps(variants), *argv)
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -190,9 +197,6 @@ def export_variants(folder: Path, variants: str) -> None:
 
 def check_variants(folder: Path, variants: list[dict[str, Any]]) -> None:
     """Encoder and three steps, in a batch of other sizes than that of the recording, with noise for padding."""
-    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import pathlib, test_onnx; "
-    program += "test_onnx.export_variants(pathlib.Path(sys.argv[1]), sys.argv[2])"
-    python("-c", program, str(folder), json.dumps(variants))
     for place, variant in enumerate(variants):
         model, runtime = model_of(variant, place), Runtime(folder / str(place))
         arrays = model.features.fbank is None
@@ -225,13 +229,14 @@ def agree(found: dict[str, np.ndarray], wanted: dict[str, torch.Tensor], what: s
 
 
 @pytest.mark.slow
-def test_cells_attentions_and_front_ends_agree(tmp_path: Path) -> None:
-    check_variants(tmp_path, VARIANTS)
+def test_cells_attentions_and_front_ends_agree(made: Path) -> None:
+    check_variants(made.parents[1], VARIANTS)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200)
 def test_all_other_kinds_agree(tmp_path: Path) -> None:
+    export_apart(tmp_path, MORE)
     check_variants(tmp_path, MORE)
 
 
