@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Before torch is imported: idle threads of its OpenMP spin some milliseconds, on cores that `nn/side_by_side.py` and
 # the loader's processes could use. Short spins cost nothing that was seen.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 __all__ = ["Recognizer", "SpeechClassifier"]
 

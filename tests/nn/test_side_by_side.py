@@ -1,6 +1,8 @@
 """Two directions at once give, bit for bit, what one after the other gives."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -136,3 +138,13 @@ def test_a_forked_process_has_a_second_thread_of_its_own() -> None:
             one, other = side_by_side((torch.sin, torch.cos), torch.zeros(1), [])
             os._exit(0 if (one.item(), other.item()) == (0, 1) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_idle_threads_spin_little_unless_somebody_says_otherwise(given: dict[str, str], spins: str) -> None:
+    program = "import os, seq2seq_asr; print(os.environ.get('GOMP_SPINCOUNT'))"
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", program], env=kept | given, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{spins}\n"
