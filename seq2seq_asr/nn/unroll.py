@@ -17,6 +17,9 @@ from seq2seq_asr.nn.attention import LocationAttention, Memory
 from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.masks import valid_mask
 
+_FEW = 128
+"""Encoded frames up to which alignments are filtered by one product with a square of frames."""
+
 
 def unroll(
     embedded: Float[Tensor, "B U M"], memory: Memory, cell: nn.GRUCell, attention: LocationAttention
@@ -46,10 +49,13 @@ def unroll(
         2 * attention.location.weight,
         2 * attention.score.weight[0],
     )
-    outside = ~valid_mask(memory.lengths, memory.encoded.shape[1])
+    frames = memory.encoded.shape[1]
+    outside = ~valid_mask(memory.lengths, frames)
     kind, autocast = embedded.device.type, torch.is_autocast_enabled(embedded.device.type)
     with torch.autocast(kind, enabled=False):
-        states = _Unroll.apply(outside, attention.start(memory), *(x.float() if autocast else x for x in given))
+        responses = attention.responses(frames) if frames <= _FEW else None
+        inputs = (x.float() if autocast else x for x in given)
+        states = _Unroll.apply(outside, attention.start(memory), responses, *inputs)
     hidden, context, alignment = (state.transpose(0, 1) for state in states)
     return hidden, context, alignment
 
@@ -79,13 +85,19 @@ class _Kept(NamedTuple):
     from_state: Float[Tensor, "U1 B AD3"]
     """What the hidden state has given; these four begin with the state before the first step."""
     gates: Float[Tensor, "U B D3"]
-    located: Float[Tensor, "U B C S"]
+    located: Float[Tensor, "U B S C"]
     compared: Float[Tensor, "U B S A"]
 
 
 class _Unroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, outside: Bool[Tensor, "B S"], first: Float[Tensor, "B S"], *inputs: Tensor) -> Any:
+    def forward(
+        ctx: Any,
+        outside: Bool[Tensor, "B S"],
+        first: Float[Tensor, "B S"],
+        responses: Float[Tensor, "S SC"] | None,
+        *inputs: Tensor,
+    ) -> Any:
         given = _Given(*inputs)
         kept = _empty(given)
         kept.alignment[0] = first
@@ -93,7 +105,8 @@ class _Unroll(torch.autograd.Function):
         for step in range(len(given.gates)):
             _gru(given, kept, step)
             torch.addmm(given.state_bias, kept.hidden[step + 1], given.state.t(), out=kept.from_state[step + 1])
-            _attend(given, kept, step, outside)
+            _attend(given, kept, step, outside, responses)
+        ctx.responses = responses
         ctx.save_for_backward(*given, *kept)
         return tuple(states[1:].clone() for states in kept[:3])
 
@@ -102,7 +115,7 @@ class _Unroll(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> Any:
         count = len(_Given._fields)
         given, kept = _Given(*ctx.saved_tensors[:count]), _Kept(*ctx.saved_tensors[count:])
-        return None, None, *_backward(given, kept, *outputs)
+        return None, None, None, *_backward(given, kept, ctx.responses, *outputs)
 
 
 def _empty(given: _Given) -> _Kept:
@@ -116,7 +129,7 @@ def _empty(given: _Given) -> _Kept:
         zeros(steps + 1, batch, frames),
         from_state=new(steps + 1, batch, len(given.state)),
         gates=new(steps, batch, 3 * units),
-        located=new(steps, batch, len(given.filters), frames),
+        located=new(steps, batch, frames, len(given.filters)),
         compared=new(steps, *given.keys.shape),
     )
 
@@ -132,13 +145,19 @@ def _gru(given: _Given, kept: _Kept, step: int) -> None:
     torch.lerp(new, kept.hidden[step], update, out=kept.hidden[step + 1])
 
 
-def _attend(given: _Given, kept: _Kept, step: int, outside: Bool[Tensor, "B S"]) -> None:
+def _attend(
+    given: _Given, kept: _Kept, step: int, outside: Bool[Tensor, "B S"], responses: Float[Tensor, "S SC"] | None
+) -> None:
     """One step of `LocationAttention`."""
     query = kept.from_state[step + 1, :, : given.keys.shape[2]]
-    previous = kept.alignment[step].unsqueeze(1)
-    kept.located[step] = F.conv1d(previous, given.filters, padding=given.filters.shape[2] // 2)
-    located = kept.located[step].transpose(1, 2).flatten(0, 1)
-    argument = torch.addmm(given.keys.flatten(0, 1), located, given.location.t()).view_as(given.keys)
+    located = kept.located[step]
+    if responses is None:
+        previous = kept.alignment[step].unsqueeze(1)
+        located.copy_(F.conv1d(previous, given.filters, padding=given.filters.shape[2] // 2).transpose(1, 2))
+    else:
+        torch.mm(kept.alignment[step], responses, out=located.flatten(1))
+    keys = given.keys.flatten(0, 1)
+    argument = torch.addmm(keys, located.flatten(0, 1), given.location.t()).view_as(given.keys)
     torch.sigmoid(argument.add_(query.unsqueeze(1)), out=kept.compared[step])
     energies = (kept.compared[step] @ given.score).masked_fill_(outside, -torch.inf)
     torch.softmax(energies, dim=-1, out=kept.alignment[step + 1])
@@ -152,20 +171,22 @@ class _Errors(NamedTuple):
     from_state: Float[Tensor, "U1 B AD3"]
     context: Float[Tensor, "U B E"]
     energies: Float[Tensor, "U B S"]
-    located: Float[Tensor, "U B C S"]
+    located: Float[Tensor, "U B S C"]
     keys: Float[Tensor, "B S A"]
     """Summed over the steps, like the last."""
-    location: Float[Tensor, "B C A"]
+    location: Float[Tensor, "A C"]
 
 
-def _backward(given: _Given, kept: _Kept, hidden: Tensor, context: Tensor, alignment: Tensor) -> _Given:
+def _backward(
+    given: _Given, kept: _Kept, responses: Tensor | None, hidden: Tensor, context: Tensor, alignment: Tensor
+) -> _Given:
     """Gradients of everything given from those of the outputs: back through time, then one product a weight."""
     errors = _no_errors(given, kept, context, alignment)
     # What a step's results get from the steps after it.
     to_hidden, to_context, to_alignment = (torch.zeros_like(output[0]) for output in (hidden, context, alignment))
     for step in reversed(range(len(kept.gates))):
         torch.add(context[step], to_context, out=errors.context[step])
-        to_alignment = _attend_back(given, kept, errors, step, alignment[step] + to_alignment)
+        to_alignment = _attend_back(given, kept, errors, step, alignment[step] + to_alignment, responses)
         to_hidden = torch.addmm(hidden[step] + to_hidden, errors.from_state[step + 1], given.state)
         to_hidden = _gru_back(given, kept, errors, step, to_hidden)
         to_context = errors.from_input[step] @ given.context
@@ -174,7 +195,7 @@ def _backward(given: _Given, kept: _Kept, hidden: Tensor, context: Tensor, align
 
 def _no_errors(given: _Given, kept: _Kept, context: Tensor, alignment: Tensor) -> _Errors:
     """Room for every step, zero where steps are summed."""
-    like, (size, channels) = torch.empty_like, given.location.shape
+    like = torch.empty_like
     return _Errors(
         from_input=like(kept.gates),
         from_state=torch.zeros_like(kept.from_state),
@@ -182,11 +203,13 @@ def _no_errors(given: _Given, kept: _Kept, context: Tensor, alignment: Tensor) -
         energies=like(alignment),
         located=like(kept.located),
         keys=torch.zeros_like(given.keys),
-        location=context.new_zeros(context.shape[1], channels, size),
+        location=torch.zeros_like(given.location),
     )
 
 
-def _attend_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_alignment: Tensor) -> Tensor:
+def _attend_back(
+    given: _Given, kept: _Kept, errors: _Errors, step: int, to_alignment: Tensor, responses: Tensor | None
+) -> Tensor:
     """Through `_attend`: the gradient by the alignment of the step before."""
     alignment, compared = kept.alignment[step + 1], kept.compared[step]
     to_alignment = to_alignment + torch.bmm(errors.context[step].unsqueeze(1), given.encoded.transpose(1, 2)).squeeze(1)
@@ -195,9 +218,13 @@ def _attend_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_alig
     inner = torch.ops.aten.sigmoid_backward(to_compared, compared)  # (B, S, A), by the sigmoid's argument
     torch.sum(inner, dim=1, out=errors.from_state[step + 1, :, : inner.shape[2]])
     errors.keys.add_(inner)
-    errors.location.baddbmm_(kept.located[step], inner)
-    errors.located[step] = torch.bmm(given.location.t().expand(len(inner), -1, -1), inner.transpose(1, 2))
-    return F.conv_transpose1d(errors.located[step], given.filters, padding=given.filters.shape[2] // 2).squeeze(1)
+    inner = inner.flatten(0, 1)
+    errors.location.addmm_(inner.t(), kept.located[step].flatten(0, 1))
+    located = errors.located[step]
+    torch.mm(inner, given.location, out=located.flatten(0, 1))
+    if responses is not None:
+        return located.flatten(1) @ responses.t()
+    return F.conv_transpose1d(located.transpose(1, 2), given.filters, padding=given.filters.shape[2] // 2).squeeze(1)
 
 
 def _gru_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_hidden: Tensor) -> Tensor:
@@ -217,7 +244,7 @@ def _gru_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_hidden:
 
 def _to_given(given: _Given, kept: _Kept, errors: _Errors) -> _Given:
     """Gradients of all steps together."""
-    previous = kept.alignment[:-1].flatten(0, 1).unsqueeze(1)
+    previous, located = kept.alignment[:-1].flatten(0, 1).unsqueeze(1), errors.located.flatten(0, 1).transpose(1, 2)
     return _Given(
         gates=errors.from_input,
         encoded=torch.bmm(kept.alignment[1:].permute(1, 2, 0), errors.context.transpose(0, 1)),
@@ -225,10 +252,8 @@ def _to_given(given: _Given, kept: _Kept, errors: _Errors) -> _Given:
         context=_outer(errors.from_input, kept.context[:-1]),
         state=_outer(errors.from_state, kept.hidden),
         state_bias=errors.from_state.sum(dim=(0, 1)),
-        filters=conv1d_weight(
-            previous, given.filters.shape, errors.located.flatten(0, 1), padding=given.filters.shape[2] // 2
-        ),
-        location=errors.location.sum(dim=0).t(),
+        filters=conv1d_weight(previous, given.filters.shape, located, padding=given.filters.shape[2] // 2),
+        location=errors.location,
         score=kept.compared.flatten(0, 2).t() @ errors.energies.flatten(),
     )
 

@@ -25,6 +25,12 @@ class LocationAttention(AdditiveAttention):
         """Whether it is the published kind without options."""
         return not (self.config.cumulative or self.config.window or self.config.smoothing)
 
+    @torch.no_grad()
+    def responses(self, frames: int) -> Float[Tensor, "S SC"]:
+        """What the filters make of all weight on one frame: where frames are few, filtering is best one product."""
+        units = torch.eye(frames, dtype=self.filters.weight.dtype, device=self.filters.weight.device)
+        return self.filters(units.unsqueeze(1)).transpose(1, 2).flatten(1)
+
     def energies(  # noqa: D102
         self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK S"]
     ) -> Float[Tensor, "BK S"]:
