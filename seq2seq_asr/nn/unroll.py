@@ -4,18 +4,18 @@ The arithmetic of ``Decoder.advance`` over and over, in two thirds of the time o
 that a step records nothing and the weights' gradients of all steps come from one matrix product each.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv1d_weight
 
 from seq2seq_asr.nn.attention import LocationAttention, Memory
 from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.nn.unroll_back import Given, Kept, gradients
 
 _FEW = 128
 """Encoded frames up to which alignments are filtered by one product with a square of frames."""
@@ -38,7 +38,7 @@ def unroll(
     from_token, from_context = cell.weight_ih.split([embedded.shape[-1], memory.encoded.shape[-1]], dim=1)
     gates = F.linear(embedded, from_token, cell.bias_ih).transpose(0, 1)
     # tanh(x) = 2 sigmoid(2x) - 1: the twos are put into the weights, and the one falls out of the softmax.
-    given = _Given(
+    given = Given(
         gates,
         memory.encoded,
         2 * memory.keys,
@@ -60,35 +60,6 @@ def unroll(
     return hidden, context, alignment
 
 
-class _Given(NamedTuple):
-    """What `_Unroll` differentiates by."""
-
-    gates: Float[Tensor, "U B D3"]
-    """What the embedded tokens and the bias give to the gates: reset, update, new."""
-    encoded: Float[Tensor, "B S E"]
-    keys: Float[Tensor, "B S A"]
-    context: Float[Tensor, "D3 E"]
-    state: Float[Tensor, "AD3 D"]
-    """What the hidden state gives to the query, and to the gates of the next step."""
-    state_bias: Float[Tensor, " AD3"]
-    filters: Float[Tensor, "C 1 W"]
-    location: Float[Tensor, "A C"]
-    score: Float[Tensor, " A"]
-
-
-class _Kept(NamedTuple):
-    """What the forward pass leaves to the backward pass."""
-
-    hidden: Float[Tensor, "U1 B D"]
-    context: Float[Tensor, "U1 B E"]
-    alignment: Float[Tensor, "U1 B S"]
-    from_state: Float[Tensor, "U1 B AD3"]
-    """What the hidden state has given; these four begin with the state before the first step."""
-    gates: Float[Tensor, "U B D3"]
-    located: Float[Tensor, "U B S C"]
-    compared: Float[Tensor, "U B S A"]
-
-
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -98,7 +69,7 @@ class _Unroll(torch.autograd.Function):
         responses: Float[Tensor, "S SC"] | None,
         *inputs: Tensor,
     ) -> Any:
-        given = _Given(*inputs)
+        given = Given(*inputs)
         kept = _empty(given)
         kept.alignment[0] = first
         kept.from_state[0] = given.state_bias
@@ -113,17 +84,17 @@ class _Unroll(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> Any:
-        count = len(_Given._fields)
-        given, kept = _Given(*ctx.saved_tensors[:count]), _Kept(*ctx.saved_tensors[count:])
-        return None, None, None, *_backward(given, kept, ctx.responses, *outputs)
+        count = len(Given._fields)
+        given, kept = Given(*ctx.saved_tensors[:count]), Kept(*ctx.saved_tensors[count:])
+        return None, None, None, *gradients(given, kept, ctx.responses, *outputs)
 
 
-def _empty(given: _Given) -> _Kept:
+def _empty(given: Given) -> Kept:
     """Room for every step; the state before the first is zero."""
     (steps, batch, _), new = given.gates.shape, given.gates.new_empty
     units, size, frames = given.state.shape[1], given.encoded.shape[2], given.encoded.shape[1]
     zeros = given.gates.new_zeros
-    return _Kept(
+    return Kept(
         zeros(steps + 1, batch, units),
         zeros(steps + 1, batch, size),
         zeros(steps + 1, batch, frames),
@@ -134,7 +105,7 @@ def _empty(given: _Given) -> _Kept:
     )
 
 
-def _gru(given: _Given, kept: _Kept, step: int) -> None:
+def _gru(given: Given, kept: Kept, step: int) -> None:
     """One step of ``nn.GRUCell``."""
     units = given.state.shape[1]
     from_input = torch.addmm(given.gates[step], kept.context[step], given.context.t())
@@ -146,7 +117,7 @@ def _gru(given: _Given, kept: _Kept, step: int) -> None:
 
 
 def _attend(
-    given: _Given, kept: _Kept, step: int, outside: Bool[Tensor, "B S"], responses: Float[Tensor, "S SC"] | None
+    given: Given, kept: Kept, step: int, outside: Bool[Tensor, "B S"], responses: Float[Tensor, "S SC"] | None
 ) -> None:
     """One step of `LocationAttention`."""
     query = kept.from_state[step + 1, :, : given.keys.shape[2]]
@@ -162,102 +133,3 @@ def _attend(
     energies = (kept.compared[step] @ given.score).masked_fill_(outside, -torch.inf)
     torch.softmax(energies, dim=-1, out=kept.alignment[step + 1])
     torch.bmm(kept.alignment[step + 1].unsqueeze(1), given.encoded, out=kept.context[step + 1].unsqueeze(1))
-
-
-class _Errors(NamedTuple):
-    """Gradients of the loss by what every step computed: enough to get those of the weights."""
-
-    from_input: Float[Tensor, "U B D3"]
-    from_state: Float[Tensor, "U1 B AD3"]
-    context: Float[Tensor, "U B E"]
-    energies: Float[Tensor, "U B S"]
-    located: Float[Tensor, "U B S C"]
-    keys: Float[Tensor, "B S A"]
-    """Summed over the steps, like the last."""
-    location: Float[Tensor, "A C"]
-
-
-def _backward(
-    given: _Given, kept: _Kept, responses: Tensor | None, hidden: Tensor, context: Tensor, alignment: Tensor
-) -> _Given:
-    """Gradients of everything given from those of the outputs: back through time, then one product a weight."""
-    errors = _no_errors(given, kept, context, alignment)
-    # What a step's results get from the steps after it.
-    to_hidden, to_context, to_alignment = (torch.zeros_like(output[0]) for output in (hidden, context, alignment))
-    for step in reversed(range(len(kept.gates))):
-        torch.add(context[step], to_context, out=errors.context[step])
-        to_alignment = _attend_back(given, kept, errors, step, alignment[step] + to_alignment, responses)
-        to_hidden = torch.addmm(hidden[step] + to_hidden, errors.from_state[step + 1], given.state)
-        to_hidden = _gru_back(given, kept, errors, step, to_hidden)
-        to_context = errors.from_input[step] @ given.context
-    return _to_given(given, kept, errors)
-
-
-def _no_errors(given: _Given, kept: _Kept, context: Tensor, alignment: Tensor) -> _Errors:
-    """Room for every step, zero where steps are summed."""
-    like = torch.empty_like
-    return _Errors(
-        from_input=like(kept.gates),
-        from_state=torch.zeros_like(kept.from_state),
-        context=like(context),
-        energies=like(alignment),
-        located=like(kept.located),
-        keys=torch.zeros_like(given.keys),
-        location=torch.zeros_like(given.location),
-    )
-
-
-def _attend_back(
-    given: _Given, kept: _Kept, errors: _Errors, step: int, to_alignment: Tensor, responses: Tensor | None
-) -> Tensor:
-    """Through `_attend`: the gradient by the alignment of the step before."""
-    alignment, compared = kept.alignment[step + 1], kept.compared[step]
-    to_alignment = to_alignment + torch.bmm(errors.context[step].unsqueeze(1), given.encoded.transpose(1, 2)).squeeze(1)
-    errors.energies[step] = alignment * (to_alignment - (alignment * to_alignment).sum(-1, keepdim=True))
-    to_compared = errors.energies[step].unsqueeze(-1) * given.score
-    inner = torch.ops.aten.sigmoid_backward(to_compared, compared)  # (B, S, A), by the sigmoid's argument
-    torch.sum(inner, dim=1, out=errors.from_state[step + 1, :, : inner.shape[2]])
-    errors.keys.add_(inner)
-    inner = inner.flatten(0, 1)
-    errors.location.addmm_(inner.t(), kept.located[step].flatten(0, 1))
-    located = errors.located[step]
-    torch.mm(inner, given.location, out=located.flatten(0, 1))
-    if responses is not None:
-        return located.flatten(1) @ responses.t()
-    return F.conv_transpose1d(located.transpose(1, 2), given.filters, padding=given.filters.shape[2] // 2).squeeze(1)
-
-
-def _gru_back(given: _Given, kept: _Kept, errors: _Errors, step: int, to_hidden: Tensor) -> Tensor:
-    """Through `_gru`: the gradient by the hidden state of the step before, as far as it went past the gates."""
-    units = given.state.shape[1]
-    reset, update, new = kept.gates[step].chunk(3, dim=1)
-    to_reset, to_update, to_new = errors.from_input[step].chunk(3, dim=1)
-    kept_share = to_hidden * update
-    to_new.copy_((to_hidden - kept_share) * (1 - new * new))
-    to_update.copy_(kept_share * (1 - update) * (kept.hidden[step] - new))
-    to_reset.copy_(to_new * kept.from_state[step, :, -units:] * reset * (1 - reset))
-    from_hidden = errors.from_state[step, :, -3 * units :]
-    from_hidden.copy_(errors.from_input[step])
-    from_hidden[:, 2 * units :].mul_(reset)
-    return kept_share
-
-
-def _to_given(given: _Given, kept: _Kept, errors: _Errors) -> _Given:
-    """Gradients of all steps together."""
-    previous, located = kept.alignment[:-1].flatten(0, 1).unsqueeze(1), errors.located.flatten(0, 1).transpose(1, 2)
-    return _Given(
-        gates=errors.from_input,
-        encoded=torch.bmm(kept.alignment[1:].permute(1, 2, 0), errors.context.transpose(0, 1)),
-        keys=errors.keys,
-        context=_outer(errors.from_input, kept.context[:-1]),
-        state=_outer(errors.from_state, kept.hidden),
-        state_bias=errors.from_state.sum(dim=(0, 1)),
-        filters=conv1d_weight(previous, given.filters.shape, located, padding=given.filters.shape[2] // 2),
-        location=errors.location,
-        score=kept.compared.flatten(0, 2).t() @ errors.energies.flatten(),
-    )
-
-
-def _outer(errors: Float[Tensor, "U B I"], inputs: Float[Tensor, "U B J"]) -> Float[Tensor, "I J"]:
-    """Gradient of the matrix that gave ``errors`` their place from ``inputs``, summed over steps and utterances."""
-    return errors.flatten(0, 1).t() @ inputs.flatten(0, 1)
