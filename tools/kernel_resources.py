@@ -54,7 +54,7 @@ def jobs() -> Iterator[Job]:
     """Every size, with a batch that fits at once and a large one."""
     for units in SIZES:
         for dtype in ("float32", "bfloat16"):
-            for cell in ("lstm", "gru", "peephole"):
+            for cell in ("lstm", "gru", "peephole", "tanh"):
                 for batch in (16, 512):
                     for backward in (False, True):
                         yield Job(cell, dtype, units, batch, 2, backward)
@@ -68,18 +68,20 @@ def compiled(job: Job) -> tuple[Any, Plan]:
 
     from seq2seq_asr.kernels import persistent
 
-    plan = make_plan(H200, job.units, job.directions, job.batch, split=job.dtype == "float32")
+    gates = 1 if job.cell == "tanh" else 4
+    plan = make_plan(H200, job.units, job.directions, job.batch, split=job.dtype == "float32", gates=gates)
     assert isinstance(plan, Plan), plan
     kernel = persistent.layer_backward if job.backward else persistent.layer_forward
     constants = {
-        "LSTM": job.cell != "gru", "PEEPHOLES": int(job.cell == "peephole"), "H": job.units, "UNITS": plan.units,
+        "CELL": "lstm" if job.cell == "peephole" else job.cell, "PEEPHOLES": int(job.cell == "peephole"),
+        "GATES": gates, "H": job.units, "UNITS": plan.units,
         "DIRECTIONS": job.directions, "ROWS": plan.rows, "WIDTH": plan.width, "WARPS": plan.warps,
         "CHUNKS": plan.chunks, "SPLIT": plan.split, "MEET": True, "ON_GPU": True, "STEPS": 0,
     }  # fmt: skip
     stored = "*fp32" if job.dtype == "float32" else "*bf16"
     types = dict.fromkeys(FLOATS, "*fp32") | dict.fromkeys(STORED, stored)
     types |= {"weights": "*bf16", "lengths": "*i32", "counters": "*i32"}
-    types["cells"] = stored if job.cell == "gru" else "*fp32"
+    types["cells"] = "*fp32" if job.cell in ("lstm", "peephole") else stored
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
     source = ASTSource(

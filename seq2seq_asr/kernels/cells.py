@@ -1,14 +1,17 @@
 """One step of a cell, value by value, forward and backward: what is left when the products are done.
 
-A cell has four sums a unit. An LSTM's are its gates, in the library's order: input, forget, candidate, output; its
-memory is apart from its output. A GRU's are reset, update, what the input gives to the candidate, and what the last
-output gives to it (bias included), which the reset gate scales, as in cuDNN; its memory is its output.
+An LSTM has four sums a unit, its gates in the library's order: input, forget, candidate, output; its memory is apart
+from its output. So has a GRU: reset, update, what the input gives to the candidate, and what the last output gives to
+it (bias included), which the reset gate scales, as in cuDNN; its memory is its output. An Elman RNN has one sum, whose
+tanh or ReLU is its output and its memory.
 """
 
 from typing import no_type_check
 
 import triton
 import triton.language as tl
+
+from seq2seq_asr.kernels.blocks import quarters, side_by_side
 
 
 @triton.jit
@@ -99,3 +102,66 @@ def gru_back(r, z, n, q, memory, to_output):
     to_z = to_output * (memory - n) * z * (1 - z)
     to_r = to_n * q * r * (1 - r)
     return to_r, to_z, to_n, to_n * r, to_output * z, tl.zeros_like(to_output)
+
+
+@triton.jit
+@no_type_check
+def elman(x, CELL: tl.constexpr):
+    """The new output."""
+    if CELL == "relu":
+        x = tl.maximum(x, 0.0)
+    else:
+        x = tanh(x)
+    return x
+
+
+@triton.jit
+@no_type_check
+def elman_back(new, to_output, CELL: tl.constexpr):
+    """The gradient by the sum, from the output and the gradient by it."""
+    if CELL == "relu":
+        slope = tl.where(new > 0, 1.0, 0.0)
+    else:
+        slope = 1 - new * new
+    return to_output * slope
+
+
+@triton.jit
+@no_type_check
+def ahead(x, memory, pi, pf, po, CELL: tl.constexpr, PEEPHOLES: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr):
+    """From all sums of a step to what the way back needs of them, new memory and output."""
+    if CELL == "lstm":
+        a, b, c, d = quarters(x, ROWS, UNITS)
+        a, b, c, d, new, seen = lstm(a, b, c, d, memory, pi, pf, po, PEEPHOLES)
+        x = side_by_side(a, b, c, d, ROWS, UNITS)
+    elif CELL == "gru":
+        a, b, c, d = quarters(x, ROWS, UNITS)
+        a, b, c, d, new, seen = gru(a, b, c, d, memory)
+        x = side_by_side(a, b, c, d, ROWS, UNITS)
+    else:
+        x = elman(x, CELL)
+        new = x
+        seen = x
+    return x, new, seen
+
+
+@triton.jit
+@no_type_check
+def back(
+    x, memory, new, to_output, to_new, pi, pf, po,
+    CELL: tl.constexpr, PEEPHOLES: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+):  # fmt: skip
+    """From what `ahead` has kept to the gradients by all sums, and those by output and memory as of `lstm_back`."""
+    if CELL == "lstm":
+        a, b, c, d = quarters(x, ROWS, UNITS)
+        a, b, c, d, to_past, to_memory = lstm_back(a, b, c, d, memory, new, to_output, to_new, pi, pf, po, PEEPHOLES)
+        x = side_by_side(a, b, c, d, ROWS, UNITS)
+    elif CELL == "gru":
+        a, b, c, d = quarters(x, ROWS, UNITS)
+        a, b, c, d, to_past, to_memory = gru_back(a, b, c, d, memory, to_output)
+        x = side_by_side(a, b, c, d, ROWS, UNITS)
+    else:
+        x = elman_back(x, to_output, CELL)
+        to_past = tl.zeros_like(to_output)
+        to_memory = tl.zeros_like(to_output)
+    return x, to_past, to_memory

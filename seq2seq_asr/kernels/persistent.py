@@ -11,12 +11,12 @@ In Triton's interpreter, where programs run one after the other, a program has a
 false); its loops want a number of steps that is a constant (``STEPS``), where a GPU takes the longest utterance of the
 tile (``STEPS`` 0) and compiles once.
 
-Shapes, contiguous, in memory order (D directions, H units, G = 4 sums a unit): ``given``, ``gates``, ``to_given``
-(B, T, D, H, G); ``outputs``, ``cells``, ``to_outputs`` (B, T, D, H); ``weights`` (parts, D, H, G, H) in bfloat16, the
-last dimension summed over; ``peepholes`` (D, 3, H); first and last states and their gradients (D, B, H) in float32;
-``exchange`` (2, D, all rows, ``WIDTH``), backward G times as wide, and ``counters`` (D, tiles): zero at first, but for
-the output before the first step. ``gates`` and ``cells`` are not written past the end of an utterance; the others that
-are written must be zero there before.
+Shapes, contiguous, in memory order (D directions, H units, G sums a unit, 4 or an Elman RNN's 1): ``given``, ``gates``,
+``to_given`` (B, T, D, H, G); ``outputs``, ``cells``, ``to_outputs`` (B, T, D, H); ``weights`` (parts, D, H, G, H) in
+bfloat16, the last dimension summed over; ``peepholes`` (D, 3, H); first and last states and their gradients (D, B, H)
+in float32; ``exchange`` (2, D, all rows, ``WIDTH``), backward G times as wide, and ``counters`` (D, tiles): zero at
+first, but for the output before the first step. ``gates`` and ``cells`` are not written past the end of an utterance;
+the others that are written must be zero there before. An Elman RNN's gates are its outputs.
 """
 
 from typing import no_type_check
@@ -24,8 +24,8 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from seq2seq_asr.kernels.blocks import load_weights, over_warps, partial_product, quarters, side_by_side, terms
-from seq2seq_asr.kernels.cells import gru, gru_back, load_peepholes, lstm, lstm_back
+from seq2seq_asr.kernels.blocks import load_weights, over_warps, partial_product, terms
+from seq2seq_asr.kernels.cells import ahead, back, load_peepholes
 from seq2seq_asr.kernels.meeting import arrive, place, position, wait
 
 RUN_TIME = ("B", "T", "first_direction", "first_tile", "tiles", "all_rows")
@@ -37,23 +37,23 @@ RUN_TIME = ("B", "T", "first_direction", "first_tile", "tiles", "all_rows")
 def layer_forward(
     given, weights, peepholes, start, lengths, exchange, counters, outputs, gates, cells, last_output, last_memory,
     B, T, first_direction, first_tile, tiles, all_rows,
-    LSTM: tl.constexpr, PEEPHOLES: tl.constexpr, H: tl.constexpr, DIRECTIONS: tl.constexpr, UNITS: tl.constexpr,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr, WARPS: tl.constexpr, SPLIT: tl.constexpr, MEET: tl.constexpr,
-    ON_GPU: tl.constexpr, STEPS: tl.constexpr,
+    CELL: tl.constexpr, PEEPHOLES: tl.constexpr, GATES: tl.constexpr, H: tl.constexpr,
+    DIRECTIONS: tl.constexpr, UNITS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, WARPS: tl.constexpr,
+    SPLIT: tl.constexpr, MEET: tl.constexpr, ON_GPU: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """All steps of a layer."""
     SLICES: tl.constexpr = (H + UNITS - 1) // UNITS
     direction, tile, part = place(first_direction, first_tile, tiles, SLICES)
     rows = tile * ROWS + tl.arange(0, ROWS)
     units = part * UNITS + tl.arange(0, UNITS)
-    sums = 4 * part * UNITS + tl.arange(0, 4 * UNITS)
+    sums = GATES * part * UNITS + tl.arange(0, GATES * UNITS)
     length = tl.load(lengths + rows, mask=rows < B, other=0)
     longest = tl.max(length, axis=0)
     inside = (rows < B)[:, None] & (units < H)[None, :]
-    inside_sums = (rows < B)[:, None] & (sums < 4 * H)[None, :]
+    inside_sums = (rows < B)[:, None] & (sums < GATES * H)[None, :]
     depth, column = terms(WIDTH, WARPS)[:, :, None], sums[None, None, :]
-    here = (direction * 4 * H + column) * H + depth
-    w, w_low = load_weights(weights, here, (column < 4 * H) & (depth < H), DIRECTIONS * 4 * H * H, SPLIT)
+    here = (direction * GATES * H + column) * H + depth
+    w, w_low = load_weights(weights, here, (column < GATES * H) & (depth < H), DIRECTIONS * GATES * H * H, SPLIT)
     pi, pf, po = load_peepholes(peepholes + direction * 3 * H, units[None, :], H)
     counter = counters + direction * (all_rows // ROWS) + tile
     slot = DIRECTIONS * all_rows * WIDTH
@@ -66,17 +66,13 @@ def layer_forward(
     for step in range(STEPS if STEPS else longest):
         running = (step < length)[:, None]
         at = (rows.to(tl.int64) * T + position(step, length, direction)) * DIRECTIONS + direction
-        gate = at[:, None] * 4 * H + sums[None, :]
+        gate = at[:, None] * GATES * H + sums[None, :]
         x = tl.load(given + gate, mask=inside_sums & running, other=0.0).to(tl.float32)
         if MEET:
             wait(counter, step * SLICES, ON_GPU)
         h = tl.load(exchange + step % 2 * slot + others, cache_modifier=".cg")
-        x += over_warps(partial_product(h, w, w_low, SPLIT, ON_GPU), ROWS, 4 * UNITS, WARPS)
-        a, b, c, d = quarters(x, ROWS, UNITS)
-        if LSTM:
-            a, b, c, d, new, seen = lstm(a, b, c, d, memory, pi, pf, po, PEEPHOLES)
-        else:
-            a, b, c, d, new, seen = gru(a, b, c, d, memory)
+        x += over_warps(partial_product(h, w, w_low, SPLIT, ON_GPU), ROWS, GATES * UNITS, WARPS)
+        x, new, seen = ahead(x, memory, pi, pf, po, CELL, PEEPHOLES, ROWS, UNITS)
         memory = tl.where(running, new, memory)
         output = tl.where(running, seen, output)
         tl.store(exchange + (step + 1) % 2 * slot + own, output, mask=inside & (step + 1 < longest))
@@ -84,8 +80,9 @@ def layer_forward(
             arrive(counter)
         hidden = at[:, None] * H + units[None, :]
         tl.store(outputs + hidden, output, mask=inside & running)
-        tl.store(gates + gate, side_by_side(a, b, c, d, ROWS, UNITS), mask=inside_sums & running)
-        if LSTM:
+        if GATES > 1:
+            tl.store(gates + gate, x, mask=inside_sums & running)
+        if CELL == "lstm":
             tl.store(cells + hidden, memory, mask=inside & running)
     tl.store(last_output + state, output, mask=inside)
     tl.store(last_memory + state, memory, mask=inside)
@@ -97,39 +94,40 @@ def layer_backward(
     to_outputs, to_last_output, to_last_memory, weights, peepholes, start, lengths, exchange, counters, gates, cells,
     to_given, to_start_output, to_start_memory,
     B, T, first_direction, first_tile, tiles, all_rows,
-    LSTM: tl.constexpr, PEEPHOLES: tl.constexpr, H: tl.constexpr, DIRECTIONS: tl.constexpr, UNITS: tl.constexpr,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr, WARPS: tl.constexpr, CHUNKS: tl.constexpr, SPLIT: tl.constexpr,
-    MEET: tl.constexpr, ON_GPU: tl.constexpr, STEPS: tl.constexpr,
+    CELL: tl.constexpr, PEEPHOLES: tl.constexpr, GATES: tl.constexpr, H: tl.constexpr,
+    DIRECTIONS: tl.constexpr, UNITS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, WARPS: tl.constexpr,
+    CHUNKS: tl.constexpr, SPLIT: tl.constexpr, MEET: tl.constexpr, ON_GPU: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """All steps in reverse: gradients by what is given, and by the states before the first step.
 
-    A GRU reads its outputs as ``cells``. ``to_start_output`` lacks what the sums of the first step give to it.
+    A GRU reads its outputs as ``cells``, an Elman RNN also as ``gates``. ``to_start_output`` lacks what the sums of the
+    first step give to it.
     """
     SLICES: tl.constexpr = (H + UNITS - 1) // UNITS
-    DEPTH: tl.constexpr = 4 * WIDTH // CHUNKS
+    DEPTH: tl.constexpr = GATES * WIDTH // CHUNKS
     direction, tile, part = place(first_direction, first_tile, tiles, SLICES)
     rows = tile * ROWS + tl.arange(0, ROWS)
     units = part * UNITS + tl.arange(0, UNITS)
-    sums = 4 * part * UNITS + tl.arange(0, 4 * UNITS)
+    sums = GATES * part * UNITS + tl.arange(0, GATES * UNITS)
     length = tl.load(lengths + rows, mask=rows < B, other=0)
     longest = tl.max(length, axis=0)
     inside = (rows < B)[:, None] & (units < H)[None, :]
-    inside_sums = (rows < B)[:, None] & (sums < 4 * H)[None, :]
+    inside_sums = (rows < B)[:, None] & (sums < GATES * H)[None, :]
     unit = units[None, None, :]
     w = ()
     w_low = ()
     for chunk in tl.static_range(CHUNKS):
         depth = terms(DEPTH, WARPS)[:, :, None] + chunk * DEPTH
-        here = (direction * 4 * H + depth) * H + unit
-        high, low = load_weights(weights, here, (unit < H) & (depth < 4 * H), DIRECTIONS * 4 * H * H, SPLIT)
+        here = (direction * GATES * H + depth) * H + unit
+        high, low = load_weights(weights, here, (unit < H) & (depth < GATES * H), DIRECTIONS * GATES * H * H, SPLIT)
         w = w + (high,)
         w_low = w_low + (low,)
     pi, pf, po = load_peepholes(peepholes + direction * 3 * H, units[None, :], H)
     counter = counters + direction * (all_rows // ROWS) + tile
-    slot = DIRECTIONS * all_rows * 4 * WIDTH
-    exchange += (direction * all_rows + tile * ROWS) * 4 * WIDTH
-    others = tl.arange(0, ROWS)[None, :, None] * 4 * WIDTH + terms(DEPTH, WARPS)[:, None, :]
-    own = tl.arange(0, ROWS)[:, None] * 4 * WIDTH + sums[None, :]
+    slot = DIRECTIONS * all_rows * GATES * WIDTH
+    exchange += (direction * all_rows + tile * ROWS) * GATES * WIDTH
+    others = tl.arange(0, ROWS)[None, :, None] * GATES * WIDTH + terms(DEPTH, WARPS)[:, None, :]
+    own = tl.arange(0, ROWS)[:, None] * GATES * WIDTH + sums[None, :]
     state = (direction * B + rows)[:, None] * H + units[None, :]
     first = tl.load(start + state, mask=inside, other=0.0)
     to_output = tl.load(to_last_output + state, mask=inside, other=0.0)
@@ -139,17 +137,16 @@ def layer_backward(
         running = (step < length)[:, None]
         at = (rows.to(tl.int64) * T + position(step, length, direction)) * DIRECTIONS + direction
         before = (rows.to(tl.int64) * T + position(step - 1, length, direction)) * DIRECTIONS + direction
-        gate = at[:, None] * 4 * H + sums[None, :]
+        gate = at[:, None] * GATES * H + sums[None, :]
         hidden = at[:, None] * H + units[None, :]
         x = tl.load(gates + gate, mask=inside_sums & running, other=0.0).to(tl.float32)
-        a, b, c, d = quarters(x, ROWS, UNITS)
         memory = tl.load(
             cells + before[:, None] * H + units[None, :], mask=inside & running & (step > 0), other=0.0
         ).to(tl.float32)
         memory += tl.where(step == 0, first, 0.0)
         seen = tl.load(to_outputs + hidden, mask=inside & running, other=0.0).to(tl.float32)
         new = memory
-        if LSTM:
+        if CELL == "lstm":
             new = tl.load(cells + hidden, mask=inside & running, other=0.0)
         if MEET:
             wait(counter, done * SLICES, ON_GPU)
@@ -159,16 +156,10 @@ def layer_backward(
             total += partial_product(later, w[chunk], w_low[chunk], SPLIT, ON_GPU)
         to_output += over_warps(total, ROWS, UNITS, WARPS)
         to_seen = tl.where(running, to_output + seen, 0.0)
-        if LSTM:
-            to_new = tl.where(running, to_memory, 0.0)
-            a, b, c, d, to_past, to_past_memory = lstm_back(
-                a, b, c, d, memory, new, to_seen, to_new, pi, pf, po, PEEPHOLES
-            )
-        else:
-            a, b, c, d, to_past, to_past_memory = gru_back(a, b, c, d, memory, to_seen)
+        to_new = tl.where(running, to_memory, 0.0)
+        x, to_past, to_past_memory = back(x, memory, new, to_seen, to_new, pi, pf, po, CELL, PEEPHOLES, ROWS, UNITS)
         to_output = tl.where(running, to_past, to_output)
         to_memory = tl.where(running, to_past_memory, to_memory)
-        x = side_by_side(a, b, c, d, ROWS, UNITS)
         tl.store(exchange + (done + 1) % 2 * slot + own, x, mask=inside_sums & (step > 0))
         if MEET:
             arrive(counter)

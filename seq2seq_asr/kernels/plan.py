@@ -22,6 +22,8 @@ class Gpu(NamedTuple):
 class Plan:
     """How a layer is cut; see `persistent`."""
 
+    gates: int
+    """Sums of a unit: four, or an Elman RNN's one."""
     units: int
     """Hidden units of a program."""
     rows: int
@@ -48,18 +50,18 @@ class Plan:
     @property
     def shared_bytes(self) -> int:
         """Shared memory of a program: its slice, twice as long in 32 bits, and what the group has written or sums."""
-        size = 4 if self.split else 2
-        read = self.rows * size * max(self.width, 4 * self.width // self.chunks)
-        return 4 * self.units * self.width * size + max(read, 16 * self.warps * self.rows * self.units)
+        size, sums = 4 if self.split else 2, self.gates * self.units
+        read = self.rows * size * max(self.width, self.gates * self.width // self.chunks)
+        return sums * self.width * size + max(read, 4 * self.warps * self.rows * sums)
 
 
-def make_plan(gpu: Gpu, units: int, directions: int, batch: int, *, split: bool) -> Plan | str:
+def make_plan(gpu: Gpu, units: int, directions: int, batch: int, *, split: bool, gates: int = 4) -> Plan | str:
     """The plan of a layer, or in a few words why there is none.
 
-    A slice of the recurrent matrix stays on its multiprocessor: 4 sums x 16 units x 512 x 4 bytes are 128 KB in float32
-    and so are 4 x 16 x 1,024 x 2 bytes in bfloat16; above 512 units in float32 a program has 8 units, and the
-    directions take turns. One program a multiprocessor is counted on, never more: what else a multiprocessor could hold
-    is not known before compiling, and slices of this size leave room for no second one.
+    A slice of the recurrent matrix stays on its multiprocessor, 64 sums: 4 x 16 units x 512 x 4 bytes are 128 KB in
+    float32 and so are 4 x 16 x 1,024 x 2 bytes in bfloat16; above 512 units in float32 a program has half as many, and
+    the directions take turns. One program a multiprocessor is counted on, never more: what else a multiprocessor could
+    hold is not known before compiling, and slices of this size leave room for no second one.
 
     Args:
         gpu: The GPU.
@@ -67,13 +69,14 @@ def make_plan(gpu: Gpu, units: int, directions: int, batch: int, *, split: bool)
         directions: 1 or 2.
         batch: Utterances.
         split: Whether values have 32 bits.
+        gates: Sums of a unit.
     """
     if units > LARGEST:
         return f"{units} hidden units, more than {LARGEST}"
     if gpu.capability < (9, 0):
         return "a GPU older than Hopper"  # its multiprocessors have no room for the slices
     width = max(NARROWEST, power_of_two(units))
-    own = 8 if split and width > 512 else 16
+    own = (32 if split and width > 512 else 64) // gates
     slices = -(-units // own)
     together = directions if slices * directions <= gpu.multiprocessors else 1
     resident = gpu.multiprocessors // (slices * together)
@@ -81,6 +84,7 @@ def make_plan(gpu: Gpu, units: int, directions: int, batch: int, *, split: bool)
         return f"{units} hidden units need {slices} multiprocessors, the GPU has {gpu.multiprocessors}"
     rows = 32 if not split and batch > 16 * resident else 16  # more in float32 would not fit into registers
     plan = Plan(
+        gates=gates,
         units=own,
         rows=rows,
         warps=4 if width <= 128 else 8,
@@ -88,7 +92,7 @@ def make_plan(gpu: Gpu, units: int, directions: int, batch: int, *, split: bool)
         slices=slices,
         directions=together,
         tiles=min(resident, -(-batch // rows)),
-        chunks=max(1, width * rows // (4096 if split else 8192)),
+        chunks=max(1, gates * width * rows // (16384 if split else 32768)),
         split=split,
     )
     if plan.shared_bytes > gpu.shared_bytes:
@@ -96,10 +100,11 @@ def make_plan(gpu: Gpu, units: int, directions: int, batch: int, *, split: bool)
     return plan
 
 
-def interpreter_plan(units: int, directions: int, batch: int, *, split: bool) -> Plan:
+def interpreter_plan(units: int, directions: int, batch: int, *, split: bool, gates: int = 4) -> Plan:
     """A plan for Triton's interpreter, where programs run one after the other: each has all units of a direction."""
     width = max(NARROWEST, power_of_two(units))
     return Plan(
+        gates=gates,
         units=width,
         rows=16,
         warps=4,
@@ -107,7 +112,7 @@ def interpreter_plan(units: int, directions: int, batch: int, *, split: bool) ->
         slices=1,
         directions=directions,
         tiles=-(-batch // 16),
-        chunks=2,
+        chunks=gates // 2 or 1,
         split=split,
     )
 

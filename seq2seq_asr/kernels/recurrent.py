@@ -5,7 +5,7 @@ gradients of the weights after. In between runs `persistent`. Values are stored 
 bfloat16; sums and memory are kept in float32.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -24,10 +24,15 @@ INTERPRETED = not isinstance(layer_forward, JITFunction)
 class Kind(NamedTuple):
     """Which cell."""
 
-    lstm: bool = True
-    """LSTM or GRU; what a GRU's four sums are stands in `cells`."""
+    cell: Literal["lstm", "gru", "tanh", "relu"] = "lstm"
+    """What stands in `cells`; the last two are Elman RNNs."""
     peepholes: int = 0
     """0: none, 1: the output gate sees the new memory, 2: the old one, as the other gates do."""
+
+    @property
+    def gates(self) -> int:
+        """Sums of a unit."""
+        return 4 if self.cell in ("lstm", "gru") else 1
 
 
 class States(NamedTuple):
@@ -36,7 +41,7 @@ class States(NamedTuple):
     outputs: Float[Tensor, "B T D H"]
     output: Float[Tensor, "D B H"]
     memory: Float[Tensor, "D B H"]
-    """Of an LSTM; a GRU's is its output."""
+    """Of an LSTM; that of others is their output."""
 
 
 def gpu_of(device: torch.device) -> Gpu:
@@ -45,7 +50,9 @@ def gpu_of(device: torch.device) -> Gpu:
     return Gpu((found.major, found.minor), found.multi_processor_count, found.shared_memory_per_block_optin)
 
 
-def plan_for(device: torch.device, dtype: torch.dtype, units: int, directions: int, batch: int) -> Plan | str:
+def plan_for(
+    device: torch.device, dtype: torch.dtype, units: int, directions: int, batch: int, gates: int = 4
+) -> Plan | str:
     """The plan of a layer on a device, or in a few words why there is none.
 
     Args:
@@ -54,21 +61,23 @@ def plan_for(device: torch.device, dtype: torch.dtype, units: int, directions: i
         units: Hidden units a direction.
         directions: 1 or 2.
         batch: Utterances.
+        gates: Sums of a unit.
     """
+    split = dtype == torch.float32
     if dtype not in (torch.float32, torch.bfloat16):
         return f"{str(dtype).removeprefix('torch.')} values"
     if INTERPRETED:
         if device.type != "cpu":
             return "TRITON_INTERPRET is set"
-        return interpreter_plan(units, directions, batch, split=dtype == torch.float32)
+        return interpreter_plan(units, directions, batch, split=split, gates=gates)
     if device.type != "cuda":
         return f"the device is {device.type}"
-    return make_plan(gpu_of(device), units, directions, batch, split=dtype == torch.float32)
+    return make_plan(gpu_of(device), units, directions, batch, split=split, gates=gates)
 
 
 def recurrent_layer(
-    given: Float[Tensor, "B T D H 4"],
-    weights: Float[Tensor, "D H 4 H"],
+    given: Float[Tensor, "B T D H G"],
+    weights: Float[Tensor, "D H G H"],
     lengths: Int[Tensor, " B"],
     kind: Kind,
     plan: Plan,
@@ -78,14 +87,14 @@ def recurrent_layer(
     """All steps of one direction or both (D).
 
     Args:
-        given: What inputs and biases give to the four sums of every unit; anything finite past an utterance's end.
-        weights: From the last output (last dimension) to the four sums of every unit.
+        given: What inputs and biases give to the sums of every unit; anything finite past an utterance's end.
+        weights: From the last output (last dimension) to the sums of every unit.
         lengths: Frames of each utterance, all of them where it is more; the second direction starts at an
             utterance's own last one.
         kind: The cell.
         plan: Of `plan_for`.
         peepholes: Of the input, forget and output gate.
-        start: Output and memory before the first step; none is zero. A GRU's memory is its output.
+        start: Output and memory before the first step; none is zero. Without an LSTM they are one.
     """
     given = given.contiguous()
     batch, frames, directions, units, _ = given.shape
@@ -110,8 +119,9 @@ class _Layer(torch.autograd.Function):
         kind, plan = settings
         batch, frames, directions, units, _ = given.shape
         outputs = given.new_zeros(batch, frames, directions, units)
-        gates, last_output, last_memory = (torch.empty_like(one) for one in (given, output, memory))
-        cells = torch.empty_like(outputs, dtype=torch.float32) if kind.lstm else outputs
+        last_output, last_memory = torch.empty_like(output), torch.empty_like(memory)
+        gates = torch.empty_like(given) if kind.gates > 1 else outputs.unsqueeze(-1)
+        cells = torch.empty_like(outputs, dtype=torch.float32) if kind.cell == "lstm" else outputs
         split, start = _parts(weights, plan), memory.contiguous()
         exchange, counters = _meeting(given, plan, 1)
         exchange[0, :, :batch, :units] = output
@@ -131,9 +141,9 @@ class _Layer(torch.autograd.Function):
         kind, plan = settings = ctx.settings
         to_given = torch.zeros_like(gates)
         to_output, to_memory = torch.empty_like(start), torch.empty_like(start)
-        exchange, counters = _meeting(gates, plan, 4)
+        exchange, counters = _meeting(gates, plan, kind.gates)
         to_outputs, to_last_output, to_last_memory = (one.contiguous() for one in to)
-        if not kind.lstm:  # its memory is its output
+        if kind.cell != "lstm":  # its memory is its output
             to_last_output, to_last_memory = to_last_output + to_last_memory, torch.zeros_like(to_last_memory)
         with torch.autocast(gates.device.type, enabled=False):
             _launch(
@@ -149,13 +159,13 @@ class _Layer(torch.autograd.Function):
         return to_given, by_weights, by_peepholes, to_output, to_memory, None, None
 
 
-def _parts(weights: Float[Tensor, "D H 4 H"], plan: Plan) -> Tensor:
+def _parts(weights: Float[Tensor, "D H G H"], plan: Plan) -> Tensor:
     """Weights in 16 bits; where they are split, what that leaves out follows."""
     high = weights.to(torch.bfloat16)
     return torch.stack([high, (weights - high.to(weights.dtype)).to(torch.bfloat16)] if plan.split else [high])
 
 
-def _meeting(like: Float[Tensor, "B T D H 4"], plan: Plan, values: int) -> tuple[Tensor, Tensor]:
+def _meeting(like: Float[Tensor, "B T D H G"], plan: Plan, values: int) -> tuple[Tensor, Tensor]:
     """Zeros: two slots with so many values a unit for what programs exchange, and the counters where they meet."""
     batch, _, directions, *_ = like.shape
     tiles = -(-batch // plan.rows)
@@ -163,14 +173,14 @@ def _meeting(like: Float[Tensor, "B T D H 4"], plan: Plan, values: int) -> tuple
     return exchange, torch.zeros(directions, tiles, dtype=torch.int32, device=like.device)
 
 
-def _launch(kernel: Any, settings: _Settings, like: Float[Tensor, "B T D H 4"], arguments: tuple[Tensor, ...]) -> None:
+def _launch(kernel: Any, settings: _Settings, like: Float[Tensor, "B T D H G"], arguments: tuple[Tensor, ...]) -> None:
     """Run a kernel over all directions and tiles, as many at a time as are resident together."""
     kind, plan = settings
     batch, frames, directions, units, _ = like.shape
     tiles = -(-batch // plan.rows)
     constants = {
-        "LSTM": kind.lstm, "PEEPHOLES": kind.peepholes, "H": units, "DIRECTIONS": directions, "UNITS": plan.units,
-        "ROWS": plan.rows, "WIDTH": plan.width, "WARPS": plan.warps, "SPLIT": plan.split,
+        "CELL": kind.cell, "PEEPHOLES": kind.peepholes, "GATES": kind.gates, "H": units, "DIRECTIONS": directions,
+        "UNITS": plan.units, "ROWS": plan.rows, "WIDTH": plan.width, "WARPS": plan.warps, "SPLIT": plan.split,
         "MEET": not INTERPRETED or plan.slices > 1, "ON_GPU": not INTERPRETED, "STEPS": frames if INTERPRETED else 0,
     }  # fmt: skip
     if kernel is layer_backward:

@@ -18,11 +18,11 @@ def before(states: Float[Tensor, "B T D H"], start: Float[Tensor, "D B H"], leng
 
 
 def to_weights(
-    to_given: Float[Tensor, "B T D H 4"],
+    to_given: Float[Tensor, "B T D H G"],
     outputs: Float[Tensor, "B T D H"],
     start: Float[Tensor, "D B H"],
     lengths: Int[Tensor, " B"],
-) -> Float[Tensor, "D H 4 H"]:
+) -> Float[Tensor, "D H G H"]:
     """Gradient by the recurrent weights: one product a direction over all steps.
 
     Args:
@@ -61,7 +61,7 @@ def to_peepholes(
 
 
 def through_first(
-    to_given: Float[Tensor, "B T D H 4"], weights: Float[Tensor, "D H 4 H"], lengths: Int[Tensor, " B"]
+    to_given: Float[Tensor, "B T D H G"], weights: Float[Tensor, "D H G H"], lengths: Int[Tensor, " B"]
 ) -> Float[Tensor, "D B H"]:
     """What the sums of the first step give to the output before it."""
     rows, last = torch.arange(len(to_given), device=to_given.device), (lengths - 1).clamp(min=0).long()

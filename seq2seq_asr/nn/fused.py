@@ -86,33 +86,33 @@ def recurrent_states(
     weight, bias = (
         torch.cat([one.flatten(0, 1) for one in part]) for part in zip(*(o[:2] for o in found), strict=True)
     )
-    given = F.linear(frames, weight, bias).view(*frames.shape[:2], len(found), units, 4)
+    given = F.linear(frames, weight, bias).view(*frames.shape[:2], len(found), units, -1)
     peepholes = [one.peepholes for one in found if one.peepholes is not None]
     states = recurrent.recurrent_layer(
         given,
         torch.stack([one.recurrent for one in found]),
         lengths,
-        recurrent.Kind(found[0].lstm, found[0].sees),
+        recurrent.Kind(found[0].cell, found[0].sees),
         plan,
         torch.stack(peepholes) if peepholes else None,
-        None if start is None else _parts(start.unsqueeze(0), found[0].lstm),
+        None if start is None else _parts(start.unsqueeze(0), found[0].cell == "lstm"),
     )
     return states.outputs.flatten(2)
 
 
 def _parts(state: Float[Tensor, "1 B K"], lstm: bool) -> tuple[Float[Tensor, "1 B H"], Float[Tensor, "1 B H"]]:
-    """Output and memory of what a cell carries; a GRU's memory is its output."""
+    """Output and memory of what a cell carries; the memory of all but an LSTM is its output."""
     output, memory = state.chunk(2, dim=-1) if lstm else (state, state)
     return output.contiguous(), memory.contiguous()
 
 
 class _Sums(NamedTuple):
-    """Weights of one direction, ordered by unit, then by its four sums; see `kernels.cells`."""
+    """Weights of one direction, ordered by unit, then by its sums; see `kernels.cells`."""
 
-    input: Float[Tensor, "D 4 F"]
-    bias: Float[Tensor, "D 4"]
-    recurrent: Float[Tensor, "D 4 D"]
-    lstm: bool
+    input: Float[Tensor, "D G F"]
+    bias: Float[Tensor, "D G"]
+    recurrent: Float[Tensor, "D G D"]
+    cell: Literal["lstm", "gru", "tanh", "relu"]
     peepholes: Float[Tensor, "3 D"] | None = None
     sees: int = 0
 
@@ -121,29 +121,31 @@ def _sums(layer: nn.Module) -> _Sums | None:
     """The weights of a recurrence that there is a kernel for."""
     cell: Any = getattr(layer, "cell", layer)
     regularisation = getattr(layer, "regularisation", None)
-    if isinstance(layer, nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell):
-        suffix, lstm = "_l0" if isinstance(layer, nn.RNNBase) else "", isinstance(layer, nn.LSTM | nn.LSTMCell)
+    if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+        suffix = "_l0" if isinstance(layer, nn.RNNBase) else ""
         read, back, bias, bias_back = (
-            _by_unit(layer.get_parameter(f"{name}{suffix}"), 4 if lstm else 3)
+            _by_unit(layer.get_parameter(f"{name}{suffix}"), layer.hidden_size)
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        if lstm:
-            return _Sums(read, bias + bias_back, back, lstm=True)
+        if not isinstance(layer, nn.GRU | nn.GRUCell):
+            return _Sums(read, bias + bias_back, back, getattr(layer, "nonlinearity", "lstm"))
         none = torch.zeros_like(bias[:, :1])
         apart = torch.cat([bias[:, :2] + bias_back[:, :2], bias[:, 2:], bias_back[:, 2:]], dim=1)
         read = torch.cat([read, none.unsqueeze(-1).expand(-1, 1, read.shape[-1])], dim=1)
         back = torch.cat([back[:, :2], none.unsqueeze(-1).expand(-1, 1, back.shape[-1]), back[:, 2:]], dim=1)
-        return _Sums(read, apart, back, lstm=False)
+        return _Sums(read, apart, back, "gru")
     stepwise = regularisation is not None and regularisation.stepwise
     if isinstance(cell, PeepholeLstmCell) and not cell.config.full and not stepwise:
-        read, back, bias = (_by_unit(one, 4) for one in (cell.input.weight, cell.recurrent.weight, cell.input.bias))
-        return _Sums(read, bias, back, True, cell.peepholes, 1 if cell.config.output_sees == "new" else 2)
+        read, back, bias = (
+            _by_unit(one, cell.units) for one in (cell.input.weight, cell.recurrent.weight, cell.input.bias)
+        )
+        return _Sums(read, bias, back, "lstm", cell.peepholes, 1 if cell.config.output_sees == "new" else 2)
     return None
 
 
-def _by_unit(weights: Float[Tensor, "G *F"], gates: int) -> Float[Tensor, "D gates *F"]:
+def _by_unit(weights: Float[Tensor, "GD *F"], units: int) -> Float[Tensor, "units G *F"]:
     """Rows that the library orders by gate, ordered by unit."""
-    return weights.unflatten(0, (gates, -1)).transpose(0, 1)
+    return weights.unflatten(0, (-1, units)).transpose(0, 1)
 
 
 def _plan(sums: Sequence[_Sums | None], frames: Float[Tensor, "B T F"]) -> Any:
@@ -156,8 +158,8 @@ def _plan(sums: Sequence[_Sums | None], frames: Float[Tensor, "B T F"]) -> Any:
         return "Triton is not installed"
     from seq2seq_asr.kernels.recurrent import plan_for  # imports Triton
 
-    units = sums[0].recurrent.shape[0]  # type: ignore[union-attr]
-    return plan_for(frames.device, compute_dtype(frames), units, len(sums), len(frames))
+    units, gates, _ = sums[0].recurrent.shape  # type: ignore[union-attr]
+    return plan_for(frames.device, compute_dtype(frames), units, len(sums), len(frames), gates)
 
 
 def _is_follower() -> bool:

@@ -13,8 +13,8 @@ SIZES = (1, 16, 63, 64, 100, 128, 256, 320, 512, 513, 640, 1000, 1024)
 @pytest.mark.parametrize("units", SIZES)
 @pytest.mark.parametrize("split", [True, False])
 def test_every_size_has_a_plan_whose_programs_run_at_once_and_fit(units, split):
-    for directions, batch in itertools.product((1, 2), (1, 16, 17, 32, 33, 64, 500)):
-        plan = make_plan(H200, units, directions, batch, split=split)
+    for directions, batch, gates in itertools.product((1, 2), (1, 16, 17, 32, 33, 64, 500), (1, 4)):
+        plan = make_plan(H200, units, directions, batch, split=split, gates=gates)
         assert isinstance(plan, Plan)
         assert plan.programs <= H200.multiprocessors
         assert plan.shared_bytes <= H200.shared_bytes
@@ -22,6 +22,7 @@ def test_every_size_has_a_plan_whose_programs_run_at_once_and_fit(units, split):
         assert directions % plan.directions == 0
         assert plan.tiles <= -(-batch // plan.rows)  # none of a launch's programs is idle
         assert plan.width // plan.warps >= 16  # terms of one tensor core product
+        assert gates * plan.width // plan.chunks // plan.warps >= 16  # backward
 
 
 def test_directions_take_turns_where_both_do_not_fit():

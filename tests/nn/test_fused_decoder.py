@@ -98,7 +98,7 @@ def test_beams_share_the_keys():
         ({"layers": 2}, "GRU"),
         ({"layer_norm": True}, "GRU"),
         ({"kind": "gaussian"}, "attention"),
-        ({"kind": "dot", "context": "parallel", "cell": "elman"}, "cell"),
+        ({"kind": "dot", "context": "parallel", "cell": "light_gru"}, "cell"),
         ({"smoothing": True}, "smoothing"),
     ],
     ids=str,

@@ -32,6 +32,7 @@ GRID = [
     *(Size("lstm", 512, 512, batch, 500) for batch in (1, 8, 16, 64, 128)),
     *(Size("lstm", 512, 512, 32, frames) for frames in (50, 200, 1000, 2000)),
     *(Size("gru", 512, units, 32, 500) for units in (128, 256, 512, 1024)),
+    *(Size("elman", 512, units, 32, 500) for units in (256, 1024)),
     Size("lstm", 160, 512, 32, 750),
 ]
 LEVELS = [Size("lstm", 160, 512, 32, 750), Size("lstm", 2048, 512, 32, 375), Size("lstm", 2048, 512, 32, 187)]
@@ -62,7 +63,7 @@ class Cudnn(nn.Module):
 
     def __init__(self, sizes: list[Size]) -> None:
         super().__init__()
-        kinds: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU}
+        kinds: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "elman": nn.RNN}
         self.layers = nn.ModuleList(
             kinds[size.cell](size.inputs, size.units, batch_first=True, bidirectional=True) for size in sizes
         )

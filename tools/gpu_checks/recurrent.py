@@ -1,7 +1,7 @@
 """Checks of the persistent recurrent layers."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from gpu_common import Check, Failed, Where, compare, poisoned
@@ -31,8 +31,17 @@ LARGE = [
     *(Shape(cell, 512, 70, 20) for cell in ("lstm", "gru")),
     *(Shape(cell, 128, 3, frames, directions=1) for cell in ("lstm", "gru") for frames in (1, 2, 101)),
     *(Shape(cell, units, 9, 30) for cell in ("peephole, new", "peephole, old") for units in (96, 512)),
+    *(Shape(cell, units, 32, 40) for cell in ("tanh", "relu") for units in (64, 256, 1024)),
+    *(Shape(cell, units, batch, 20) for cell in ("tanh", "relu") for units, batch in ((67, 1), (500, 17), (512, 200))),
 ]
-SMALL = [Shape("lstm", 5, 2, 4), Shape("gru", 70, 17, 3), Shape("peephole, old", 5, 1, 3, directions=1, padded=False)]
+SMALL = [
+    Shape("lstm", 5, 2, 4),
+    Shape("gru", 70, 17, 3),
+    Shape("peephole, old", 5, 1, 3, directions=1, padded=False),
+    Shape("tanh", 70, 2, 3),
+    Shape("relu", 5, 3, 4),
+]
+FOUR_SUMS = ("lstm", "gru", "peephole, new", "peephole, old")
 
 
 class Job(NamedTuple):
@@ -48,13 +57,14 @@ class Job(NamedTuple):
 def draw(shape: Shape, dtype: torch.dtype, device: torch.device) -> Job:
     """A random layer and batch."""
     cell, units, batch, frames, directions, padded = shape
+    gates = 4 if cell in FOUR_SUMS else 1
     lengths = torch.full((batch,), frames, device=device)
     if padded:
         lengths = torch.randint(1, frames + 1, (batch,), device=device)
         lengths[int(torch.randint(batch, ()))] = frames
     inputs = {
-        "given": torch.randn(batch, frames, directions, units, 4, device=device).to(dtype),
-        "weights": torch.randn(directions, units, 4, units, device=device) * units**-0.5,
+        "given": torch.randn(batch, frames, directions, units, gates, device=device).to(dtype),
+        "weights": torch.randn(directions, units, gates, units, device=device) * units**-0.5,
         "output": 0.5 * torch.randn(directions, batch, units, device=device),
         "memory": 0.5 * torch.randn(directions, batch, units, device=device),
         "peepholes": 0.3 * torch.randn(directions, 3, units, device=device),
@@ -65,17 +75,23 @@ def draw(shape: Shape, dtype: torch.dtype, device: torch.device) -> Job:
     return Job(inputs, lengths, [torch.randn(one, device=device) for one in shapes], shape)
 
 
-def results(job: Job, plan: Plan | None) -> dict[str, Tensor]:
-    """Outputs, last states and every gradient: by the kernel, or without a plan by the reference in float64."""
+def results(job: Job, plan: Plan | None, like: Tensor | None = None) -> dict[str, Tensor]:
+    """Outputs, last states and every gradient: by the kernel, or without a plan by the reference in float64.
+
+    Args:
+        job: Inputs.
+        plan: Of the kernel.
+        like: Outputs on whose side of a ReLU's bend the reference is to stay: rounding alone takes others to the other.
+    """
     inputs = {
         name: (value.double() if plan is None else value).detach().clone().requires_grad_()
         for name, value in job.inputs.items()
     }
-    if job.shape.cell == "gru":
+    if job.shape.cell in ("gru", "tanh", "relu"):
         del inputs["memory"]
     if not job.shape.cell.startswith("peephole"):
         del inputs["peepholes"]
-    found = reference(job, inputs) if plan is None else by_kernel(job, inputs, plan)
+    found = reference(job, inputs, like) if plan is None else by_kernel(job, inputs, plan)
     loss = sum((one.double() * factor).sum() for one, factor in zip(found, job.factors, strict=True))
     assert isinstance(loss, Tensor)
     gradients = torch.autograd.grad(loss, list(inputs.values()))
@@ -87,14 +103,14 @@ def by_kernel(job: Job, inputs: dict[str, Tensor], plan: Plan) -> list[Tensor]:
     """What the kernel gives."""
     from seq2seq_asr.kernels.recurrent import Kind, recurrent_layer
 
-    cell = job.shape.cell
-    kind = Kind(cell != "gru", {"peephole, new": 1, "peephole, old": 2}.get(cell, 0))
+    cell: Any = job.shape.cell
+    kind = Kind("lstm", 1 + (cell == "peephole, old")) if cell.startswith("peephole") else Kind(cell)
     start = inputs["output"], inputs.get("memory", inputs["output"])
     given, weights = inputs["given"], inputs["weights"]
     return list(recurrent_layer(given, weights, job.lengths, kind, plan, inputs.get("peepholes"), start))
 
 
-def reference(job: Job, inputs: dict[str, Tensor]) -> list[Tensor]:
+def reference(job: Job, inputs: dict[str, Tensor], like: Tensor | None) -> list[Tensor]:
     """The same step by step in plain PyTorch."""
     given, weights, cell = inputs["given"], inputs["weights"], job.shape.cell
     rows, outputs, last = torch.arange(len(given), device=given.device), [], []
@@ -105,6 +121,8 @@ def reference(job: Job, inputs: dict[str, Tensor]) -> list[Tensor]:
             running = (step < job.lengths).unsqueeze(1)
             place = torch.where(running[:, 0] & (way == 1), job.lengths - 1 - step, step)
             sums = given[rows, place, way] + torch.einsum("bd,ugd->bug", output, weights[way])
+            if cell == "relu":
+                sums = sums * ((sums if like is None else like[rows, place, way].unsqueeze(-1)) > 0)
             peepholes = inputs["peepholes"][way] if "peepholes" in inputs else None
             new_output, new_memory = one_step(cell, sums, memory, peepholes)
             output = torch.where(running, new_output, output)
@@ -116,7 +134,10 @@ def reference(job: Job, inputs: dict[str, Tensor]) -> list[Tensor]:
 
 
 def one_step(cell: str, sums: Tensor, memory: Tensor, peepholes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """New output and memory from the four sums of every unit; a GRU's memory is its output."""
+    """New output and memory from the sums of every unit; but for an LSTM they are one."""
+    if cell in ("tanh", "relu"):
+        output = sums.squeeze(-1).tanh() if cell == "tanh" else sums.squeeze(-1)
+        return output, output
     a, b, c, d = sums.unbind(-1)
     if cell == "gru":
         update = b.sigmoid()
@@ -134,7 +155,8 @@ def plan_of(shape: Shape, dtype: torch.dtype, where: Where) -> Plan:
     """The kernel's plan; that there is none is a failure."""
     from seq2seq_asr.kernels.recurrent import plan_for
 
-    plan = plan_for(where.device, dtype, shape.units, shape.directions, shape.batch)
+    gates = 4 if shape.cell in FOUR_SUMS else 1
+    plan = plan_for(where.device, dtype, shape.units, shape.directions, shape.batch, gates)
     if isinstance(plan, str):
         raise Failed(f"there is no plan: {plan}")
     return plan
@@ -149,7 +171,7 @@ def right(shape: Shape, dtype: torch.dtype, where: Where) -> str:
     for name in ("outputs", "by given"):
         if bool((found[name][past] != 0).any()):
             raise Failed(f"{name}: not zero past an utterance's end")
-    return compare(found, results(job, None), (4 if where.tiny else 1) * TOLERANCE[dtype])
+    return compare(found, results(job, None, found["outputs"]), (4 if where.tiny else 1) * TOLERANCE[dtype])
 
 
 def repeatable(shape: Shape, dtype: torch.dtype, where: Where) -> str:
@@ -197,7 +219,11 @@ def checks(where: Where) -> Iterator[Check]:
     for dtype in TOLERANCE:
         for shape in SMALL if where.tiny else LARGE:
             yield _check("equals float64", right, shape, dtype, where)
-    few = SMALL[:1] if where.tiny else [Shape("lstm", 512, 32, 200), Shape("gru", 1024, 16, 100)]
+    few = (
+        SMALL[:1]
+        if where.tiny
+        else [Shape("lstm", 512, 32, 200), Shape("gru", 1024, 16, 100), Shape("tanh", 512, 32, 100)]
+    )
     for dtype in TOLERANCE:
         for shape in few:
             yield _check("same bits again", repeatable, shape, dtype, where)

@@ -13,10 +13,12 @@ from seq2seq_asr.nn.fused import set_kernels
 from seq2seq_asr.nn.model import Encoded, ModelConfig, Seq2Seq
 from seq2seq_asr.nn.specaugment import SpecAugmentConfig
 
+CELLS = ("lstm", "gru", "peephole_lstm", "elman")
+
 
 def model(cell: str, where: Where) -> Seq2Seq:
     """A small recogniser without anything random."""
-    assert cell in ("lstm", "gru", "peephole_lstm")
+    assert cell in CELLS
     encoder = EncoderConfig(cell=cell, units=6 if where.tiny else 128, reductions=(1, 2), dropout=0.0)  # type: ignore
     config = ModelConfig(
         features=FeaturesConfig(kind="precomputed", bins=5),
@@ -102,7 +104,7 @@ def _names(net: nn.Module) -> list[str]:
 
 def checks(where: Where) -> Iterator[Check]:
     """Of every cell that has a kernel."""
-    for cell in ("lstm", "gru", "peephole_lstm"):
+    for cell in CELLS:
         yield Check(f"model {cell} float32: a step equals float64", lambda cell=cell: same_step(cell, where))  # type: ignore
     for dtype in (torch.float32, torch.bfloat16):
         name = f"model lstm {str(dtype).removeprefix('torch.')}: training follows the reference"
