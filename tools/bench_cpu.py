@@ -17,6 +17,7 @@ time) with ``--threads 1``.
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import seq2seq_asr  # noqa: F401  it sets what torch's OpenMP reads when it is loaded, for both sides
@@ -106,10 +107,10 @@ def training_sides(sizes: Sizes, kind: str, *, waveform: bool) -> dict[str, Call
 
 
 def our_search(
-    model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool, places: Places | None = None
-) -> Callable[[], object]:
-    """A search of exactly ``steps`` decoder steps: the last one ends what the others made."""
-    ratio, ctc_weight = (sizes.steps - 1) / sizes.encoded, sizes.ctc_weight if with_ctc else 0.0
+    model: Seq2Seq, frames: int, sizes: Sizes, *, with_ctc: bool, places: Places | None = None
+) -> Callable[[Tensor], object]:
+    """A search of exactly ``steps`` decoder steps in so many frames: the last one ends what the others made."""
+    ratio, ctc_weight = (sizes.steps - 1) / frames, sizes.ctc_weight if with_ctc else 0.0
     config = BeamConfig(
         beam=sizes.beam,
         candidates=sizes.candidates,
@@ -117,11 +118,11 @@ def our_search(
         min_length_ratio=ratio,
         max_length_ratio=ratio,
     )
-    lengths = torch.full((len(encoded),), encoded.shape[1], device=encoded.device)
     decoder = stepping(model.eval().decoder)  # once for all searches, as a recogniser does when it is loaded
 
     @torch.inference_mode()
-    def run() -> object:
+    def run(encoded: Tensor) -> object:
+        lengths = torch.full((len(encoded),), frames, device=encoded.device)
         states = Encoded(encoded, lengths)
         attention = AttentionScorer(decoder, decoder.memory(encoded, lengths))
         ctc = CtcPrefixScorer(model.ctc_log_probs(states), lengths) if with_ctc else None
@@ -134,11 +135,14 @@ def search_sides(sizes: Sizes, kind: str, utterances: int, *, with_ctc: bool) ->
     """The search of ours, its decoder's products alone, and, where it is installed, the search of SpeechBrain."""
     encoded = searched_states(sizes, utterances)
     model = our_model(sizes, waveform=False)
-    runs = {"ours": our_search(model, encoded, sizes, with_ctc=with_ctc)}
+    runs: dict[str, Callable[[], object]] = {
+        "ours": partial(our_search(model, sizes.encoded, sizes, with_ctc=with_ctc), encoded)
+    }
     if kind == "32-true":
         runs["products"] = products_alone(model, encoded, sizes)
     if theirs is not None:
-        runs["speechbrain"] = theirs.their_search(theirs.TheirRecogniser(sizes), encoded, with_ctc=with_ctc)
+        search = theirs.their_search(theirs.TheirRecogniser(sizes), sizes.encoded, with_ctc=with_ctc)
+        runs["speechbrain"] = partial(search, encoded)
 
     def under(run: Callable[[], object]) -> Callable[[], object]:
         def wrapped() -> object:

@@ -5,10 +5,11 @@
     python tools/bench_gpu.py --list
 
 All sides of a measurement take turns in one process; times are medians with quartiles between CUDA events, after three
-runs of each that do not count; ratio_X is how many times longer X takes; peak_mib_X is the memory a run of X holds at
-most. cuDNN is torch's nn.LSTM or nn.GRU on full-length batches, its best case. In float32 torch allows cuDNN TF32
-(cudnn_tf32) but not the matrix products before and after our kernels: --matmul high allows it them, too. SpeechBrain
-1.1.2 comes with `pip install -e '.[bench]'`; without it its side is left out. Without a GPU the exit code is 2;
+runs of each that do not count; ratio_X is how many times longer X takes; peak_mib_X is the most memory that those three
+runs of X hold, what they leave for later runs included. cuDNN is torch's nn.LSTM, nn.GRU or nn.RNN on full-length
+batches, its best case. In float32 torch allows cuDNN TF32 (cudnn_tf32) but not the matrix products before and after our
+kernels: --matmul high allows it them, too. SpeechBrain 1.1.2 comes with `pip install -e '.[bench]'`; without it its
+side is left out. What does not fit into the GPU's memory is skipped, and says so. Without a GPU the exit code is 2;
 --interpreter tries the tool itself there. The modules of tools/gpu_benches/ hold the measurements.
 """
 
@@ -57,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         details = {"matmul": options.matmul, **bench.details}
         try:
             show(measurement(bench.what, bench.sides(), where, options.repeats, details))
-        except AsrError as reason:  # a kernel that cannot be used here
-            show({"what": bench.what, "skipped": str(reason)})
+        except (AsrError, torch.OutOfMemoryError) as reason:  # a kernel that cannot be used here, or any side
+            show({"what": bench.what, "skipped": str(reason).partition("\n")[0]})
     return 0
 
 

@@ -46,11 +46,15 @@ class TheirRecogniser(nn.Module):
             states = self.dropout(level(states, lengths=lengths)[0])
         return states
 
-    def loss(self, inputs: Tensor, tokens: Tensor) -> Tensor:
-        """Joint loss of a batch of features ``(B, T, F)``, taken as they are, or of waveforms ``(B, N)``."""
+    def listen(self, inputs: Tensor) -> Tensor:
+        """Hidden states of features ``(B, T, F)``, taken as they are, or of waveforms ``(B, N)``."""
         lengths = torch.ones(len(inputs), device=inputs.device)
         features = self.normalise(self.fbank(inputs), lengths) if inputs.dim() == 2 else inputs
-        encoded = self.encode(features, lengths)
+        return self.encode(features, lengths)
+
+    def loss(self, inputs: Tensor, tokens: Tensor) -> Tensor:
+        """Joint loss of a batch of features or of waveforms."""
+        lengths, encoded = torch.ones(len(inputs), device=inputs.device), self.listen(inputs)
         read = nn.functional.pad(tokens, (1, 0), value=SOS)
         said = nn.functional.pad(tokens, (0, 1), value=EOS)
         hidden, _ = self.decoder(self.embedding(read), encoded, lengths)
@@ -76,9 +80,9 @@ def their_decoder(sizes: Sizes) -> AttentionalRNNDecoder:
     )
 
 
-def their_search(model: TheirRecogniser, encoded: Tensor, *, with_ctc: bool) -> Callable[[], object]:
-    """A search of exactly ``steps`` decoder steps over encoded utterances."""
-    sizes, ratio = model.sizes, (model.sizes.steps + 0.5) / model.sizes.encoded
+def their_search(model: TheirRecogniser, frames: int, *, with_ctc: bool) -> Callable[[Tensor], object]:
+    """A search of exactly ``steps`` decoder steps over utterances of so many encoded frames."""
+    sizes, ratio = model.sizes, (model.sizes.steps + 0.5) / frames
     scorer = None
     if with_ctc:
         scorer = ScorerBuilder(
@@ -99,7 +103,7 @@ def their_search(model: TheirRecogniser, encoded: Tensor, *, with_ctc: bool) -> 
     )
     model.eval()
 
-    def run() -> object:
+    def run(encoded: Tensor) -> object:
         with torch.inference_mode():
             return search(encoded, torch.ones(len(encoded), device=encoded.device))
 

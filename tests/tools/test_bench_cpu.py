@@ -66,7 +66,7 @@ def test_a_search_takes_the_stated_number_of_steps(bench, tiny, monkeypatch, wit
     step = Stepping.step
     monkeypatch.setattr(Stepping, "step", lambda *given: taken.append(1) or step(*given))
     encoded = bench.searched_states(tiny, 2)
-    found = bench.our_search(model, encoded, tiny, with_ctc=with_ctc)()
+    found = bench.our_search(model, tiny.encoded, tiny, with_ctc=with_ctc)(encoded)
     assert len(taken) == tiny.steps
     assert [len(best[0].tokens) for best in found] == [tiny.steps - 1] * 2
 

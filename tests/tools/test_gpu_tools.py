@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -88,6 +89,41 @@ def test_no_check_is_no_success(check):
     assert check("--only", "nothing of the kind")[0] == 1
 
 
+@pytest.fixture
+def sanitizer(tmp_path, monkeypatch):
+    """A stand-in for compute-sanitizer that writes down how it is called and fails for one tool."""
+
+    def put(failing: str) -> Path:
+        program, said = tmp_path / "compute-sanitizer", tmp_path / "said"
+        program.write_text(
+            f'#!/bin/sh\necho "$PYTORCH_NO_CUDA_MEMORY_CACHING $@" >> {said}\ntest "$2" != {failing} || exit 3\n'
+        )
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        return said
+
+    return put
+
+
+@pytest.mark.parametrize(("failing", "code"), [("none", 0), ("racecheck", 1)])
+def test_small_shapes_run_under_every_tool_of_the_sanitizer(failing, code, sanitizer, check):
+    said = sanitizer(failing)
+    found, lines = check("--sanitize")
+    calls = [line.split() for line in said.read_text().splitlines()]
+    assert [call[2] for call in calls] == ["memcheck", "racecheck", "synccheck", "initcheck"]
+    for call in calls:
+        assert call[0] == "1" and call[3:5] == ["--error-exitcode", "3"] and "--small" in call
+        assert call[6].endswith("check_gpu.py") and "equals float64" in " ".join(call)
+    assert found == code and (failing in lines[-1] if code else "clean" in lines[-1])
+
+
+def test_without_a_sanitizer_a_clear_line(check, tool, monkeypatch, capsys):
+    monkeypatch.setattr(tool("check_gpu").shutil, "which", lambda name: None)
+    monkeypatch.setattr(tool("check_gpu").site, "getsitepackages", list)
+    assert tool("check_gpu").main(["--interpreter", "--sanitize"]) == 2
+    assert "pip install nvidia-cuda-sanitizer-api" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["check_gpu", "bench_gpu"])
 def test_without_a_gpu_a_clear_line_and_exit_code_2(name, tool, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -118,6 +154,22 @@ def test_benchmark_prints_json_with_median_and_spread(tool, capsys):
             assert 0 < result[side]["min_ms"] <= result[side]["median_ms"] <= result[side]["quartile3_ms"]
         assert result["ratio_cudnn"] < 1  # the interpreter is slow
         assert "speechbrain" not in result and {"device", "torch", "triton", "repeats"} <= result.keys()
+
+
+def test_growth_with_length_sets_two_lengths_beside_each_other(tool):
+    bench = tool("gpu_benches.recogniser")
+    found = bench.growth(lambda sizes: {"ours": lambda: sizes.seconds}, bench.TINY, bench.BASE)
+    assert {name: run() for name, run in found.items()} == {"ours": 0.2, "longer": 15.0}
+    assert bench.of_length(bench.BASE, 60.0).targets == 200 and bench.of_length(bench.BASE, 5.0).steps == 17
+
+
+def test_what_does_not_fit_into_memory_is_skipped(tool, capsys, monkeypatch):
+    def full(*given, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tool("gpu_benches.recogniser"), "decode_sides", full)
+    tool("bench_gpu").main(["--interpreter", "--repeats", "2", "--only", "whole decode"])
+    assert "out of memory" in json.loads(capsys.readouterr().out)["skipped"]
 
 
 def test_a_kernel_that_cannot_be_used_is_skipped_with_the_reason(tool, capsys, monkeypatch):
