@@ -16,11 +16,11 @@ side is left out. What does not fit into the GPU's memory is skipped, and says s
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from bench_common import show
-from gpu_common import Where, add_where, find_where, measurement, modules
+from gpu_common import Where, add_where, find_where, machine, measurement, modules
 
 from seq2seq_asr.errors import AsrError
 
@@ -29,8 +29,17 @@ class Bench(NamedTuple):
     """One measurement, built only when its turn comes."""
 
     what: str
-    sides: Callable[[], Mapping[str, Callable[[], object]]]
+    sides: Callable[[], Mapping[str, Any]]
+    """What to time, by name; or figures, where it measures by itself."""
     details: Mapping[str, object]
+
+
+def measured(bench: Bench, where: Where, repeats: int) -> dict[str, object]:
+    """A line of the output."""
+    sides = bench.sides()
+    if all(callable(side) for side in sides.values()):
+        return measurement(bench.what, sides, where, repeats, bench.details)
+    return {"what": bench.what, **sides, **bench.details, **machine(where)}
 
 
 def found_benches(where: Where, only: str) -> Iterator[Bench]:
@@ -55,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(bench.what)
             continue
         torch.manual_seed(0)
-        details = {"matmul": options.matmul, **bench.details}
+        bench = bench._replace(details={"matmul": options.matmul, **bench.details})
         try:
-            show(measurement(bench.what, bench.sides(), where, options.repeats, details))
+            show(measured(bench, where, options.repeats))
         except (AsrError, torch.OutOfMemoryError) as reason:  # a kernel that cannot be used here, or any side
             show({"what": bench.what, "skipped": str(reason).partition("\n")[0]})
     return 0

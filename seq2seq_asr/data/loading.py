@@ -159,5 +159,4 @@ def _loader(dataset: SpeechDataset, batches: object, workers: int) -> DataLoader
         collate_fn=collate,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=False,
     )

@@ -103,11 +103,15 @@ PLACES: Recent[Place] = Recent(Place.weigh)
 """Those of the GPU's buckets used last."""
 
 
+def bucket_of(sizes: Sizes) -> Sizes:
+    """The sizes that a GPU computes with."""
+    return sizes._replace(**{name: -(-getattr(sizes, name) // step) * step for name, step in BUCKET.items()})
+
+
 def find_place(sizes: Sizes, device: torch.device, storage: torch.dtype, replay: bool) -> Place:
     """The place of this shape's bucket on a GPU, a new one of exactly this shape elsewhere."""
     if device.type != "cuda":
         return Place(sizes, device, storage, replay)
-    rounded = {name: -(-getattr(sizes, name) // step) * step for name, step in BUCKET.items()}
-    sizes = sizes._replace(**rounded)
+    sizes = bucket_of(sizes)
     limit = int(MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory)
     return PLACES.find((sizes, device, storage, replay), lambda: Place(sizes, device, storage, replay), limit)

@@ -80,8 +80,12 @@ class Feeding(pl.LightningDataModule):
         return TracedReader(self.reader, self.traces[-1])
 
     def _shielded(self, loader: DataLoader) -> DataLoader:
-        """Signals to the whole process group are for the training process, which ends its workers itself."""
+        """Signals to the whole process group are for the training process, which ends its workers itself.
+
+        For a GPU, batches wait in memory from which they can be copied while it computes.
+        """
         loader.worker_init_fn = _ignore_signals
+        loader.pin_memory = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         loader.timeout = self.timeout if self.config.workers else 0
         self.loaders.append(loader)
         return loader

@@ -172,6 +172,14 @@ def test_what_does_not_fit_into_memory_is_skipped(tool, capsys, monkeypatch):
     assert "out of memory" in json.loads(capsys.readouterr().out)["skipped"]
 
 
+@pytest.mark.nightly
+def test_feeding_trains_on_flac_files_and_tells_how_long_it_waited(tool, capsys):
+    assert tool("bench_gpu").main(["--interpreter", "--only", "feeding"]) == 0
+    results = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [len(result["data_wait"]) for result in results] == [2, 2]
+    assert all(0 < result["data_wait_median"] < 1 for result in results)
+
+
 def test_a_kernel_that_cannot_be_used_is_skipped_with_the_reason(tool, capsys, monkeypatch):
     monkeypatch.setattr(tool("seq2seq_asr.nn.fused"), "find_spec", lambda name: None)
     assert (
