@@ -48,7 +48,7 @@ def waiting(where: Where, workers: int, more: Sequence[str]) -> dict[str, object
         if where.tiny:
             environment["SEQ2SEQ_ASR_CACHE"] = folder
         command = [sys.executable, "-m", "seq2seq_asr.fit", *(TINY if where.tiny else BASE), *flags]
-        subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         with next(Path(folder).glob("*/metrics.csv")).open() as file:
             epochs = list(csv.DictReader(file))
     waits = [float(epoch["data_wait"]) for epoch in epochs]
