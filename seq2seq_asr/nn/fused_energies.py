@@ -35,8 +35,8 @@ def additive(
     return additive_energies(query, keys, score.weight[0])
 
 
-def no_place(keys: Float[Tensor, "B S A"]) -> str | None:
-    """Why attention's kernels cannot run where these keys are; None if they can."""
+def no_place(keys: Float[Tensor, "*shape"]) -> str | None:
+    """Why the kernels of attention and search cannot run on such values; None if they can."""
     if keys.dtype not in (torch.float32, torch.bfloat16):
         return f"{str(keys.dtype).removeprefix('torch.')} values"
     if find_spec("triton") is None:

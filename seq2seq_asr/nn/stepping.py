@@ -14,6 +14,7 @@ from seq2seq_asr.nn.attention import LocationAttention
 from seq2seq_asr.nn.attention.base import by_utterance
 from seq2seq_asr.nn.cells import GruCell
 from seq2seq_asr.nn.decoder import Decoder
+from seq2seq_asr.nn.fused_stepping import FusedStepping, fused_stepping
 from seq2seq_asr.nn.masks import valid_mask
 
 _DENSE = 256
@@ -148,9 +149,13 @@ def steps_quickly(decoder: Decoder) -> bool:
     return plain and config.cell == "gru" and isinstance(attention, LocationAttention) and attention.plain
 
 
-def stepping(decoder: Decoder) -> Decoder | Stepping:
-    """What a search steps best with, for as long as the decoder's weights stay what they are."""
-    return Stepping(decoder) if steps_quickly(decoder) else decoder
+def stepping(decoder: Decoder) -> Decoder | Stepping | FusedStepping:
+    """What a search steps best with, for as long as the decoder's weights stay what they are.
+
+    Raises:
+        UsageError: Kernels are required and cannot be used.
+    """
+    return (fused_stepping(decoder) or Stepping(decoder)) if steps_quickly(decoder) else decoder
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from seq2seq_asr.nn.decoder import Decoder
+from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.nn.stepping import Stepping
@@ -21,7 +22,7 @@ from seq2seq_asr.search.scorer import Weighted, joint_scorers
 
 def scorers_of(
     model: Seq2Seq,
-    decoder: Decoder | Stepping,
+    decoder: Decoder | Stepping | FusedStepping,
     encoded: Encoded,
     search: BeamConfig,
     language_model: LanguageModel | None = None,

@@ -32,6 +32,15 @@ class Decoder(Protocol):
         ...
 
 
+@runtime_checkable
+class Emitting(Protocol):
+    """A decoder that knows by itself which tokens are never emitted."""
+
+    def log_probs(self, logits: Tensor, /) -> Tensor:
+        """What `AttentionScorer.step` gives for these scores."""
+        ...
+
+
 class AttentionState(NamedTuple):
     """The decoder's state; the memory belongs to the utterance, which parents never leave."""
 
@@ -72,6 +81,8 @@ class AttentionScorer:
     def step(self, tokens: Int[Tensor, " BK"], state: AttentionState) -> tuple[Float[Tensor, "BK V"], AttentionState]:
         """Advance every hypothesis by its last token; see ``Scorer.step``."""
         logits, decoder = self._decoder.step(tokens, state.decoder, self._memory)
+        if isinstance(self._decoder, Emitting):
+            return self._decoder.log_probs(logits), AttentionState(decoder)
         # Half precision is too coarse to sum: log probabilities are at least float32.
         log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
         log_probs[:, BLANK] = log_probs[:, SOS] = float("-inf")

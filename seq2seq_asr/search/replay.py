@@ -5,6 +5,7 @@ a new batch are copied; a `Recognizer` rounds sizes up, so that there are few.
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -106,10 +107,14 @@ def _cloned(leaf: Any) -> Any:
 
 
 def _copy(own: Any, given: Any) -> None:
-    """Copy all tensors into those in the same places."""
+    """Copy all tensors into those in the same places, by one launch for all of a kind."""
+    kinds = defaultdict[torch.dtype, list[tuple[Tensor, Tensor]]](list)
     for one, other in zip(tree_leaves(own), tree_leaves(given), strict=True):
         if isinstance(one, Tensor) and one is not other:
-            one.copy_(other)
+            kinds[one.dtype].append((one, other))
+    for pairs in kinds.values():
+        to, of = zip(*pairs, strict=True)
+        torch._foreach_copy_(to, of)
 
 
 def _shape(value: Any) -> Hashable:

@@ -8,6 +8,7 @@ import torch
 
 from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
+from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.lm import LanguageModel, LanguageModelConfig
 from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.search.attention import AttentionScorer
@@ -27,11 +28,13 @@ PARTS = ("attention", "ctc", "lm", "coverage", "hotwords")
 class World:
     """Models with random weights, and batches for them."""
 
-    def __init__(self, stepping: bool) -> None:
+    def __init__(self, stepping: str) -> None:
         torch.manual_seed(5)
-        decoder = Decoder(DecoderConfig(units=12, embedding=6), AttentionConfig(size=8), 7, len(PIECES)).eval()
+        attention = AttentionConfig(size=8, width=5)
+        decoder = Decoder(DecoderConfig(units=12, embedding=6), attention, 7, len(PIECES)).eval()
         torch.nn.init.normal_(decoder.get_parameter("output.weight"), std=2.0)
-        self.decoder = Stepping(decoder) if stepping else decoder
+        kinds = {"decoder": lambda one: one, "stepping": Stepping, "fused": FusedStepping}
+        self.decoder = kinds[stepping](decoder)
         self.lm = LanguageModel(LanguageModelConfig(units=5, embedding=4), len(PIECES)).eval()
         self.hotwords = HotWords(["ab", "b"], PIECES, torch.device("cpu"))
 
@@ -54,14 +57,24 @@ class World:
 BATCHES = [(1, [6, 3]), (2, [5, 6]), (3, [9, 2]), (1, [6, 3]), (4, [4, 1, 6])]
 
 
-@pytest.mark.parametrize("stepping", [False, True], ids=["decoder", "stepping"])
+@pytest.mark.parametrize("stepping", ["decoder", "stepping"])
 @pytest.mark.parametrize("parts", [PARTS[:1], PARTS[:2], ("attention", "lm"), PARTS], ids="+".join)
 @pytest.mark.parametrize("limits", [{}, {"min_length_ratio": 0.4, "end_threshold": 1.5, "max_attention_shift": 3}])
-def test_batch_after_batch_as_without_places(limits: dict, parts: tuple[str, ...], stepping: bool) -> None:
-    world, places = World(stepping), Places()
-    config = BeamConfig(beam=4, nbest=3, candidates=5, max_length_ratio=1.5, **limits)
+def test_batch_after_batch_as_without_places(limits: dict, parts: tuple[str, ...], stepping: str) -> None:
+    check(World(stepping), limits, parts)
+
+
+def test_the_kernels_step_as_without_places() -> None:
+    pytest.importorskip("triton")
+    batches = [(1, [3, 2]), (2, [2, 3])]
+    check(World("fused"), {"max_length_ratio": 0.7, "beam": 2, "nbest": 1}, PARTS[:2], batches)
+
+
+def check(world: World, limits: dict, parts: tuple[str, ...], batches: list = BATCHES) -> None:
+    places = Places()
+    config = BeamConfig(**{"beam": 4, "nbest": 3, "candidates": 5, "max_length_ratio": 1.5, **limits})
     with torch.inference_mode():
-        for seed, frames in BATCHES:
+        for seed, frames in batches:
             lengths = torch.tensor(frames)
             wanted = beam_search(world.scorers(seed, lengths, parts), lengths, config)
             found = beam_search(world.scorers(seed, lengths, parts), lengths, config, places=places)
@@ -70,7 +83,7 @@ def test_batch_after_batch_as_without_places(limits: dict, parts: tuple[str, ...
 
 def test_a_batch_leaves_the_tensors_of_others_alone() -> None:
     """What a place overwrites is its own."""
-    world, places, config = World(True), Places(), BeamConfig(beam=3, max_length_ratio=1.0)
+    world, places, config = World("stepping"), Places(), BeamConfig(beam=3, max_length_ratio=1.0)
     first, lengths = torch.tensor([6, 3]), torch.tensor([2, 6])
     with torch.inference_mode():
         scorers = world.scorers(1, first, PARTS)
@@ -81,7 +94,7 @@ def test_a_batch_leaves_the_tensors_of_others_alone() -> None:
 
 
 def test_another_beam_or_weight_has_another_place() -> None:
-    world, places, lengths = World(True), Places(), torch.tensor([6, 3])
+    world, places, lengths = World("stepping"), Places(), torch.tensor([6, 3])
     with torch.inference_mode():
         for beam in (2, 5):
             for parts in (PARTS[:2], PARTS):

@@ -56,12 +56,13 @@ def training_sides(sizes: Sizes, where: Where, kind: str, *, alone: bool = False
 
 
 def search_sides(sizes: Sizes, where: Where, utterances: int, *, with_ctc: bool) -> Sides:
-    """A search of exactly so many steps: ours recorded, ours one launch after the other, by PyTorch's calls, theirs."""
+    """A search of exactly so many steps: ours, the same not recorded, PyTorch's calls recorded and not, and theirs."""
     encoded, frames = searched_states(sizes, utterances).to(where.device), sizes.encoded
     model, plain = (trained(sizes, where, kernels) for kernels in ("require", "off"))
     sides = {
         "ours": our_search(model, frames, sizes, with_ctc=with_ctc, places=Places()),
         "launches": our_search(model, frames, sizes, with_ctc=with_ctc),
+        "pytorch_recorded": our_search(plain, frames, sizes, with_ctc=with_ctc, places=Places()),
         "pytorch": our_search(plain, frames, sizes, with_ctc=with_ctc),
     }
     if theirs is not None:

@@ -1,13 +1,17 @@
-"""Checks that a search whose steps are replayed finds exactly what it finds launch by launch."""
+"""Checks of the search's step, and that one whose steps are replayed finds exactly what it finds launch by launch."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
-from gpu_common import Check, Failed, Where
+from gpu_common import Check, Failed, Where, compare, poisoned
+from torch import Tensor
 
 from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
+from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
@@ -15,22 +19,34 @@ from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import Weighted, joint_scorers
 
+TOLERANCE = 1e-4
+STEPPING: dict[str, Callable[[Decoder], Any]] = {"kernels": FusedStepping, "arranged": Stepping, "plain": lambda x: x}
 
-def same_hypotheses(where: Where, *, stepping: bool, ctc_weight: float) -> str:
+
+def random_decoder(where: Where, units: int, size: int, encoder: int, vocabulary: int, width: int) -> Decoder:
+    """One whose scores differ enough to search by."""
+    attention = AttentionConfig(size=size, width=width)
+    decoder = Decoder(DecoderConfig(units=units, embedding=size), attention, encoder, vocabulary).to(where.device)
+    torch.nn.init.normal_(decoder.get_parameter("output.weight"), std=1.0)
+    return decoder.eval()
+
+
+def same_hypotheses(where: Where, *, kind: str, ctc_weight: float, rounds: int = 3) -> str:
     """Batch after batch of three shapes through the same recordings."""
     size, vocabulary = (8, 9) if where.tiny else (128, 200)
-    config = DecoderConfig(units=size, embedding=size)
-    plain = Decoder(config, AttentionConfig(size=size), size, vocabulary).to(where.device).eval()
-    torch.nn.init.normal_(plain.get_parameter("output.weight"), std=1.0)
-    decoder, places, compared = Stepping(plain) if stepping else plain, Places(), 0
-    search = BeamConfig(beam=8, nbest=4, ctc_weight=ctc_weight, max_length_ratio=0.5)
+    decoder, places, compared = (
+        STEPPING[kind](random_decoder(where, size, size, size, vocabulary, 2 * size - 1)),
+        Places(),
+        0,
+    )
+    search = BeamConfig(beam=3 if where.tiny else 8, nbest=3, ctc_weight=ctc_weight, max_length_ratio=0.5)
 
     def scorers(encoded: torch.Tensor, posteriors: torch.Tensor, lengths: torch.Tensor) -> tuple[Weighted, ...]:
         attention = AttentionScorer(decoder, decoder.memory(encoded, lengths))
         return joint_scorers(attention, CtcPrefixScorer(posteriors, lengths), ctc_weight)
 
     with torch.inference_mode():
-        for utterances, frames in [(1, 12), (4, 20), (3, 16)] * 3:
+        for utterances, frames in ([(2, 8)] if where.tiny else [(1, 12), (4, 20), (3, 16)]) * rounds:
             lengths = torch.randint(1, frames + 1, (utterances,), device=where.device)
             encoded = torch.randn(utterances, frames, size, device=where.device)
             posteriors = torch.randn(utterances, frames, vocabulary, device=where.device).log_softmax(2)
@@ -43,9 +59,54 @@ def same_hypotheses(where: Where, *, stepping: bool, ctc_weight: float) -> str:
     return f"{compared} hypotheses and their scores are the same to the bit"
 
 
+def right(where: Where, beam: int, units: int, size: int, frames: int, vocabulary: int, width: int) -> str:
+    """Steps of the kernels say what ``Decoder.step`` says in float64; beams change places in between."""
+    decoder = random_decoder(where, units, size, 2 * units, vocabulary, width)
+    lengths = torch.linspace(frames, 1, 3, device=where.device).long()
+    encoded = torch.randn(3, frames, 2 * units, device=where.device)
+    steps = [[torch.randint(n, (3 * beam,), device=where.device) for n in (vocabulary, beam)] for _ in range(4)]
+    rows = torch.arange(3, device=where.device).repeat_interleave(beam) * beam
+    sides = (FusedStepping(decoder), encoded), (copy.deepcopy(decoder).double(), encoded.double())
+    with torch.inference_mode():
+        found, wanted = ([*_walk(*side, lengths, steps, rows)] for side in sides)
+    return compare(dict(_named(found)), dict(_named(wanted)), TOLERANCE)
+
+
+def _walk(
+    decoder: Any, encoded: Tensor, lengths: Tensor, steps: list[list[Tensor]], rows: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    memory = decoder.memory(encoded, lengths)
+    state = decoder.start(memory).select(
+        torch.arange(len(lengths), device=rows.device).repeat_interleave(len(rows) // 3)
+    )
+    for tokens, parents in steps:
+        with poisoned():
+            scores, state = decoder.step(tokens, state, memory)
+        yield scores.log_softmax(1), state.alignment
+        state = state.select(rows + parents)
+
+
+def _named(found: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Every step's log probabilities and alignments, named."""
+    for step, (log_probs, alignment) in enumerate(found):
+        yield f"log probabilities {step}", log_probs
+        yield f"alignment {step}", alignment
+
+
 def checks(where: Where) -> Iterator[Check]:
     """All of them."""
-    for stepping in (True, False):
+    shapes = (
+        [(2, 5, 6, 7, 9, 5)]
+        if where.tiny
+        else [(8, 512, 512, 188, 1000, 201), (1, 65, 33, 1, 37, 1), (17, 96, 48, 65, 5001, 31)]
+    )
+    for beam, units, size, frames, vocabulary, width in shapes:
+        name = f"search step K={beam} D={units} A={size} S={frames} V={vocabulary}: equals float64"
+        yield Check(name, partial(right, where, beam, units, size, frames, vocabulary, width))
+    for kind in STEPPING:
         for ctc_weight in (0.0, 0.3):
-            name = f"search, {'arranged' if stepping else 'plain'} decoder, CTC weight {ctc_weight}"
-            yield Check(name, partial(same_hypotheses, where, stepping=stepping, ctc_weight=ctc_weight))
+            name = f"search, {kind} decoder, CTC weight {ctc_weight}: a replay equals launches"
+            yield Check(name, partial(same_hypotheses, where, kind=kind, ctc_weight=ctc_weight))
+    rounds = 2 if where.tiny else where.launches // 100
+    many = partial(same_hypotheses, where, kind="kernels", ctc_weight=0.3, rounds=rounds)
+    yield Check("search, kernels decoder: many launches", many)
