@@ -110,6 +110,24 @@ def test_every_entry_point_is_known() -> None:
     assert of("fit") and of("decode")
 
 
+def test_every_tool_exists_and_has_the_flags_that_it_is_called_with() -> None:
+    calls = re.findall(r"python\s+(tools/\w+\.py)((?:\s+[-\w\"\[][\w\"./-]*)*)", README)
+    assert {path for path, _ in calls} >= {"tools/check_gpu.py", "tools/bench_gpu.py", "tools/kernel_resources.py"}
+    shared = "".join(path.read_text() for path in (ROOT / "tools").glob("*_common.py"))
+    for path, words in calls:
+        source = (ROOT / path).read_text() + shared
+        assert [flag for flag in re.findall(r"--\w+", words) if f'"{flag}"' not in source] == [], path
+
+
+def test_the_rows_of_the_speed_table_name_measurements_that_there_are() -> None:
+    """By the words that `tools/bench_gpu.py` looks for in their names."""
+    section = README.partition("## Speed")[2].partition("\n## ")[0]
+    sources = "".join(path.read_text() for path in (ROOT / "tools" / "gpu_benches").glob("*.py"))
+    named = [one.strip('"') for one in re.findall(r'`--only ("[^"]+"|\w+)`', section)]
+    assert len(named) == section.count("not measured |") == 7
+    assert [one for one in named if one.replace("beam 8", "beam {") not in sources] == []
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_every_make_target_exists() -> None:
     for words in commands():

@@ -88,7 +88,8 @@ def test_padding_and_company_change_nothing() -> None:
 
 def test_it_is_taken_where_kernels_are_required_and_never_on_a_cpu_by_itself() -> None:
     decoder = decoder_of()
-    for kernels, kind in (("require", FusedStepping), ("auto", Stepping), ("off", Stepping)):
+    kinds: list[tuple[fused.Kernels, type]] = [("require", FusedStepping), ("auto", Stepping), ("off", Stepping)]
+    for kernels, kind in kinds:
         set_kernels(decoder, kernels)
         assert type(stepping(decoder)) is kind
 

@@ -66,9 +66,9 @@ def right(where: Where, beam: int, units: int, size: int, frames: int, vocabular
     encoded = torch.randn(3, frames, 2 * units, device=where.device)
     steps = [[torch.randint(n, (3 * beam,), device=where.device) for n in (vocabulary, beam)] for _ in range(4)]
     rows = torch.arange(3, device=where.device).repeat_interleave(beam) * beam
-    sides = (FusedStepping(decoder), encoded), (copy.deepcopy(decoder).double(), encoded.double())
     with torch.inference_mode():
-        found, wanted = ([*_walk(*side, lengths, steps, rows)] for side in sides)
+        found = [*_walk(FusedStepping(decoder), encoded, lengths, steps, rows)]
+        wanted = [*_walk(copy.deepcopy(decoder).double(), encoded.double(), lengths, steps, rows)]
     return compare(dict(_named(found)), dict(_named(wanted)), TOLERANCE)
 
 
