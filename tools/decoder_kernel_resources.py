@@ -25,21 +25,29 @@ from triton.compiler import ASTSource
 
 from seq2seq_asr.kernels.attention import scores
 from seq2seq_asr.kernels.attention_back import keys_back, scores_back
+from seq2seq_asr.kernels.best import best_of_chunk
 from seq2seq_asr.kernels.mixing import recur
 from seq2seq_asr.kernels.mixing_back import recur_back
 from seq2seq_asr.kernels.products import filters_back, linear, linear_back
-from seq2seq_asr.kernels.search_step import advance, log_softmax, mix
+from seq2seq_asr.kernels.search_step import WIDE, advance, log_softmax, mix
 from seq2seq_asr.kernels.tiles import TILES, channel_tile
 
 SIZES = {
     "batch": 32, "steps": 56, "frames": 192, "units": 512, "size": 512, "channels": 10, "width": 201, "heads": 1,
     "rows": 8, "vocabulary": 1000, "never": 0, "nor": 2,
-    "asked": 512, "gated": 1536, "outputs": 2048, "inner": 512, "tiles": 6, "count": 32,
+    "columns": 8000, "asked": 512, "gated": 1536, "outputs": 2048, "inner": 512, "tiles": 6, "count": 32,
     "query_stride": 2048, "step_stride": 32, "batch_stride": 1,
 }  # fmt: skip
 """Of the base job, batch and frames rounded up as on a GPU; all that matters of them is whether 16 divides them."""
 STORED = ("keys", "frames_gates")
-OTHERS = {"scale": "fp32", "lengths": "*i32", "tokens": "*i64"}
+OTHERS = {
+    "scale": "fp32",
+    "lengths": "*i32",
+    "tokens": "*i64",
+    "best": "*fp64",
+    "best_places": "*i32",
+    "places": "*i32",
+}
 
 
 class Variant(NamedTuple):
@@ -63,22 +71,27 @@ def variants() -> Iterator[Variant]:
         yield Variant(recur_back, back | wide)
     product = {"TB": TILES.batch, "TK": TILES.inner}
     yield Variant(linear, product | {"TN": TILES.outputs})
+    yield Variant(linear, {"TB": WIDE.batch, "TN": WIDE.outputs, "TK": WIDE.inner})
     yield Variant(linear_back, product | {"TD": TILES.outputs, "SPLITS": TILES.splits})
     yield Variant(filters_back, {"TS": TILES.frames, "TC": channel_tile(SIZES["channels"])} | wide)
     yield Variant(advance, {"TD": 4 * TILES.units})
-    yield Variant(mix, {"TK": 16, "TS": TILES.mixed, "TX": TILES.units})
+    for cut, beams in ((TILES, 16), (WIDE, 16), (WIDE, 32)):
+        yield Variant(mix, {"TK": beams, "TS": cut.mixed, "TX": cut.units})
     yield Variant(log_softmax, {"TV": 1024})
+    for first in (True, False):
+        yield Variant(best_of_chunk, {"TIE": 1e-12, "FIRST": first, "COUNT": 8, "TC": 1024})
 
 
 def resources(variant: Variant, storage: str, odd: bool) -> dict[str, int]:
     """What a kernel takes, compiled for an H200 as a launch of the base job, or of one with odd sizes, would be."""
     types, fixed, aligned = {}, dict(variant.choices), {}
+    others = OTHERS | ({"scores": "*fp64"} if "best" in variant.kernel.arg_names else {})
     for place, name in enumerate(variant.kernel.arg_names):
         size = SIZES.get(name)
         if name in fixed or size == 1:
             types[name], fixed[name] = "constexpr", fixed.get(name, 1)
         elif size is None:
-            types[name] = OTHERS.get(name, "*fp32")
+            types[name] = others.get(name, "*fp32")
             types[name] = f"*{storage}" if name in STORED else types[name]
         else:
             types[name] = "i32"

@@ -143,6 +143,11 @@ def log_softmax(result, logits, vocabulary, never, nor, TV: tl.constexpr):
         tl.store(result + row + token, tl.where(emitted, found, float("-inf")), token < vocabulary)
 
 
+WIDE = TILES._replace(batch=64, outputs=64, units=64)
+"""Where rows are many: each part of a matrix is then read by fewer programs."""
+_MANY = 128
+
+
 class Weights(NamedTuple):
     """The decoder's, arranged, in float32."""
 
@@ -163,7 +168,7 @@ class Utterances(NamedTuple):
 
 
 def search_step(
-    weights: Weights, utterances: Utterances, tokens: Tensor, state: Tensor, alignment: Tensor, cut: Tiles = TILES
+    weights: Weights, utterances: Utterances, tokens: Tensor, state: Tensor, alignment: Tensor, cut: Tiles | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Unnormalised token scores, state and alignments after a token of every row.
 
@@ -173,8 +178,9 @@ def search_step(
         tokens: Last token of every row (N).
         state: See `advance` (N, 5 D); at first zeros, and the gates' bias in the place of what the reset gate scales.
         alignment: Of the step before (N, S).
-        cut: How the work is cut up.
+        cut: How the work is cut up; by default as suits the number of rows.
     """
+    cut = cut or (WIDE if len(tokens) >= _MANY else TILES)
     (outputs, units), count, (batch, frames, size) = weights.state.shape, len(tokens), utterances.keys.shape
     (channels, width), rows, vocabulary = weights.filters.shape, count // batch, len(weights.table)
     made = {

@@ -16,6 +16,7 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError, UsageError
 from seq2seq_asr.nn.device import find_device, full_precision
+from seq2seq_asr.nn.fused_energies import no_place
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.nn.stepping import stepping
@@ -84,7 +85,7 @@ class Recognizer:
         self.model = model.eval().to(self.device)
         self.decoder = stepping(self.model.decoder)
         records = self.device.type == "cuda" and model.config.kernels != "off"
-        self.places = Places() if records else None
+        self.places = Places(kernels=no_place(self.model.decoder.embedding.weight) is None) if records else None
         self.tokenizer = tokenizer
         self.reader = input_reader(model.features)
 

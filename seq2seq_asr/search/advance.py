@@ -25,6 +25,8 @@ class Rules(NamedTuple):
     """Fewest tokens of each utterance, if there is such a limit."""
     end_threshold: float | None
     max_attention_shift: int | None
+    kernels: bool = False
+    """Whether GPU kernels may be used."""
 
 
 class BeamState(NamedTuple):
@@ -83,9 +85,9 @@ def unrolled(scorers: Sequence[Weighted], rules: Rules, utterances: int, device:
 
 def advance(scorers: Sequence[Weighted], rules: Rules, state: BeamState) -> tuple[BeamState, Kept]:
     """Let every growing hypothesis grow by one token or end."""
-    expansion = expand(scorers, state.scorers, state.last, rules.candidates)
+    expansion = expand(scorers, state.scorers, state.last, rules.candidates, rules.kernels)
     scores = _scores(scorers, rules, state, expansion)
-    places = best_places(_compared(scores, expansion, rules.length_bonus), rules.beam)
+    places = best_places(_compared(scores, expansion, rules.length_bonus), rules.beam, rules.kernels)
     parents = places // scores.shape[2]
     rows, columns = (parents + state.first_row).flatten(), (places - parents * scores.shape[2]).flatten()
     last, states = expansion.tokens_at(rows, columns), select_states(scorers, expansion, rows, columns)

@@ -151,6 +151,7 @@ def beam_search(
         shortest=length_limit(lengths, config.min_length_ratio) if config.min_length_ratio > 0 else None,
         end_threshold=config.end_threshold,
         max_attention_shift=config.max_attention_shift,
+        kernels=places is not None and places.kernels,
     )
     longest = length_limit(lengths, config.max_length_ratio).clamp(min=1)
     gain, patience = (greatest_gain(scorers), config.patience) if early_stop else (None, None)

@@ -12,6 +12,8 @@ from seq2seq_asr.search.scorer import AttendingState, Weighted, is_follower, is_
 from seq2seq_asr.vocabulary import EOS
 
 _TIE = 1e-12
+_MOST = 64
+"""Places that the kernel looks for."""
 
 
 class Expansion(NamedTuple):
@@ -45,7 +47,9 @@ class Expansion(NamedTuple):
         return tuple(gain.reshape(len(places), -1).gather(1, places) for gain in self.gains)
 
 
-def expand(scorers: Sequence[Weighted], states: Sequence[Any], last: Int[Tensor, " BK"], count: int) -> Expansion:
+def expand(
+    scorers: Sequence[Weighted], states: Sequence[Any], last: Int[Tensor, " BK"], count: int, kernels: bool = False
+) -> Expansion:
     """Let every scorer advance by the last tokens and score what may come next.
 
     Args:
@@ -54,6 +58,7 @@ def expand(scorers: Sequence[Weighted], states: Sequence[Any], last: Int[Tensor,
         last: Last tokens.
         count: Candidates a hypothesis besides the end, best by the weighted sum of the full scorers. Without partial
             scorers, all tokens are candidates.
+        kernels: Whether GPU kernels may be used.
     """
     pairs = list(zip(scorers, states, strict=True))
     full = {w.name: w.scorer.step(last, state) for w, state in pairs if is_full(w.scorer)}
@@ -61,7 +66,7 @@ def expand(scorers: Sequence[Weighted], states: Sequence[Any], last: Int[Tensor,
     tokens = None
     if any(weighted.partial for weighted in scorers):
         weighted = [w.weight * full[w.name][0] for w in scorers if w.name in full]
-        tokens = best_tokens(functools.reduce(torch.add, weighted), count)
+        tokens = best_tokens(functools.reduce(torch.add, weighted), count, kernels)
     part = {w.name: w.scorer.extend(tokens, state) for w, state in pairs if is_partial(w.scorer) and tokens is not None}
     for name, (gains, state) in full.items():
         part[name] = gains if tokens is None else gains.gather(1, tokens), state
@@ -91,19 +96,23 @@ def select_states(
     return tuple(state.select(rows) for state, rows in zip(expansion.states, chosen, strict=True))
 
 
-def best_tokens(log_probs: Float[Tensor, "BK V"], count: int) -> Int[Tensor, "BK M"]:
+def best_tokens(log_probs: Float[Tensor, "BK V"], count: int, kernels: bool = False) -> Int[Tensor, "BK M"]:
     """``EOS`` and the ``count`` most probable other tokens of each row, best first; among equals the lowest ids."""
     others = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
     others[:, EOS] = -torch.inf  # behind the impossible ones: it must not come twice
-    best = best_places(others, min(count, others.shape[1] - 1))
+    best = best_places(others, min(count, others.shape[1] - 1), kernels)
     return torch.cat([best.new_full((len(best), 1), EOS), best], 1)
 
 
-def best_places(scores: Float[Tensor, "B C"], count: int) -> Int[Tensor, "B P"]:
+def best_places(scores: Float[Tensor, "B C"], count: int, kernels: bool = False) -> Int[Tensor, "B P"]:
     """Places of the ``count`` best scores, best first; among equals the earlier.
 
     ``topk`` promises no order among equals, so each place is given 1e-12 less than the one before.
     """
+    if kernels and count <= _MOST:
+        from seq2seq_asr.kernels.best import find_best  # imports Triton
+
+        return find_best(scores, count, _TIE)
     return (scores.double() - _order(scores.shape[1], scores.device)).topk(count).indices
 
 

@@ -66,9 +66,14 @@ class Place:
 
 
 class Places:
-    """The places used last. They hold for one set of models: what `Recognizer` searches with."""
+    """The places used last. They hold for one set of models: what `Recognizer` searches with.
 
-    def __init__(self) -> None:
+    Args:
+        kernels: Whether steps may use GPU kernels.
+    """
+
+    def __init__(self, *, kernels: bool = False) -> None:
+        self.kernels = kernels
         self._recent: Recent[Place] = Recent(Place.weigh)
 
     def replayed(

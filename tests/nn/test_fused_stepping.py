@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("triton")
 from seq2seq_asr.errors import UsageError  # noqa: E402
+from seq2seq_asr.kernels import search_step  # noqa: E402
 from seq2seq_asr.nn import fused  # noqa: E402
 from seq2seq_asr.nn.attention import AttentionConfig  # noqa: E402
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig  # noqa: E402
@@ -72,6 +73,15 @@ def test_it_says_what_the_decoder_says(shape, frames, lengths, beam) -> None:
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
     for log_probs in found[::2]:
         assert (log_probs[:, [BLANK, SOS]] == -torch.inf).all()
+
+
+def test_many_rows_are_cut_up_in_other_ways(monkeypatch) -> None:
+    decoder = decoder_of(units=7)
+    encoded = utterances(4, 4, 3)
+    wanted = run(FusedStepping(decoder), *encoded, 2, steps=2)
+    monkeypatch.setattr(search_step, "_MANY", 4)
+    for one, other in zip(run(FusedStepping(decoder), *encoded, 2, steps=2), wanted, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_padding_and_company_change_nothing() -> None:

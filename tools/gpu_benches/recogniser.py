@@ -60,7 +60,7 @@ def search_sides(sizes: Sizes, where: Where, utterances: int, *, with_ctc: bool)
     encoded, frames = searched_states(sizes, utterances).to(where.device), sizes.encoded
     model, plain = (trained(sizes, where, kernels) for kernels in ("require", "off"))
     sides = {
-        "ours": our_search(model, frames, sizes, with_ctc=with_ctc, places=Places()),
+        "ours": our_search(model, frames, sizes, with_ctc=with_ctc, places=Places(kernels=True)),
         "launches": our_search(model, frames, sizes, with_ctc=with_ctc),
         "pytorch_recorded": our_search(plain, frames, sizes, with_ctc=with_ctc, places=Places()),
         "pytorch": our_search(plain, frames, sizes, with_ctc=with_ctc),
@@ -96,7 +96,7 @@ def our_decode(sizes: Sizes, where: Where, waves: Tensor, kernels: str) -> Calla
         return model.encode(waves, lengths).states
 
     with full_precision():
-        places = Places() if kernels != "off" else None
+        places = Places(kernels=True) if kernels != "off" else None
         search = our_search(model, listen().shape[1], sizes, with_ctc=False, places=places)
 
     def run() -> object:

@@ -9,6 +9,7 @@ import torch
 from gpu_common import Check, Failed, Where, compare, poisoned
 from torch import Tensor
 
+from seq2seq_asr.kernels.best import find_best
 from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.fused_stepping import FusedStepping
@@ -34,11 +35,8 @@ def random_decoder(where: Where, units: int, size: int, encoder: int, vocabulary
 def same_hypotheses(where: Where, *, kind: str, ctc_weight: float, rounds: int = 3) -> str:
     """Batch after batch of three shapes through the same recordings."""
     size, vocabulary = (8, 9) if where.tiny else (128, 200)
-    decoder, places, compared = (
-        STEPPING[kind](random_decoder(where, size, size, size, vocabulary, 2 * size - 1)),
-        Places(),
-        0,
-    )
+    decoder = STEPPING[kind](random_decoder(where, size, size, size, vocabulary, 2 * size - 1))
+    places, compared = Places(kernels=kind == "kernels"), 0
     search = BeamConfig(beam=3 if where.tiny else 8, nbest=3, ctc_weight=ctc_weight, max_length_ratio=0.5)
 
     def scorers(encoded: torch.Tensor, posteriors: torch.Tensor, lengths: torch.Tensor) -> tuple[Weighted, ...]:
@@ -93,8 +91,22 @@ def _named(found: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[str, Tensor]]:
         yield f"alignment {step}", alignment
 
 
+def sorted_alike(where: Where, rows: int, columns: int, count: int) -> str:
+    """The best scores are those of a stable sort, also among many equals."""
+    for levels in (3, 10**6):
+        scores = torch.randint(levels, (rows, columns), device=where.device).double()
+        scores[0, ::2] = -torch.inf
+        wanted = scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
+        if not torch.equal(find_best(scores, count, 1e-12), wanted):
+            raise Failed(f"other places than a stable sort's, {levels} different scores")
+    return "as a stable sort"
+
+
 def checks(where: Where) -> Iterator[Check]:
     """All of them."""
+    for rows, columns, count in [(2, 9, 2)] if where.tiny else [(32, 8000, 8), (1, 40_000, 32), (256, 1000, 20)]:
+        best = partial(sorted_alike, where, rows, columns, count)
+        yield Check(f"the best {count} of {rows} x {columns}", best)
     shapes = (
         [(2, 5, 6, 7, 9, 5)]
         if where.tiny
