@@ -1,7 +1,7 @@
 """Time GPU kernels beside cuDNN and SpeechBrain on this machine's GPU; one line of JSON a measurement.
 
     python tools/bench_gpu.py
-    python tools/bench_gpu.py --only pyramid --repeats 30
+    python tools/bench_gpu.py --only "of the base job" "beam 8, batch" growth feeding --repeats 10   # README's table
     python tools/bench_gpu.py --list
 
 All sides of a measurement take turns in one process; times are medians with quartiles between CUDA events, after three
@@ -14,13 +14,15 @@ side is left out. What does not fit into the GPU's memory is skipped, and says s
 """
 
 import argparse
+import gc
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from bench_common import show
-from gpu_common import Where, add_where, find_where, machine, measurement, modules
+from gpu_common import Where, add_where, chosen, find_where, machine, measurement, modules
 
 from seq2seq_asr.errors import AsrError
 
@@ -34,6 +36,13 @@ class Bench(NamedTuple):
     details: Mapping[str, object]
 
 
+def forget() -> None:
+    """Give back the memory of recordings that other measurements have left, which would not count for this one."""
+    importlib.import_module("seq2seq_asr.kernels.places").PLACES.clear()
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
 def measured(bench: Bench, where: Where, repeats: int) -> dict[str, object]:
     """A line of the output."""
     sides = bench.sides()
@@ -42,10 +51,10 @@ def measured(bench: Bench, where: Where, repeats: int) -> dict[str, object]:
     return {"what": bench.what, **sides, **bench.details, **machine(where)}
 
 
-def found_benches(where: Where, only: str) -> Iterator[Bench]:
-    """The measurements of every module whose name holds a text."""
+def every_bench(where: Where) -> Iterator[Bench]:
+    """The measurements of every module."""
     for module in modules("gpu_benches"):
-        yield from (Bench(*bench) for bench in module.benches(where) if only in bench[0])
+        yield from (Bench(*bench) for bench in module.benches(where))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,11 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     where = find_where(options)
     torch.set_float32_matmul_precision(options.matmul)
-    for bench in found_benches(where, options.only):
+    for bench in chosen(every_bench(where), options):
         if options.list:
             print(bench.what)
             continue
         torch.manual_seed(0)
+        forget()
         bench = bench._replace(details={"matmul": options.matmul, **bench.details})
         try:
             show(measured(bench, where, options.repeats))

@@ -1,7 +1,8 @@
 """Check every GPU kernel against PyTorch on this machine's GPU; one line a check, exit code 1 when one fails.
 
     python tools/check_gpu.py
-    python tools/check_gpu.py --only "lstm bfloat16"
+    python tools/check_gpu.py --only "lstm bfloat16" "gru bfloat16"
+    python tools/check_gpu.py --part 1/3          # a third of them, such as fits into ten minutes
     python tools/check_gpu.py --list
     python tools/check_gpu.py --sanitize          # small shapes under compute-sanitizer
     python tools/check_gpu.py --interpreter       # no GPU: tiny shapes, to try the checks themselves
@@ -27,15 +28,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from gpu_common import Check, Failed, Where, add_where, find_where, modules
+from gpu_common import Check, Failed, Where, add_where, chosen, find_where, modules
 
 SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
 
 
-def found_checks(where: Where, only: str) -> Iterator[Check]:
-    """The checks of every module whose name holds a text."""
+def every_check(where: Where) -> Iterator[Check]:
+    """The checks of every module."""
     for module in modules("gpu_checks"):
-        yield from (check for check in module.checks(where) if only in check.name)
+        yield from module.checks(where)
 
 
 def passes(check: Check, where: Where, timeout: float) -> bool:
@@ -72,7 +73,7 @@ def sanitizer() -> str | None:
     return shutil.which("compute-sanitizer") or next((str(path) for path in found), None)
 
 
-def sanitize(device: str, only: str) -> int:
+def sanitize(device: str, only: Sequence[str]) -> int:
     """The checks against float64 on small shapes under each tool of compute-sanitizer; the exit code.
 
     Torch's cache of memory is off: within its large blocks no access would be out of bounds.
@@ -81,7 +82,7 @@ def sanitize(device: str, only: str) -> int:
     if program is None:
         print("no compute-sanitizer: it comes with CUDA, or pip install nvidia-cuda-sanitizer-api", file=sys.stderr)
         return 2
-    checks = [sys.executable, __file__, "--small", "--device", device, "--only", only or "equals float64"]
+    checks = [sys.executable, __file__, "--small", "--device", device, "--only", *(only or ["equals float64"])]
     environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     failed = []
     for tool in SANITIZERS:
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = find_where(options, options.launches, tiny=options.small)
     if options.sanitize:
         return sanitize(options.device, options.only)
-    checks = list(found_checks(where, options.only))
+    checks = chosen(every_check(where), options)
     if options.list:
         print("\n".join(check.name for check in checks))
         return 0

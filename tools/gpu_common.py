@@ -11,16 +11,17 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 FOLDER = Path(__file__).parent
+Named = TypeVar("Named", bound=tuple[Any, ...])
 
 
 class Where(NamedTuple):
@@ -59,7 +60,24 @@ def add_where(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="tiny shapes in Triton's interpreter on the CPU: tries this tool itself",
     )
-    parser.add_argument("--only", default="", help="part of the name of what to run")
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="parts of the names of what to run")
+    parser.add_argument(
+        "--part", default="1/1", help="2/3 runs the second third, where a machine is lent for minutes at a time"
+    )
+
+
+def chosen(items: Iterable[Named], options: argparse.Namespace) -> list[Named]:
+    """What the flags choose, of things that begin with their name: every nth of those whose name holds a text.
+
+    Raises:
+        SystemExit: --part is none.
+    """
+    number, _, parts = options.part.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        print(f"--part: 1/3, 2/3 or 3/3, for instance, not {options.part}", file=sys.stderr)
+        raise SystemExit(2)
+    wanted = [item for item in items if not options.only or any(text in item[0] for text in options.only)]
+    return wanted[int(number) - 1 :: int(parts)]
 
 
 def find_where(options: argparse.Namespace, launches: int = 10_000, *, tiny: bool = False) -> Where:

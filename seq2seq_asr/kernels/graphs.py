@@ -79,6 +79,10 @@ class Recent(Generic[Item]):
             self._items.popitem(last=False)
         return self._items[key][0]
 
+    def clear(self) -> None:
+        """Keep none."""
+        self._items.clear()
+
     def items(self) -> list[Item]:
         """All that are kept, the least recent first."""
         return [item for item, _ in self._items.values()]

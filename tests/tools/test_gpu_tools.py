@@ -47,6 +47,20 @@ def test_checks_of_the_interpreter_pass_one_line_each(check):
     assert "2 checks" in lines[-1] and "0 failed" in lines[-1]
 
 
+def test_parts_share_the_checks_and_texts_add_theirs(check):
+    whole = check("--list", "--only", "recurrent", "search step")[1]
+    parts = [check("--list", "--part", f"{number}/3", "--only", "recurrent", "search step")[1] for number in (1, 2, 3)]
+    assert sorted(sum(parts, [])) == sorted(whole) and max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert {name.split(":")[0].split()[0] for name in whole} == {"recurrent", "search"}
+
+
+@pytest.mark.parametrize("part", ["4/3", "0/2", "half"])
+def test_a_part_that_is_none_is_refused(part, check, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        check("--part", part)
+    assert stopped.value.code == 2 and f"not {part}" in capsys.readouterr().err
+
+
 def test_every_module_adds_its_checks(check):
     code, lines = check("--list")
     assert code == 0 and {line.split()[0] for line in lines} >= {"recurrent", "model"}
