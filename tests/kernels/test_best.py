@@ -32,6 +32,12 @@ def test_what_is_impossible_or_no_number_comes_last_and_nothing_twice():
     assert best.find_best(scores, 5, 1e-12).tolist() == [[1, 4, 0, 2, 3], [0, 1, 2, 3, 4]]
 
 
+def test_scores_closer_than_a_tie_count_as_equal():
+    scores = torch.tensor([[0.0, 1e-13, 5e-12]], dtype=torch.float64)
+    for kernels in (True, False):
+        assert best_places(scores, 3, kernels).tolist() == [[2, 0, 1]]
+
+
 def test_a_view_is_read_as_it_looks():
     scores = torch.randn(6, 4)
     assert torch.equal(best.find_best(scores.t(), 3, 1e-12), by_sorting(scores.t(), 3))
