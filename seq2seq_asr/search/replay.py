@@ -50,7 +50,10 @@ class Place:
     def step(self) -> Kept:
         """Let every hypothesis grow by one token or end; see `advance`."""
         self._replayed()
-        return tree_map(_cloned, self._kept)
+        assert self._kept is not None
+        kept: Kept = tree_map(_room, self._kept)
+        _copy(kept, self._kept)
+        return kept
 
     def weigh(self) -> int:
         """Bytes of what it was given and of its state; what a step takes besides is about as much again."""
@@ -109,6 +112,10 @@ def _own(scorer: Any) -> Any:
 
 def _cloned(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _room(leaf: Any) -> Any:
+    return torch.empty_like(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 def _copy(own: Any, given: Any) -> None:
