@@ -7,7 +7,7 @@ ones have ranked below them for ``BeamConfig.patience`` steps, or at its maximum
 its maximum length too, depends on it alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.advance import Kept, Rules, unrolled
 from seq2seq_asr.search.alignment import Aligner
-from seq2seq_asr.search.closing import look, open_all
+from seq2seq_asr.search.closing import asked, look, open_all
 from seq2seq_asr.search.guards import Guarding
 from seq2seq_asr.search.history import collect
 from seq2seq_asr.search.hypothesis import Hypothesis
@@ -115,6 +115,11 @@ class BeamConfig:
         return Ranking(normalisation=self.length_normalisation, alpha=self.alpha, bonus=self.length_bonus)
 
 
+def _late(device: torch.device) -> int:
+    """Looks by which an answer may be late: a GPU goes on meanwhile, and what it does too much does not count."""
+    return int(device.type == "cuda")
+
+
 @torch.inference_mode()
 def beam_search(
     scorers: Sequence[Weighted],
@@ -157,11 +162,13 @@ def beam_search(
     gain, patience = (greatest_gain(scorers), config.patience) if early_stop else (None, None)
     steps = (unrolled if places is None else places.replayed)(scorers, rules, len(lengths), lengths.device)
     history, progress, last = list[Kept](), open_all(longest, config.nbest), int(longest.max())
+    answers, late = list[Callable[[], bool]](), _late(lengths.device)
     for step, kept in zip(range(last + 1), steps, strict=False):
         history.append(kept)
         if step % _LOOK_EVERY == _LOOK_EVERY - 1:
             progress = look(progress, history[-_LOOK_EVERY:], step, config.ranking, last, gain, patience)
-            if not progress.open.any():
+            answers.append(asked(progress.open.any()))
+            if len(answers) > late and not answers.pop(0)():
                 break
     names = [weighted.name for weighted in scorers]
     return collect(history, longest, progress.last, names, config.ranking, config.nbest)

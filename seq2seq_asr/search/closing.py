@@ -1,6 +1,6 @@
 """When the search of an utterance is at its end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -74,3 +74,18 @@ def look(
     closes = before.open & ~goes_on
     last = torch.where(closes, before.last.clamp(max=step), before.last)
     return Progress(pool, behind, last, before.open & goes_on & (step < last))
+
+
+def asked(answer: Bool[Tensor, ""]) -> Callable[[], bool]:
+    """Ask for a value now, to wait for it, and for nothing that follows it, when it is wanted."""
+    if not answer.is_cuda:
+        return lambda: bool(answer)
+    told = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(answer, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+
+    def read() -> bool:
+        event.synchronize()
+        return bool(told)
+
+    return read

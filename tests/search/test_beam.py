@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.search import beam
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.greedy import greedy_search
@@ -175,6 +176,20 @@ def test_stopping_early_changes_nothing(toy, ranking, extra, nbest) -> None:
         reward = Reward(toy.scorer(40, 8, seed=7))
         scorers = (*scorers, Weighted(name="reward", scorer=reward, weight=0.9, max_gain=3.0))
     assert beam_search(scorers, lengths, config) == beam_search(scorers, lengths, config, early_stop=False)
+
+
+@pytest.mark.parametrize("nbest", [1, 3])
+def test_an_answer_that_comes_a_look_late_changes_nothing(toy, nbest, monkeypatch) -> None:
+    """As on a GPU, which goes on until it is known that nothing is open any more."""
+    lengths = torch.full((4,), 200)
+    config = BeamConfig(beam=3, nbest=nbest, length_normalisation="none")
+    steps, found = [], []
+    for late in (0, 1):
+        counted = Counted(toy.scorer(4, 8, seed=3, end=3.0))
+        monkeypatch.setattr(beam, "_late", lambda device, late=late: late)
+        found.append(beam_search(joint_scorers(counted), lengths, config))
+        steps.append(counted.steps)
+    assert found[0] == found[1] and steps[1] == steps[0] + 4
 
 
 def test_stopping_saves_steps(toy) -> None:
