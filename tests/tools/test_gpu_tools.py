@@ -49,6 +49,7 @@ def test_checks_of_the_interpreter_pass_one_line_each(check):
 
 def test_parts_share_the_checks_and_texts_add_theirs(check):
     whole = check("--list", "--only", "recurrent", "search step")[1]
+    assert whole[0].startswith("recurrent lstm float32")
     parts = [check("--list", "--part", f"{number}/3", "--only", "recurrent", "search step")[1] for number in (1, 2, 3)]
     assert sorted(sum(parts, [])) == sorted(whole) and max(map(len, parts)) - min(map(len, parts)) <= 1
     assert {name.split(":")[0].split()[0] for name in whole} == {"recurrent", "search"}
