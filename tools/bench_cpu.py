@@ -38,6 +38,7 @@ from seq2seq_asr.nn.specaugment import SpecAugmentConfig
 from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
+from seq2seq_asr.search.ctc_fused import FusedCtcPrefixScorer
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import joint_scorers
@@ -125,7 +126,8 @@ def our_search(
         lengths = torch.full((len(encoded),), frames, device=encoded.device)
         states = Encoded(encoded, lengths)
         attention = AttentionScorer(decoder, decoder.memory(encoded, lengths))
-        ctc = CtcPrefixScorer(model.ctc_log_probs(states), lengths) if with_ctc else None
+        kind = FusedCtcPrefixScorer if places is not None and places.kernels else CtcPrefixScorer
+        ctc = kind(model.ctc_log_probs(states), lengths) if with_ctc else None
         return beam_search(joint_scorers(attention, ctc, ctc_weight), lengths, config, places=places)
 
     return run

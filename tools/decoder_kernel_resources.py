@@ -26,6 +26,7 @@ from triton.compiler import ASTSource
 from seq2seq_asr.kernels.attention import scores
 from seq2seq_asr.kernels.attention_back import keys_back, scores_back
 from seq2seq_asr.kernels.best import best_of_chunk
+from seq2seq_asr.kernels.ctc_prefix import grow, score
 from seq2seq_asr.kernels.mixing import recur
 from seq2seq_asr.kernels.mixing_back import recur_back
 from seq2seq_asr.kernels.products import filters_back, linear, linear_back
@@ -40,6 +41,8 @@ SIZES = {
 }  # fmt: skip
 """Of the base job, batch and frames rounded up as on a GPU; all that matters of them is whether 16 divides them."""
 STORED = ("keys", "frames_gates")
+INTEGERS = ("last", "utterance", "candidates", "lengths", "parents", "tokens_before", "utterances_before")
+"""Of the CTC prefix scores, all else in double precision."""
 OTHERS = {
     "scale": "fp32",
     "lengths": "*i32",
@@ -78,6 +81,9 @@ def variants() -> Iterator[Variant]:
     for cut, beams in ((TILES, 16), (WIDE, 16), (WIDE, 32)):
         yield Variant(mix, {"TK": beams, "TS": cut.mixed, "TX": cut.units})
     yield Variant(log_softmax, {"TV": 1024})
+    yield Variant(score, {"BLANK": 0, "SOS": 2, "EOS": 3, "TM": 32, "TS": 64})
+    for frames in (256, 1024):
+        yield Variant(grow, {"TS": frames})
     for first in (True, False):
         yield Variant(best_of_chunk, {"TIE": 1e-12, "FIRST": first, "COUNT": 8, "TC": 1024})
 
@@ -86,6 +92,8 @@ def resources(variant: Variant, storage: str, odd: bool) -> dict[str, int]:
     """What a kernel takes, compiled for an H200 as a launch of the base job, or of one with odd sizes, would be."""
     types, fixed, aligned = {}, dict(variant.choices), {}
     others = OTHERS | ({"scores": "*fp64"} if "best" in variant.kernel.arg_names else {})
+    if "onsets" in variant.kernel.arg_names:
+        others = dict.fromkeys(variant.kernel.arg_names, "*fp64") | dict.fromkeys(INTEGERS, "*i64")
     for place, name in enumerate(variant.kernel.arg_names):
         size = SIZES.get(name)
         if name in fixed or size == 1:

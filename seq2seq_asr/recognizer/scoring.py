@@ -12,6 +12,7 @@ from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.coverage import CoverageScorer
+from seq2seq_asr.search.ctc_fused import MOST_FRAMES, FusedCtcPrefixScorer
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
 from seq2seq_asr.search.internal_lm import InternalLanguageModelScorer
@@ -28,13 +29,26 @@ def scorers_of(
     language_model: LanguageModel | None = None,
     hotwords: HotWords | None = None,
     ngram: NgramModel | None = None,
+    kernels: bool = False,
 ) -> tuple[Weighted, ...]:
-    """The attention decoder, as the model has it or arranged for steps, and whatever else is there and has weight."""
+    """The attention decoder, as the model has it or arranged for steps, and whatever else is there and has weight.
+
+    Args:
+        model: The recogniser.
+        decoder: Its decoder.
+        encoded: A batch.
+        search: How to search.
+        language_model: Of pieces.
+        hotwords: Words to expect.
+        ngram: Of words.
+        kernels: Whether GPU kernels may score.
+    """
     memory, utterances = decoder.memory(encoded.states, encoded.lengths), len(encoded.lengths)
     attention = AttentionScorer(decoder, memory)
     ctc = None
     if search.ctc_weight > 0 and model.ctc is not None:
-        ctc = CtcPrefixScorer(model.ctc_log_probs(encoded), encoded.lengths)
+        kind = FusedCtcPrefixScorer if kernels and encoded.states.shape[1] <= MOST_FRAMES else CtcPrefixScorer
+        ctc = kind(model.ctc_log_probs(encoded), encoded.lengths)
     scorers = [*joint_scorers(attention, ctc, search.ctc_weight)]
     if search.lm_weight > 0 and language_model is not None:
         scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))

@@ -284,7 +284,9 @@ class Recognizer:
     @torch.inference_mode()
     def scorers(self, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
         """All that has a say in a search of encoded utterances."""
-        return scorers_of(self.model, self.decoder, encoded, search, self.language_model, self.hotwords, self.ngram)
+        kernels = self.places is not None and self.places.kernels
+        models = self.language_model, self.hotwords, self.ngram
+        return scorers_of(self.model, self.decoder, encoded, search, *models, kernels)
 
     @torch.inference_mode()
     def raw_confidences(

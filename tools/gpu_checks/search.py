@@ -16,9 +16,11 @@ from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
+from seq2seq_asr.search.ctc_fused import FusedCtcPrefixScorer
 from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import Weighted, joint_scorers
+from seq2seq_asr.vocabulary import EOS
 
 TOLERANCE = 1e-4
 STEPPING: dict[str, Callable[[Decoder], Any]] = {"kernels": FusedStepping, "arranged": Stepping, "plain": lambda x: x}
@@ -41,7 +43,8 @@ def same_hypotheses(where: Where, *, kind: str, ctc_weight: float, rounds: int =
 
     def scorers(encoded: torch.Tensor, posteriors: torch.Tensor, lengths: torch.Tensor) -> tuple[Weighted, ...]:
         attention = AttentionScorer(decoder, decoder.memory(encoded, lengths))
-        return joint_scorers(attention, CtcPrefixScorer(posteriors, lengths), ctc_weight)
+        ctc = FusedCtcPrefixScorer if kind == "kernels" else CtcPrefixScorer
+        return joint_scorers(attention, ctc(posteriors, lengths), ctc_weight)
 
     with torch.inference_mode():
         for utterances, frames in ([(2, 8)] if where.tiny else [(1, 12), (4, 20), (3, 16)]) * rounds:
@@ -91,6 +94,29 @@ def _named(found: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[str, Tensor]]:
         yield f"alignment {step}", alignment
 
 
+def same_prefixes(where: Where, batch: int, beam: int, frames: int, vocabulary: int) -> str:
+    """CTC prefix scores of the kernels are those of the reference, step after step; both are in double precision."""
+    lengths = torch.linspace(frames, 1, batch, device=where.device).long()
+    posteriors = torch.randn(batch, frames, vocabulary, device=where.device).mul(3).log_softmax(2)
+    sides = [kind(posteriors, lengths) for kind in (FusedCtcPrefixScorer, CtcPrefixScorer)]
+    states: list[Any] = [side.start(beam) for side in sides]
+    rows, many, worst = batch * beam, min(20, vocabulary), ""
+    first = torch.arange(rows, device=where.device) // beam * beam
+    for step in range(4):
+        candidates = torch.rand(rows, vocabulary, device=where.device).argsort(1)[:, :many]
+        candidates[:, 0] = states[1].last if step else EOS
+        with poisoned():
+            scored = [side.extend(candidates, state) for side, state in zip(sides, states, strict=True)]
+            likely = scored[1][0].masked_fill(candidates == EOS, -torch.inf).argmax(1)
+            chosen = first + torch.randint(beam, (rows,), device=where.device)
+            parents = chosen * many + likely[chosen]
+            states = [extension.select(parents) for _, extension in scored]
+        parts = [{"gains": gains, **state._asdict()} for (gains, _), state in zip(scored, states, strict=True)]
+        found, wanted = ({name: part.double().exp() for name, part in side.items()} for side in parts)
+        worst = compare(found, wanted, 1e-9)
+    return worst
+
+
 def sorted_alike(where: Where, rows: int, columns: int, count: int) -> str:
     """The best scores are those of a stable sort, also among many equals."""
     for levels in (3, 10**6):
@@ -115,6 +141,10 @@ def checks(where: Where) -> Iterator[Check]:
     for beam, units, size, frames, vocabulary, width in shapes:
         name = f"search step K={beam} D={units} A={size} S={frames} V={vocabulary}: equals float64"
         yield Check(name, partial(right, where, beam, units, size, frames, vocabulary, width))
+    for shape in [(2, 2, 5, 7)] if where.tiny else [(32, 8, 188, 1000), (3, 1, 1, 5), (2, 17, 1500, 33)]:
+        batch, beam, frames, vocabulary = shape
+        name = f"search CTC prefixes B={batch} K={beam} S={frames} V={vocabulary}: equals the reference"
+        yield Check(name, partial(same_prefixes, where, *shape))
     for kind in STEPPING:
         for ctc_weight in (0.0, 0.3):
             name = f"search, {kind} decoder, CTC weight {ctc_weight}: a replay equals launches"
