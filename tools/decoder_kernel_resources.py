@@ -82,7 +82,7 @@ def variants() -> Iterator[Variant]:
         yield Variant(mix, {"TK": beams, "TS": cut.mixed, "TX": cut.units})
     yield Variant(log_softmax, {"TV": 1024})
     yield Variant(score, {"BLANK": 0, "SOS": 2, "EOS": 3, "TM": 32, "TS": 64})
-    for frames in (256, 1024):
+    for frames in (256, 2048):
         yield Variant(grow, {"TS": frames})
     for first in (True, False):
         yield Variant(best_of_chunk, {"TIE": 1e-12, "FIRST": first, "COUNT": 8, "TC": 1024})

@@ -11,7 +11,7 @@ from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 if TYPE_CHECKING:
     from seq2seq_asr.kernels.ctc_prefix import Posteriors
 
-MOST_FRAMES = 4096
+MOST_FRAMES = 2048
 """Encoded frames that a kernel takes at once."""
 
 
