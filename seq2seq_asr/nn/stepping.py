@@ -32,7 +32,7 @@ class SteppingMemory(NamedTuple):
     """What each frame gives to gates and token scores, if it is ``weighed`` already; else the frames."""
     weighed: bool
     filtered: Float[Tensor, "S SC"] | None
-    """What the location filters make of all weight on one frame; None where frames are many."""
+    """See `LocationAttention.responses`; None where frames are many."""
 
 
 class SteppingState(NamedTuple):
@@ -83,18 +83,15 @@ class Stepping:
             return self._memory(encoded.to(self._weights.context.dtype), lengths)
 
     def _memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> SteppingMemory:
-        frames, filtered = encoded.shape[1], None
+        frames = encoded.shape[1]
         weighed = 2 * frames <= encoded.shape[2]  # sums over frames, at every step, cost less than over their values
-        if frames <= _DENSE:
-            units = torch.eye(frames, dtype=encoded.dtype, device=encoded.device)
-            filtered = self._filter(units).flatten(1)
         return SteppingMemory(
             lengths,
             outside=~valid_mask(lengths, frames).unsqueeze(1),
             keys=2 * self._attention.key(encoded).unsqueeze(1),
             values=encoded @ self._weights.context if weighed else encoded,
             weighed=weighed,
-            filtered=filtered,
+            filtered=self._attention.responses(frames) if frames <= _DENSE else None,
         )
 
     def start(self, memory: SteppingMemory) -> SteppingState:

@@ -1,6 +1,6 @@
 """The attention decoder as a scorer."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -71,6 +71,7 @@ class AttentionScorer:
     def __init__(self, decoder: Decoder, memory: Memory) -> None:
         self._decoder = decoder
         self._memory = memory
+        self._emits = isinstance(decoder, Emitting)  # once: of a protocol it takes tens of microseconds
 
     def start(self, beam: int = 1) -> AttentionState:
         """The state before the first token, ``beam`` equal rows per utterance."""
@@ -81,8 +82,8 @@ class AttentionScorer:
     def step(self, tokens: Int[Tensor, " BK"], state: AttentionState) -> tuple[Float[Tensor, "BK V"], AttentionState]:
         """Advance every hypothesis by its last token; see ``Scorer.step``."""
         logits, decoder = self._decoder.step(tokens, state.decoder, self._memory)
-        if isinstance(self._decoder, Emitting):
-            return self._decoder.log_probs(logits), AttentionState(decoder)
+        if self._emits:
+            return cast(Emitting, self._decoder).log_probs(logits), AttentionState(decoder)
         # Half precision is too coarse to sum: log probabilities are at least float32.
         log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
         log_probs[:, BLANK] = log_probs[:, SOS] = float("-inf")
