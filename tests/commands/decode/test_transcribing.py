@@ -24,9 +24,10 @@ def utterances(tones_run: Path) -> list[Utterance]:
 
 
 def favour(recognizer: Recognizer, token: int) -> None:
-    """Spoil the decoder: it wants nothing but this token."""
+    """Spoil the decoder: it wants nothing but this token, and will not end after another."""
     with torch.no_grad():
-        recognizer.model.decoder.output.bias[token] += 100
+        recognizer.model.decoder.output.bias[EOS] -= 1000
+        recognizer.model.decoder.output.bias[token] += 100 if token != EOS else 1100
 
 
 def test_a_good_recogniser_is_left_alone(recognizer: Recognizer, utterances: list[Utterance]) -> None:
