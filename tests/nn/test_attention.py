@@ -216,6 +216,7 @@ def test_no_gradient_reaches_the_padding_and_every_parameter_gets_one(settings):
 
 
 @every_attention
+@pytest.mark.usefixtures("unchecked")
 def test_gradients_are_those_of_finite_differences(settings):
     attention, encoded = build(settings), padded()
     states = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)

@@ -96,6 +96,7 @@ def test_a_layer_is_its_cell_stepped(kind, peephole):
 
 
 @every_cell
+@pytest.mark.usefixtures("unchecked")
 def test_gradients_equal_finite_differences(kind, peephole):
     layer = randomised(recurrence(kind, 2, 3, peephole))
     frames = torch.randn(2, 4, 2, dtype=torch.float64, requires_grad=True)

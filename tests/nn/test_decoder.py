@@ -176,6 +176,7 @@ def test_scheduled_sampling_reads_own_tokens_as_often_as_asked(sampling):
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("location", 1), ("location", 2), ("additive", 1), ("dot", 2)])
+@pytest.mark.usefixtures("unchecked")
 def test_gradients_are_those_of_finite_differences_and_reach_every_parameter(kind, layers):
     decoder = Decoder(
         DecoderConfig(units=2, layers=layers, embedding=2, dropout=0.0),
@@ -200,6 +201,7 @@ def test_gradients_are_those_of_finite_differences_and_reach_every_parameter(kin
 
 
 @every_option
+@pytest.mark.usefixtures("unchecked")
 def test_gradients_of_every_option_are_those_of_finite_differences(settings):
     decoder = build(**{"layers": 1, **settings, "dropout": 0.0})
     encoded = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)

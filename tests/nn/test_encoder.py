@@ -99,6 +99,7 @@ def test_gradients_stay_within_the_utterance_and_reach_every_parameter(settings)
 
 
 @every_option
+@pytest.mark.usefixtures("unchecked")
 def test_gradients_equal_finite_differences(settings):
     encoder = Encoder(EncoderConfig(units=2, reductions=(1, 2), **settings), 2).double().eval()
     features, lengths = torch.randn(2, 5, 2, dtype=torch.float64), torch.tensor([5, 3])

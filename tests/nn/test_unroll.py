@@ -62,6 +62,7 @@ def test_gradients_equal_those_of_steps(outputs):
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_gradient_equals_finite_differences():
     decoder, encoded, lengths, embedded = make(frames=4, steps=3)
     assert torch.autograd.gradcheck(
