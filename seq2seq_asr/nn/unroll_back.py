@@ -34,7 +34,7 @@ class Kept(NamedTuple):
     from_state: Float[Tensor, "U1 B AD3"]
     """What the hidden state has given; these four begin with the state before the first step."""
     gates: Float[Tensor, "U B D3"]
-    located: Float[Tensor, "U B S C"]
+    located: Float[Tensor, "U B C S"]
     compared: Float[Tensor, "U B S A"]
 
 
@@ -45,21 +45,18 @@ class _Errors(NamedTuple):
     from_state: Float[Tensor, "U1 B AD3"]
     context: Float[Tensor, "U B E"]
     energies: Float[Tensor, "U B S"]
-    located: Float[Tensor, "U B S C"]
+    located: Float[Tensor, "U B C S"]
     keys: Float[Tensor, "B S A"]
     """Summed over the steps, like the last."""
-    location: Float[Tensor, "A C"]
+    location: Float[Tensor, "B C A"]
 
 
-def gradients(
-    given: Given, kept: Kept, responses: Tensor | None, hidden: Tensor, context: Tensor, alignment: Tensor
-) -> Given:
+def gradients(given: Given, kept: Kept, hidden: Tensor, context: Tensor, alignment: Tensor) -> Given:
     """Gradients of everything given from those of the outputs: back through time, then one product a weight.
 
     Args:
         given: What the forward pass was given.
         kept: What it left.
-        responses: See `LocationAttention.responses`; None where a convolution filtered the alignments.
         hidden: Gradient by the hidden states (U, B, D).
         context: By the contexts (U, B, E).
         alignment: By the alignments (U, B, S).
@@ -69,7 +66,7 @@ def gradients(
     to_hidden, to_context, to_alignment = (torch.zeros_like(output[0]) for output in (hidden, context, alignment))
     for step in reversed(range(len(kept.gates))):
         torch.add(context[step], to_context, out=errors.context[step])
-        to_alignment = _attend_back(given, kept, errors, step, alignment[step] + to_alignment, responses)
+        to_alignment = _attend_back(given, kept, errors, step, alignment[step] + to_alignment)
         to_hidden = torch.addmm(hidden[step] + to_hidden, errors.from_state[step + 1], given.state)
         to_hidden = _gru_back(given, kept, errors, step, to_hidden)
         to_context = errors.from_input[step] @ given.context
@@ -78,7 +75,7 @@ def gradients(
 
 def _no_errors(given: Given, kept: Kept, context: Tensor, alignment: Tensor) -> _Errors:
     """Room for every step, zero where steps are summed."""
-    like = torch.empty_like
+    like, (size, channels) = torch.empty_like, given.location.shape
     return _Errors(
         from_input=like(kept.gates),
         from_state=torch.zeros_like(kept.from_state),
@@ -86,13 +83,11 @@ def _no_errors(given: Given, kept: Kept, context: Tensor, alignment: Tensor) -> 
         energies=like(alignment),
         located=like(kept.located),
         keys=torch.zeros_like(given.keys),
-        location=torch.zeros_like(given.location),
+        location=context.new_zeros(context.shape[1], channels, size),
     )
 
 
-def _attend_back(
-    given: Given, kept: Kept, errors: _Errors, step: int, to_alignment: Tensor, responses: Tensor | None
-) -> Tensor:
+def _attend_back(given: Given, kept: Kept, errors: _Errors, step: int, to_alignment: Tensor) -> Tensor:
     """Through `_attend`: the gradient by the alignment of the step before."""
     alignment, compared = kept.alignment[step + 1], kept.compared[step]
     to_alignment = to_alignment + torch.bmm(errors.context[step].unsqueeze(1), given.encoded.transpose(1, 2)).squeeze(1)
@@ -101,13 +96,9 @@ def _attend_back(
     inner = torch.ops.aten.sigmoid_backward(to_compared, compared)  # (B, S, A), by the sigmoid's argument
     torch.sum(inner, dim=1, out=errors.from_state[step + 1, :, : inner.shape[2]])
     errors.keys.add_(inner)
-    inner = inner.flatten(0, 1)
-    errors.location.addmm_(inner.t(), kept.located[step].flatten(0, 1))
-    located = errors.located[step]
-    torch.mm(inner, given.location, out=located.flatten(0, 1))
-    if responses is not None:
-        return located.flatten(1) @ responses.t()
-    return F.conv_transpose1d(located.transpose(1, 2), given.filters, padding=given.filters.shape[2] // 2).squeeze(1)
+    errors.location.baddbmm_(kept.located[step], inner)
+    errors.located[step] = torch.bmm(given.location.t().expand(len(inner), -1, -1), inner.transpose(1, 2))
+    return F.conv_transpose1d(errors.located[step], given.filters, padding=given.filters.shape[2] // 2).squeeze(1)
 
 
 def _gru_back(given: Given, kept: Kept, errors: _Errors, step: int, to_hidden: Tensor) -> Tensor:
@@ -127,7 +118,7 @@ def _gru_back(given: Given, kept: Kept, errors: _Errors, step: int, to_hidden: T
 
 def _to_given(given: Given, kept: Kept, errors: _Errors) -> Given:
     """Gradients of all steps together."""
-    previous, located = kept.alignment[:-1].flatten(0, 1).unsqueeze(1), errors.located.flatten(0, 1).transpose(1, 2)
+    previous = kept.alignment[:-1].flatten(0, 1).unsqueeze(1)
     return Given(
         gates=errors.from_input,
         encoded=torch.bmm(kept.alignment[1:].permute(1, 2, 0), errors.context.transpose(0, 1)),
@@ -135,8 +126,10 @@ def _to_given(given: Given, kept: Kept, errors: _Errors) -> Given:
         context=_outer(errors.from_input, kept.context[:-1]),
         state=_outer(errors.from_state, kept.hidden),
         state_bias=errors.from_state.sum(dim=(0, 1)),
-        filters=conv1d_weight(previous, given.filters.shape, located, padding=given.filters.shape[2] // 2),
-        location=errors.location,
+        filters=conv1d_weight(
+            previous, given.filters.shape, errors.located.flatten(0, 1), padding=given.filters.shape[2] // 2
+        ),
+        location=errors.location.sum(dim=0).t(),
         score=kept.compared.flatten(0, 2).t() @ errors.energies.flatten(),
     )
 
