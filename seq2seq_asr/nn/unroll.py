@@ -17,6 +17,9 @@ from seq2seq_asr.nn.attention.base import tanh
 from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.unroll_back import Given, Kept, gradients
 
+_FEW = 128
+"""Encoded frames up to which alignments are filtered by one product with a square of frames: the same sums, sooner."""
+
 
 def unroll(
     embedded: Float[Tensor, "B U M"], memory: Memory, cell: nn.GRUCell, attention: LocationAttention
@@ -46,25 +49,36 @@ def unroll(
         2 * attention.location.weight,
         2 * attention.score.weight[0],
     )
-    outside = ~valid_mask(memory.lengths, memory.encoded.shape[1])
+    frames = memory.encoded.shape[1]
+    outside = ~valid_mask(memory.lengths, frames)
     kind, autocast = embedded.device.type, torch.is_autocast_enabled(embedded.device.type)
     with torch.autocast(kind, enabled=False):
-        states = _Unroll.apply(outside, attention.start(memory), *(x.float() if autocast else x for x in given))
+        responses = attention.responses(frames) if frames <= _FEW else None
+        inputs = (x.float() if autocast else x for x in given)
+        states = _Unroll.apply(outside, attention.start(memory), responses, *inputs)
     hidden, context, alignment = (state.transpose(0, 1) for state in states)
     return hidden, context, alignment
 
 
 class _Unroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, outside: Bool[Tensor, "B S"], first: Float[Tensor, "B S"], *inputs: Tensor) -> Any:
+    def forward(
+        ctx: Any,
+        outside: Bool[Tensor, "B S"],
+        first: Float[Tensor, "B S"],
+        responses: Float[Tensor, "S SC"] | None,
+        *inputs: Tensor,
+    ) -> Any:
         given = Given(*inputs)
         kept = _empty(given)
+        if responses is not None:  # as `Kept.located` lies in memory
+            responses = responses.unflatten(1, (len(responses), -1)).transpose(1, 2).flatten(1)
         kept.alignment[0] = first
         kept.from_state[0] = given.state_bias
         for step in range(len(given.gates)):
             _gru(given, kept, step)
             torch.addmm(given.state_bias, kept.hidden[step + 1], given.state.t(), out=kept.from_state[step + 1])
-            _attend(given, kept, step, outside)
+            _attend(given, kept, step, outside, responses)
         ctx.save_for_backward(*given, *kept)
         return tuple(states[1:].clone() for states in kept[:3])
 
@@ -73,7 +87,7 @@ class _Unroll(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> Any:
         count = len(Given._fields)
         given, kept = Given(*ctx.saved_tensors[:count]), Kept(*ctx.saved_tensors[count:])
-        return None, None, *gradients(given, kept, *outputs)
+        return None, None, None, *gradients(given, kept, *outputs)
 
 
 def _empty(given: Given) -> Kept:
@@ -103,11 +117,16 @@ def _gru(given: Given, kept: Kept, step: int) -> None:
     torch.lerp(new, kept.hidden[step], update, out=kept.hidden[step + 1])
 
 
-def _attend(given: Given, kept: Kept, step: int, outside: Bool[Tensor, "B S"]) -> None:
+def _attend(
+    given: Given, kept: Kept, step: int, outside: Bool[Tensor, "B S"], responses: Float[Tensor, "S CS"] | None
+) -> None:
     """One step of `LocationAttention`."""
     query = kept.from_state[step + 1, :, : given.keys.shape[2]]
-    previous = kept.alignment[step].unsqueeze(1)
-    kept.located[step] = F.conv1d(previous, given.filters, padding=given.filters.shape[2] // 2)
+    if responses is None:
+        previous = kept.alignment[step].unsqueeze(1)
+        kept.located[step] = F.conv1d(previous, given.filters, padding=given.filters.shape[2] // 2)
+    else:
+        torch.mm(kept.alignment[step], responses, out=kept.located[step].flatten(1))
     located = kept.located[step].transpose(1, 2).flatten(0, 1)
     argument = torch.addmm(given.keys.flatten(0, 1), located, given.location.t()).view_as(given.keys)
     torch.sigmoid(argument.add_(query.unsqueeze(1)), out=kept.compared[step])

@@ -1,11 +1,19 @@
 """The decoder in one piece equals the decoder step by step, values and gradients."""
 
+import sys
+
 import pytest
 import torch
 
 from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.unroll import unroll
+
+
+@pytest.fixture(autouse=True, params=[128, 3], ids=["few", "many"])
+def frames_that_are_few(request, monkeypatch):
+    """Alignments are filtered by a product up to so many frames, by a convolution beyond."""
+    monkeypatch.setattr(sys.modules[unroll.__module__], "_FEW", request.param)
 
 
 def make(frames=9, batch=3, steps=4, width=5):
