@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seq2seq_asr.recognizer import Recognizer, SpeechClassifier
 
-# Before torch is imported: idle threads of its OpenMP spin some milliseconds, on cores that `nn/side_by_side.py` and
+# Before torch is imported: idle threads of its OpenMP spin some milliseconds, on cores that `nn/two_threads.py` and
 # the loader's processes could use. Short spins cost nothing that was seen.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")

@@ -29,6 +29,7 @@ def additive_energies(query: Tensor, keys: Tensor, score: Tensor) -> Tensor:
 class _AdditiveEnergies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, keys: Tensor, score: Tensor) -> Any:
+        """Energies (N, S) of queries (N, A), keys (B, S, A) and a score (A), in float32."""
         given = query.float().contiguous(), keys.contiguous(), score.float().contiguous()
         ctx.save_for_backward(*given)
         ctx.dtypes = query.dtype, keys.dtype, score.dtype
@@ -45,6 +46,7 @@ class _AdditiveEnergies(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> Any:
+        """The tanh layer is computed again, tile by tile."""
         query, keys, score = ctx.saved_tensors
         errors, (count, size), (batch, frames, _) = outputs[0].contiguous(), query.shape, keys.shape
         tiles, rows, unused = triton.cdiv(frames, TILES.frames), count // batch, errors

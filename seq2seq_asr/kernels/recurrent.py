@@ -116,6 +116,7 @@ class _Layer(torch.autograd.Function):
         ctx: Any, given: Tensor, weights: Tensor, peepholes: Tensor, output: Tensor, memory: Tensor, lengths: Tensor,
         settings: _Settings,
     ) -> Any:  # fmt: skip
+        """All steps in one launch; shapes are those of ``kernels.persistent``."""
         kind, plan = settings
         batch, frames, directions, units, _ = given.shape
         outputs = given.new_zeros(batch, frames, directions, units)
@@ -137,6 +138,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *to: Tensor) -> Any:
+        """One launch back through the steps, then one product for each weight."""
         weights, peepholes, output, start, lengths, outputs, gates, cells = ctx.saved_tensors
         kind, plan = settings = ctx.settings
         to_given = torch.zeros_like(gates)

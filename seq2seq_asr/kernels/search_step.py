@@ -183,11 +183,7 @@ def search_step(
     cut = cut or (WIDE if len(tokens) >= _MANY else TILES)
     (outputs, units), count, (batch, frames, size) = weights.state.shape, len(tokens), utterances.keys.shape
     (channels, width), rows, vocabulary = weights.filters.shape, count // batch, len(weights.table)
-    made = {
-        name: state.new_empty(count, wide)
-        for name, wide in (("hidden", units), ("own", outputs), ("logits", vocabulary))
-    }
-    hidden, own, logits = made.values()
+    hidden, own, logits = (state.new_empty(count, wide) for wide in (units, outputs, vocabulary))
     energies, after, found = (torch.empty_like(one) for one in (alignment, state, alignment))
     located = state.new_empty(count, channels, frames)
     warps: Any = {"num_warps": cut.warps}

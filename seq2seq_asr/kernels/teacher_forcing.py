@@ -47,6 +47,7 @@ def teacher_force(
 class _TeacherForcing(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, lengths: Tensor, start: Tensor, scale: float | None, how: How, *tensors: Tensor) -> Any:
+        """All steps in the place of this shape; hidden states, contexts and alignments are copied from it."""
         inputs = Inputs(*tensors)
         place = find_place(_sizes(inputs, scale, how.tiles), inputs.keys.device, _storage(inputs.keys), how.replay)
         ctx.place, ctx.ticket = place, place.forward(inputs, lengths, start)
@@ -60,6 +61,7 @@ class _TeacherForcing(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> Any:
+        """Back in the same place, which runs forward again if another batch has been there since."""
         lengths, start, hidden, context, alignment, *tensors = ctx.saved_tensors
         inputs, place = Inputs(*tensors), ctx.place
         with torch.autocast(place.device.type, enabled=False):

@@ -8,7 +8,7 @@ from seq2seq_asr.nn.cells import Cell, CellKind, PeepholeConfig, build_cell, ope
 from seq2seq_asr.nn.fused import Kernels, recurrent_states
 from seq2seq_asr.nn.masks import reverse_within_lengths, valid_mask
 from seq2seq_asr.nn.regularisation import RegularisationConfig
-from seq2seq_asr.nn.side_by_side import side_by_side, worthwhile
+from seq2seq_asr.nn.two_threads import in_two_threads, worthwhile
 
 
 class UnidirectionalLayer(nn.Module):
@@ -80,7 +80,7 @@ class BidirectionalLayer(UnidirectionalLayer):
             return reverse_within_lengths(self.back(reverse_within_lengths(frames, lengths))[0], lengths)
 
         if worthwhile(frames, self.ahead, self.back):
-            both = side_by_side((ahead, back), frames, list(self.parameters()))
+            both = in_two_threads((ahead, back), frames, list(self.parameters()))
         else:
             both = ahead(frames), back(frames)
         return torch.cat(both, dim=-1) * valid_mask(lengths, frames.shape[1]).unsqueeze(-1)

@@ -69,6 +69,7 @@ class _Unroll(torch.autograd.Function):
         responses: Float[Tensor, "S SC"] | None,
         *inputs: Tensor,
     ) -> Any:
+        """All steps, each written into its place of what the way back needs."""
         given = Given(*inputs)
         kept = _empty(given)
         if responses is not None:  # as `Kept.located` lies in memory

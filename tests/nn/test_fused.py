@@ -66,7 +66,7 @@ def test_without_triton_it_is_said_why(monkeypatch):
         layer(torch.randn(2, 4, 3), LENGTHS)
 
 
-def refused(reason, layer, frames):
+def assert_refused(reason, layer, frames):
     pytest.importorskip("triton")
     layer.kernels = "require"
     with pytest.raises(UsageError, match=reason):
@@ -74,23 +74,23 @@ def refused(reason, layer, frames):
 
 
 def test_a_cell_without_a_kernel_is_refused():
-    refused("none for this cell", BidirectionalLayer("light_gru", 3, 4), torch.randn(2, 4, 3))
+    assert_refused("none for this cell", BidirectionalLayer("light_gru", 3, 4), torch.randn(2, 4, 3))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "peephole_lstm", "elman"])
 def test_what_happens_between_steps_is_refused(cell):
     layer = BidirectionalLayer(cell, 3, 4, None, RegularisationConfig(zoneout=0.1))
-    refused("between its steps", layer, torch.randn(2, 4, 3))
+    assert_refused("between its steps", layer, torch.randn(2, 4, 3))
 
 
 def test_double_precision_is_refused():
-    refused("float64", BidirectionalLayer("lstm", 3, 4).double(), torch.randn(2, 4, 3, dtype=torch.float64))
+    assert_refused("float64", BidirectionalLayer("lstm", 3, 4).double(), torch.randn(2, 4, 3, dtype=torch.float64))
 
 
 def test_a_cpu_is_refused(monkeypatch):
     recurrent = pytest.importorskip("seq2seq_asr.kernels.recurrent")
     monkeypatch.setattr(recurrent, "INTERPRETED", False)  # as it is outside of tests
-    refused("the device is cpu", BidirectionalLayer("lstm", 3, 4), torch.randn(2, 4, 3))
+    assert_refused("the device is cpu", BidirectionalLayer("lstm", 3, 4), torch.randn(2, 4, 3))
 
 
 def test_on_a_gpu_it_is_said_once_what_computes(capsys):

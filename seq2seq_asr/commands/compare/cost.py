@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq_asr.nn.classifier import Classifier, Model
-from seq2seq_asr.nn.side_by_side import threads
+from seq2seq_asr.nn.two_threads import threads
 from seq2seq_asr.vocabulary import SOS
 
 SECONDS: Final = 10

@@ -9,7 +9,7 @@ from seq2seq_asr.nn.decoder import DecoderConfig
 from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
-from seq2seq_asr.nn.side_by_side import threads
+from seq2seq_asr.nn.two_threads import threads
 
 GATES = {"lstm": 4, "gru": 3, "elman": 1, "peephole_lstm": 4, "light_gru": 2}
 

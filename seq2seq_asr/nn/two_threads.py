@@ -29,7 +29,7 @@ def worthwhile(frames: Tensor, *layers: nn.Module) -> bool:
     return plain and frames.device.type == "cpu" and torch.get_num_threads() > 1 and not torch.compiler.is_compiling()
 
 
-def side_by_side(sides: tuple[Side, Side], x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def in_two_threads(sides: tuple[Side, Side], x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """What both functions make of ``x``.
 
     Args:
@@ -37,7 +37,7 @@ def side_by_side(sides: tuple[Side, Side], x: Tensor, weights: Sequence[Tensor])
         x: What both read.
         weights: Everything else that they may be differentiated by.
     """
-    return _SideBySide.apply(sides, x, *weights)
+    return _TwoThreads.apply(sides, x, *weights)
 
 
 @contextmanager
@@ -51,9 +51,10 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _SideBySide(torch.autograd.Function):
+class _TwoThreads(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sides: tuple[Side, Side], x: Tensor, *weights: Tensor) -> Any:
+        """Each side of an input of its own, with a graph of its own if anything is to be differentiated."""
         recorded, by_input = any(ctx.needs_input_grad), ctx.needs_input_grad[1]
         autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
@@ -70,6 +71,7 @@ class _SideBySide(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Back through both graphs; what both sides read gets the sum."""
         wanted = ctx.needs_input_grad[1:]
 
         def back(given: tuple[tuple[Tensor, Tensor], Tensor]) -> Iterator[Tensor | None]:
@@ -107,4 +109,4 @@ def _at_once(function: Callable[[Given], Found], given: Sequence[Given]) -> list
 @functools.lru_cache(maxsize=1)
 def _second_thread(process: int) -> ThreadPoolExecutor:
     """Of this process: threads do not survive a fork."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="side_by_side", initializer=torch.get_num_threads)
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="in_two_threads", initializer=torch.get_num_threads)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seq2seq_asr.nn import recurrent
 from seq2seq_asr.nn.recurrent import BidirectionalLayer
 from seq2seq_asr.nn.regularisation import noisy
-from seq2seq_asr.nn.side_by_side import side_by_side, worthwhile
+from seq2seq_asr.nn.two_threads import in_two_threads, worthwhile
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +21,6 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def in_turn(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A way to switch the second thread off."""
-    return monkeypatch
 
 
 def a_batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -46,14 +40,14 @@ def everything(layer: nn.Module, frames: Tensor, lengths: Tensor) -> list[Tensor
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_outputs_and_gradients_are_those_of_one_after_the_other(
-    cell: str, autocast: bool, frozen: bool, in_turn: pytest.MonkeyPatch
+    cell: str, autocast: bool, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, lengths = a_batch()
     layer = BidirectionalLayer(cell, 5, 4)  # type: ignore[arg-type]
     layer.ahead.requires_grad_(not frozen)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         at_once = everything(layer, frames, lengths)
-        in_turn.setattr(recurrent, "worthwhile", lambda *_: False)
+        monkeypatch.setattr(recurrent, "worthwhile", lambda *_: False)
         expected = everything(layer, frames, lengths)
     for one, other in zip(at_once, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -70,7 +64,7 @@ def test_the_gradient_is_right() -> None:
     assert torch.autograd.gradcheck(states, (frames, *layer.parameters()))
 
 
-def test_weight_noise_reaches_the_clean_weights(in_turn: pytest.MonkeyPatch) -> None:
+def test_weight_noise_reaches_the_clean_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     frames, lengths = a_batch()
     layer = BidirectionalLayer("lstm", 5, 4)
 
@@ -81,7 +75,7 @@ def test_weight_noise_reaches_the_clean_weights(in_turn: pytest.MonkeyPatch) -> 
         return list(torch.autograd.grad(loss, list(layer.parameters())))
 
     at_once = gradients()
-    in_turn.setattr(recurrent, "worthwhile", lambda *_: False)
+    monkeypatch.setattr(recurrent, "worthwhile", lambda *_: False)
     for one, other in zip(at_once, gradients(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
@@ -113,9 +107,9 @@ def test_an_error_of_either_side_comes_out_and_the_threads_come_back(broken: int
     sides = [lambda x: x + 1, lambda x: x + 1]
     sides[broken] = fails
     with pytest.raises(ArithmeticError, match="this side"):
-        side_by_side((sides[0], sides[1]), torch.ones(2), [])
+        in_two_threads((sides[0], sides[1]), torch.ones(2), [])
     assert torch.get_num_threads() == 2
-    one, other = side_by_side((lambda x: x + 1, lambda x: x + 2), torch.ones(2), [])
+    one, other = in_two_threads((lambda x: x + 1, lambda x: x + 2), torch.ones(2), [])
     assert (one.tolist(), other.tolist()) == ([2, 2], [3, 3])
 
 
@@ -135,7 +129,7 @@ def test_a_forked_process_has_a_second_thread_of_its_own() -> None:
         torch.set_num_threads(1)  # OpenMP's own threads do not survive a fork either
         child = os.fork()
         if child == 0:
-            one, other = side_by_side((torch.sin, torch.cos), torch.zeros(1), [])
+            one, other = in_two_threads((torch.sin, torch.cos), torch.zeros(1), [])
             os._exit(0 if (one.item(), other.item()) == (0, 1) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
