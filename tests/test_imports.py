@@ -10,11 +10,12 @@ PACKAGE = Path(__file__).parents[1] / "seq2seq_asr"
 FLOOR = {"errors", "vocabulary", "console", "strict_yaml", "command_line"}
 MAY_IMPORT = {
     "kernels": set(),
+    "cpu": set(),
     "floor": {"floor"},
-    "nn": {"kernels", "floor"},
+    "nn": {"kernels", "cpu", "floor"},
     "data": {"floor"},
     "evaluation": {"floor"},
-    "search": {"nn", "kernels", "floor"},
+    "search": {"nn", "kernels", "cpu", "floor"},
     "training": {"search", "evaluation", "nn", "kernels", "data", "floor"},
     "config": {"training", "search", "evaluation", "nn", "kernels", "data", "floor"},
     "recognizer": {"config", "training", "search", "evaluation", "nn", "kernels", "data", "floor"},
