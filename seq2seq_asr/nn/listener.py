@@ -33,5 +33,4 @@ class Listener(nn.Module):
 
     def encode(self, inputs: Float[Tensor, "B *N"], lengths: Int[Tensor, " B"]) -> Encoded:
         """Waveforms ``(B, N)`` or precomputed features ``(B, T, F)`` to hidden states."""
-        features, lengths = self.features(inputs, lengths)
-        return Encoded(*self.encoder(self.specaugment(features, lengths), lengths))
+        return Encoded(*self.encoder(*self.specaugment(*self.features(inputs, lengths))))

@@ -1,5 +1,6 @@
-"""SpecAugment: random blocks of time and frequency hidden from the model while it trains."""
+"""SpecAugment: random blocks of time and frequency hidden from the model while it trains, and its pace changed."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,8 +30,14 @@ class SpecAugmentConfig:
     """Above 0: an utterance gets this many time masks per frame, rounded down (adaptive, Park et al. 2020)."""
     time_warp: int = 0
     """Furthest that a random frame is moved in time W (frames), stretching one side; 0 turns warping off."""
+    slowest: float = 1.0
+    """Slowest tempo of an utterance; each is drawn on a logarithmic scale, and the spectra of its frames stay."""
+    fastest: float = 1.0
+    """Fastest tempo; like slowest 1 to leave the tempo as it is."""
 
     def __post_init__(self) -> None:
+        if not 0.25 <= self.slowest <= 1.0 <= self.fastest <= 4.0:
+            raise UsageError(f"slowest, fastest: expected 0.25 to 1 and 1 to 4, got {self.slowest} and {self.fastest}")
         for name in ("frequency_masks", "frequency_width", "time_masks", "time_width", "time_warp"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -63,23 +70,29 @@ class SpecAugment(nn.Module):
         self.streams = 1 + deltas
 
     @torch.no_grad()
-    def forward(self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T F"]:
-        """Warp and mask in training mode; return the features as they are in evaluation mode.
+    def forward(
+        self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B T2 F"], Int[Tensor, " B"]]:
+        """Change the tempo, warp and mask in training mode; return all as it is in evaluation mode.
 
         Args:
             features: Padded, normalised features.
             lengths: Frames of each utterance.
 
         Returns:
-            New features; frames past an utterance's length are those of `features`.
+            New features and their lengths. Where the tempo stays, frames past an utterance's length do too.
         """
         if not self.training:
-            return features
+            return features, lengths
+        if self.config.slowest < self.config.fastest:
+            slowest, fastest = math.log(self.config.slowest), math.log(self.config.fastest)
+            tempos = (slowest + (fastest - slowest) * torch.rand(len(features))).exp()
+            features, lengths = change_tempo(features, lengths, tempos.to(features.device))
         if self.config.time_warp > 0:
             features = warp_time(features, lengths, self.config.time_warp)
         valid = valid_mask(lengths, features.shape[1])[:, :, None]
         hidden = self._frequency_mask(features) | self._time_mask(features, lengths)  # (B, T, F)
-        return features.masked_fill(hidden & valid, 0.0)
+        return features.masked_fill(hidden & valid, 0.0), lengths
 
     def _frequency_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
         bins = features.shape[2] // self.streams
@@ -129,14 +142,35 @@ def warp_time(features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"], furt
     return _read_between_frames(features, source)
 
 
-def _read_between_frames(features: Float[Tensor, "B T F"], times: Float[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
+def change_tempo(
+    features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"], tempos: Float[Tensor, " B"]
+) -> tuple[Float[Tensor, "B T2 F"], Int[Tensor, " B"]]:
+    """Let each utterance be spoken faster or slower: tempo perturbation (Ko et al. 2015), of frames.
+
+    Args:
+        features: Padded features.
+        lengths: Frames of each utterance.
+        tempos: Above 1 is faster.
+
+    Returns:
+        Features, zero past the lengths, and the lengths: those of ``T`` frames become ``ceil(T / tempo)``, the one at
+        ``s`` read at time ``s * tempo``.
+    """
+    changed = (lengths / tempos).ceil().long()
+    positions = torch.arange(int(changed.max()), device=features.device)
+    times = (positions * tempos[:, None]).minimum((lengths - 1).clamp(min=0)[:, None].to(tempos.dtype))
+    valid = valid_mask(changed, len(positions))[:, :, None]
+    return _read_between_frames(features, times).masked_fill(~valid, 0.0), changed
+
+
+def _read_between_frames(features: Float[Tensor, "B T F"], times: Float[Tensor, "B T2"]) -> Float[Tensor, "B T2 F"]:
     """Features at fractional frame times, by linear interpolation."""
     earlier = times.floor().long().clamp(0, features.shape[1] - 1)
     later = (earlier + 1).clamp(max=features.shape[1] - 1)
     share = (times - earlier)[:, :, None].to(features.dtype)
 
-    def frames(index: Int[Tensor, "B T"]) -> Tensor:
-        return features.gather(1, index[:, :, None].expand(features.shape))
+    def frames(index: Int[Tensor, "B T2"]) -> Tensor:
+        return features.gather(1, index[:, :, None].expand(-1, -1, features.shape[2]))
 
     return torch.lerp(frames(earlier), frames(later), share)
 

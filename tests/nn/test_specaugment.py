@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig, random_blocks, warp_time
+from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig, change_tempo, random_blocks, warp_time
 
 LENGTHS = torch.tensor([300, 120, 40, 3, 1, 0])
 
@@ -12,7 +12,7 @@ LENGTHS = torch.tensor([300, 120, 40, 3, 1, 0])
 def masked(config: SpecAugmentConfig, lengths: torch.Tensor, bins: int = 80, deltas: int = 0) -> torch.Tensor:
     """Where ones become zero."""
     features = torch.ones(len(lengths), int(lengths.max()) + 10, bins * (1 + deltas))
-    return SpecAugment(config, deltas=deltas)(features, lengths) == 0
+    return SpecAugment(config, deltas=deltas)(features, lengths)[0] == 0
 
 
 def runs(row: torch.Tensor) -> list[int]:
@@ -22,8 +22,12 @@ def runs(row: torch.Tensor) -> list[int]:
 
 def test_evaluation_mode_and_policy_none_change_nothing():
     features = torch.randn(6, 310, 80)
-    assert torch.equal(SpecAugment(SpecAugmentConfig(time_warp=5)).eval()(features, LENGTHS), features)
-    assert torch.equal(SpecAugment(SpecAugmentConfig.policy("none"))(features, LENGTHS), features)
+    for augment in (
+        SpecAugment(SpecAugmentConfig(time_warp=5, slowest=0.5, fastest=2.0)).eval(),
+        SpecAugment(SpecAugmentConfig.policy("none")),
+    ):
+        found, lengths = augment(features, LENGTHS)
+        assert torch.equal(found, features) and torch.equal(lengths, LENGTHS)
 
 
 @pytest.mark.parametrize("masks", [1, 2])
@@ -98,14 +102,15 @@ def test_adaptive_masks_grow_in_number_with_the_utterance_up_to_a_cap():
 def test_a_seed_repeats_the_masks_whatever_the_features_hold():
     augment = SpecAugment(SpecAugmentConfig())
     torch.manual_seed(3)
-    first = augment(torch.ones(6, 310, 80), LENGTHS) == 0
+    first = augment(torch.ones(6, 310, 80), LENGTHS)[0] == 0
     torch.manual_seed(3)
-    assert torch.equal(augment(torch.full((6, 310, 80), 7.0), LENGTHS) == 0, first)
+    assert torch.equal(augment(torch.full((6, 310, 80), 7.0), LENGTHS)[0] == 0, first)
 
 
 def test_input_is_not_written_to_and_its_dtype_is_kept():
     features = torch.ones(6, 310, 80, dtype=torch.bfloat16)
-    assert SpecAugment(SpecAugmentConfig(time_warp=5))(features, LENGTHS).dtype == torch.bfloat16
+    config = SpecAugmentConfig(time_warp=5, slowest=0.5, fastest=2.0)
+    assert SpecAugment(config)(features, LENGTHS)[0].dtype == torch.bfloat16
     assert (features == 1).all()
 
 
@@ -125,6 +130,38 @@ def test_warp_keeps_order_ends_length_and_short_utterances():
     assert not torch.equal(warped[:3], ramp[:3, :, 0])
 
 
+@pytest.mark.parametrize("tempo", [0.5, 0.8, 1.0, 1.25, 2.0])
+def test_a_tempo_moves_every_frame_to_its_new_time(tempo):
+    lengths = torch.tensor([100, 60, 3, 1, 0])
+    ramp = torch.arange(110.0).expand(5, -1)[:, :, None].contiguous()
+    found, changed = change_tempo(ramp, lengths, torch.full((5,), tempo))
+    assert changed.tolist() == [math.ceil(length / tempo) for length in lengths.tolist()]
+    assert found.shape == (5, changed.max(), 1)
+    for row, before, after in zip(found[:, :, 0], lengths.tolist(), changed.tolist(), strict=True):
+        read = torch.arange(float(after)) * tempo
+        torch.testing.assert_close(row[:after], read.clamp(max=max(before - 1, 0)))  # the ramp holds its own times
+        assert not row[after:].any()
+
+
+def test_a_tempo_is_that_of_the_utterance_alone():
+    features, lengths, tempos = torch.randn(3, 50, 4), torch.tensor([50, 20, 33]), torch.tensor([0.6, 1.7, 1.0])
+    found, changed = change_tempo(features, lengths, tempos)
+    for row, length in enumerate(lengths.tolist()):
+        alone, own = change_tempo(features[row : row + 1, :length], lengths[row : row + 1], tempos[row : row + 1])
+        assert torch.equal(alone[0], found[row, : int(own)]) and own == changed[row]
+    assert torch.equal(found[2, :33], features[2, :33])
+
+
+def test_tempos_are_drawn_evenly_on_a_logarithmic_scale():
+    lengths = torch.full((4000,), 1000)
+    config = SpecAugmentConfig(frequency_masks=0, time_masks=0, slowest=0.5, fastest=2.0)
+    found, changed = SpecAugment(config)(torch.ones(4000, 1000, 1), lengths)
+    drawn = (1000 / changed).log2()
+    assert -1 <= drawn.min() < -0.98 and 0.98 < drawn.max() <= 1
+    assert drawn.mean() == pytest.approx(0, abs=0.05) and drawn.std() == pytest.approx(2 / 12**0.5, rel=0.05)
+    assert found.shape[1] == changed.max()
+
+
 def test_policies_are_those_of_the_paper():
     basic, double = SpecAugmentConfig.policy("LB"), SpecAugmentConfig.policy("LD")
     shape = ("frequency_width", "frequency_masks", "time_width", "time_ratio", "time_masks")
@@ -132,7 +169,9 @@ def test_policies_are_those_of_the_paper():
     assert [getattr(double, name) for name in shape] == [27, 2, 100, 1.0, 2]
 
 
-@pytest.mark.parametrize("field, value", [("frequency_masks", -1), ("time_ratio", 1.5), ("time_masks_per_frame", -0.1)])
+@pytest.mark.parametrize(
+    "field, value", [("frequency_masks", -1), ("time_ratio", 1.5), ("time_masks_per_frame", -0.1), ("slowest", 1.5)]
+)
 def test_impossible_settings_name_their_field(field, value):
     with pytest.raises(UsageError, match=field):
         SpecAugmentConfig(**{field: value})

@@ -26,7 +26,7 @@ RATE = 16000
 _MANIFEST = "manifest.jsonl"
 _SETTINGS = "connected.json"
 _SIGNATURE = b'{\n "connected": '
-_VERSION = 2
+_VERSION = 3
 _FLOOR = 10 ** (-70 / 20)
 """Level of the noise under everything: -70 dB of full scale, so that no pause is digital silence."""
 _LONGEST_CUT = 0.2
@@ -152,11 +152,10 @@ def join(
     """Lay words one after the other on a floor of faint noise.
 
     Args:
-        words: Samples of each word at `RATE`.
-        string: Says which words are trimmed, what their ends lose and how long the pauses between them are.
+        words: Samples of each word at `RATE`, trimmed where it is to be.
+        string: Says what the words' ends lose and how long the pauses between them are.
         generator: Draws the noise.
     """
-    words = [endpoint(word) if trimmed else word for word, trimmed in zip(words, string.trimmed, strict=True)]
     words = [_without_end(word, cut) for word, cut in zip(words, string.cuts, strict=True)]
     gaps = [0, *(round(pause * RATE) for pause in string.pauses)]
     total = sum(len(word) for word in words) + sum(gaps)
@@ -204,7 +203,8 @@ def _make(
     read = lru_cache(maxsize=1024)(_read_word)
     for string in sorted(strings, key=lambda string: (str(string.words[0].speaker), string.number)):
         # The noise hangs on the string's own number: the order of making changes nothing.
-        samples = join([read(word) for word in string.words], string, np.random.default_rng([seed, string.number]))
+        words = [read(word, trimmed) for word, trimmed in zip(string.words, string.trimmed, strict=True)]
+        samples = join(words, string, np.random.default_rng([seed, string.number]))
         path = folder / f"{string.number:06d}.flac"
         soundfile.write(path, samples, RATE, subtype="PCM_16")
         made.append((string.number, _utterance(string, path, len(samples))))
@@ -213,9 +213,10 @@ def _make(
     return [utterance for _, utterance in sorted(made, key=lambda pair: pair[0])]
 
 
-def _read_word(word: Utterance) -> Float32[np.ndarray, " N"]:
+def _read_word(word: Utterance, trimmed: bool) -> Float32[np.ndarray, " N"]:
     assert word.audio is not None  # _by_speaker refuses words without
-    return read_audio(word.audio, rate=RATE, offset=word.offset, duration=word.duration)
+    samples = read_audio(word.audio, rate=RATE, offset=word.offset, duration=word.duration)
+    return endpoint(samples) if trimmed else samples
 
 
 def _utterance(string: String, path: Path, samples: int) -> Utterance:

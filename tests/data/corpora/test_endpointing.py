@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seq2seq_asr.data.corpora.endpointing import endpoint
+from seq2seq_asr.data.corpora.endpointing import endpoint, voicing
 
 QUIET = 1e-3  # 60 dB below the bursts
 
@@ -44,3 +44,42 @@ def test_a_click_louder_than_the_word_is_not_the_word(first):
 def test_silence_and_digital_zero_are_left_alone():
     assert len(endpoint(recording((0.5, 0.0)))) == 8000
     assert len(endpoint(recording((0.5, QUIET)))) == 8000
+
+
+def voice(seconds: float, pitch: float) -> np.ndarray:
+    """Pulses of a voice: all harmonics of its pitch below 3 kHz."""
+    time = np.arange(round(seconds * 16000)) / 16000
+    tones = [np.cos(2 * np.pi * pitch * harmonic * time) / harmonic for harmonic in range(1, int(3000 / pitch))]
+    return (0.05 * np.sum(tones, axis=0)).astype(np.float32)
+
+
+def crackle(seconds: float, draw: np.random.Generator) -> np.ndarray:
+    """Some thirty clicks a second, at no regular times."""
+    samples = np.zeros(round(seconds * 16000), np.float32)
+    for place in draw.integers(0, len(samples) - 40, round(30 * seconds)):
+        samples[place : place + 40] += draw.normal(0, 0.5, 40) * np.exp(-np.arange(40) / 8)
+    return samples
+
+
+@pytest.mark.parametrize("pitch", [70.0, 120.0, 250.0, 390.0])
+def test_a_voice_is_voiced_and_noise_crackle_and_other_periods_are_not(pitch):
+    draw = np.random.default_rng(0)
+    assert voicing(voice(0.5, pitch), 50)[2:-3].all()
+    for other in (draw.normal(0, 0.1, 16000), crackle(1.0, draw), np.zeros(16000), np.ones(16000)):
+        assert voicing(other.astype(np.float32), 100).mean() < 0.05
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_word_quieter_than_crackle_is_found(first):
+    draw = np.random.default_rng(1)
+    word, noise, quiet = 0.3 * voice(0.4, 150.0), crackle(0.5, draw), np.zeros(6400, np.float32)
+    assert (noise**2).mean() > 3 * (word**2).mean()
+    found = endpoint(np.concatenate([noise, quiet, word] if first else [word, quiet, noise]))
+    assert len(word) <= len(found) <= len(word) + 2 * 480 + 480
+    assert np.abs(np.correlate(found, word)).max() == pytest.approx((word**2).sum(), rel=0.02)
+
+
+def test_what_touches_the_word_is_kept_for_half_a_second():
+    hiss = np.random.default_rng(2).normal(0, 0.03, 16000).astype(np.float32)
+    found = endpoint(np.concatenate([hiss, voice(0.4, 150.0), hiss]))
+    assert len(found) / 16000 == pytest.approx(0.5 + 0.4 + 0.5 + 0.06, abs=0.05)
