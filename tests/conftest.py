@@ -3,7 +3,7 @@
 import os
 
 # Before the first import of torch: pytest-xdist runs one process a core, and a child process of a test inherits these.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # whatever a cluster sets: more, and a test that forks waits for ever
 os.environ.setdefault("TRITON_INTERPRET", "1")  # GPU kernels run on the CPU, in Triton's interpreter
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
