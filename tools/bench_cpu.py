@@ -38,8 +38,7 @@ from seq2seq_asr.nn.specaugment import SpecAugmentConfig
 from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
-from seq2seq_asr.search.ctc_fused import FusedCtcPrefixScorer
-from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.ctc_fused import ctc_prefix_scorer
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import joint_scorers
 from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, gradient_norm
@@ -126,8 +125,8 @@ def our_search(
         lengths = torch.full((len(encoded),), frames, device=encoded.device)
         states = Encoded(encoded, lengths)
         attention = AttentionScorer(decoder, decoder.memory(encoded, lengths))
-        kind = FusedCtcPrefixScorer if places is not None and places.kernels else CtcPrefixScorer
-        ctc = kind(model.ctc_log_probs(states), lengths) if with_ctc else None
+        kernels = places is not None and places.kernels
+        ctc = ctc_prefix_scorer(model.ctc_log_probs(states), lengths, kernels) if with_ctc else None
         return beam_search(joint_scorers(attention, ctc, ctc_weight), lengths, config, places=places)
 
     return run

@@ -12,8 +12,7 @@ from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.coverage import CoverageScorer
-from seq2seq_asr.search.ctc_fused import MOST_FRAMES, FusedCtcPrefixScorer
-from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.ctc_fused import ctc_prefix_scorer
 from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
 from seq2seq_asr.search.internal_lm import InternalLanguageModelScorer
 from seq2seq_asr.search.language_model import LanguageModelScorer
@@ -47,8 +46,7 @@ def scorers_of(
     attention = AttentionScorer(decoder, memory)
     ctc = None
     if search.ctc_weight > 0 and model.ctc is not None:
-        kind = FusedCtcPrefixScorer if kernels and encoded.states.shape[1] <= MOST_FRAMES else CtcPrefixScorer
-        ctc = kind(model.ctc_log_probs(encoded), encoded.lengths)
+        ctc = ctc_prefix_scorer(model.ctc_log_probs(encoded), encoded.lengths, kernels)
     scorers = [*joint_scorers(attention, ctc, search.ctc_weight)]
     if search.lm_weight > 0 and language_model is not None:
         scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))

@@ -1,15 +1,13 @@
-"""CTC prefix scores on a GPU: what ``search.ctc_prefix`` computes, by kernels."""
+"""CTC prefix scores by loops: what ``search.ctc_prefix`` computes, on a GPU by kernels, on a CPU by compiled code."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer, CtcPrefixState
+from seq2seq_asr.search.ctc_prefix import LOWEST, CtcPrefixScorer, CtcPrefixState
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
-
-if TYPE_CHECKING:
-    from seq2seq_asr.kernels.ctc_prefix import Posteriors
 
 MOST_FRAMES = 2048
 """Encoded frames that a kernel takes at once."""
@@ -21,34 +19,66 @@ class FusedExtension(NamedTuple):
     scorer: "FusedCtcPrefixScorer"
     state: CtcPrefixState
     candidates: Int[Tensor, "BK M"]
-    change: Float[Tensor, "BK M"]
-    grown: Float[Tensor, "BK M"]
-    onsets: Float[Tensor, "BK S 2"]
+    scored: tuple[Tensor, ...]
+    """What the loops want to know again."""
 
     def select(self, parents: Int[Tensor, " BK2"]) -> CtcPrefixState:
         """The state of chosen candidates; row ``i * M + j`` is prefix ``i`` followed by its candidate ``j``."""
-        from seq2seq_asr.kernels.ctc_prefix import Prefixes, Scored, grow_chosen  # imports Triton
-
-        scored = Scored(self.change, self.grown, self.onsets)
-        found = grow_chosen(self.scorer.posteriors, Prefixes(*self.state), self.candidates, scored, parents)
-        return CtcPrefixState(*found)
+        loops, state = self.scorer.loops(), self.state
+        before = self.scorer.posteriors(), loops.Prefixes(*state)
+        return CtcPrefixState(*loops.grow_chosen(*before, self.candidates, self.scored, parents))
 
 
 class FusedCtcPrefixScorer(CtcPrefixScorer):
     """The same scorer with two launches a step; for at most `MOST_FRAMES` encoded frames."""
 
-    @property
-    def posteriors(self) -> "Posteriors":
-        """What the kernels read of the utterances."""
-        from seq2seq_asr.kernels.ctc_prefix import Posteriors  # imports Triton
+    def loops(self) -> ModuleType:
+        """What computes a step."""
+        from seq2seq_asr.kernels import ctc_prefix  # imports Triton
 
-        return Posteriors(self._by_token, *self._blanks, self._lengths)
+        return ctc_prefix
+
+    def posteriors(self) -> Any:
+        """What the loops read of the utterances."""
+        return self.loops().Posteriors(self._by_token, *self._blanks, self._lengths)
 
     def extend(  # type: ignore[override]
         self, candidates: Int[Tensor, "BK M"], state: CtcPrefixState
     ) -> tuple[Float[Tensor, "BK M"], FusedExtension]:
         """Score every prefix followed by each of its candidates; see ``PartialScorer.extend``."""
-        from seq2seq_asr.kernels.ctc_prefix import Prefixes, score_candidates  # imports Triton
+        loops = self.loops()
+        before = self.posteriors(), loops.Prefixes(*state)
+        scored = loops.score_candidates(*before, candidates, (BLANK, SOS, EOS))
+        return scored.change, FusedExtension(self, state, candidates, scored)
 
-        scored = score_candidates(self.posteriors, Prefixes(*state), candidates, (BLANK, SOS, EOS))
-        return scored.change, FusedExtension(self, state, candidates, *scored)
+
+class CompiledCtcPrefixScorer(FusedCtcPrefixScorer):
+    """The same scorer for a CPU, with two calls a step."""
+
+    def loops(self) -> ModuleType:
+        """What computes a step."""
+        from seq2seq_asr.cpu import ctc_prefix  # imports Numba
+
+        return ctc_prefix
+
+    def posteriors(self) -> Any:
+        """What the loops read of the utterances."""
+        return self.loops().Posteriors(self._by_token, self._lengths, self._silent)
+
+    def _probabilities(self, log_probs: Float[Tensor, "B S V"]) -> Float[Tensor, "BV S"]:
+        return self.loops().probabilities(log_probs, self._lengths, LOWEST)
+
+
+def ctc_prefix_scorer(
+    log_probs: Float[Tensor, "B S V"], lengths: Int[Tensor, " B"], kernels: bool = False
+) -> CtcPrefixScorer:
+    """The fastest scorer of these posteriors: compiled on a CPU, on a GPU by kernels where they may score.
+
+    Args:
+        log_probs: As for `CtcPrefixScorer`.
+        lengths: As for `CtcPrefixScorer`.
+        kernels: Whether GPU kernels may be used.
+    """
+    if kernels:
+        return (FusedCtcPrefixScorer if log_probs.shape[1] <= MOST_FRAMES else CtcPrefixScorer)(log_probs, lengths)
+    return (CompiledCtcPrefixScorer if log_probs.is_cpu else CtcPrefixScorer)(log_probs, lengths)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
-_LOWEST = -600.0
+LOWEST = -600.0
 """Log posteriors below this count as this: the lowest round figure whose exponential is a normal double."""
 _NEVER = float("-inf")
 
@@ -78,11 +78,10 @@ class CtcPrefixScorer:
         self._outside = frames >= lengths[:, None]
         self._lengths = lengths
         self._vocabulary = log_probs.shape[2]
-        inside = log_probs.masked_fill(self._outside[:, :, None], 0.0)
         # A row per utterance and token: a candidate's posteriors then lie together in memory.
-        rows = inside.transpose(1, 2).flatten(0, 1).to(torch.float64, memory_format=torch.contiguous_format, copy=True)
-        self._by_token = rows.clamp_(min=_LOWEST).exp_()
-        self._blanks = _sums(self._by_token[BLANK :: self._vocabulary].log())
+        self._by_token = self._probabilities(log_probs)
+        self._silent = self._by_token[BLANK :: self._vocabulary].log()
+        self._blanks = _sums(self._silent)
 
     def start(self, beam: int = 1) -> CtcPrefixState:
         """Forward variables of the empty prefix: nothing but blanks."""
@@ -129,6 +128,12 @@ class CtcPrefixScorer:
         nonblank = _recursion(onsets, *_sums(self._posteriors(utterance, tokens).log()))
         blank = _recursion(nonblank[:, :-1], *(part.index_select(0, utterance) for part in self._blanks))
         return CtcPrefixState(nonblank, blank, prefix, tokens, utterance)
+
+    def _probabilities(self, log_probs: Float[Tensor, "B S V"]) -> Float[Tensor, "BV S"]:
+        """Probabilities of every token in all frames, 1 behind an utterance's last."""
+        inside = log_probs.masked_fill(self._outside[:, :, None], 0.0)
+        rows = inside.transpose(1, 2).flatten(0, 1).to(torch.float64, memory_format=torch.contiguous_format, copy=True)
+        return rows.clamp_(min=LOWEST).exp_()
 
     def _posteriors(self, utterance: Tensor, tokens: Tensor) -> Tensor:
         """Probabilities of tokens in all frames, frames last."""

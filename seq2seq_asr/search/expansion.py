@@ -98,9 +98,14 @@ def select_states(
 
 def best_tokens(log_probs: Float[Tensor, "BK V"], count: int, kernels: bool = False) -> Int[Tensor, "BK M"]:
     """``EOS`` and the ``count`` most probable other tokens of each row, best first; among equals the lowest ids."""
+    count = min(count, log_probs.shape[1] - 1)
+    if log_probs.is_cpu and not kernels:
+        from seq2seq_asr.cpu.best import find_tokens  # imports Numba
+
+        return find_tokens(log_probs, count, _TIE, EOS)
     others = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
     others[:, EOS] = -torch.inf  # behind the impossible ones: it must not come twice
-    best = best_places(others, min(count, others.shape[1] - 1), kernels)
+    best = best_places(others, count, kernels)
     return torch.cat([best.new_full((len(best), 1), EOS), best], 1)
 
 
@@ -110,9 +115,13 @@ def best_places(scores: Float[Tensor, "B C"], count: int, kernels: bool = False)
     ``topk`` promises no order among equals, so each place is given 1e-12 less than the one before.
     """
     if kernels and count <= _MOST:
-        from seq2seq_asr.kernels.best import find_best  # imports Triton
+        from seq2seq_asr.kernels import best as gpu  # imports Triton
 
-        return find_best(scores, count, _TIE)
+        return gpu.find_best(scores, count, _TIE)
+    if scores.is_cpu:
+        from seq2seq_asr.cpu import best as cpu  # imports Numba
+
+        return cpu.find_best(scores, count, _TIE)
     return (scores.double() - _order(scores.shape[1], scores.device)).topk(count).indices
 
 
