@@ -172,11 +172,14 @@ class Posteriors(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What `score` has filled."""
+    """What `score` has filled, and from what."""
 
     change: Tensor  # (N, M)
     grown: Tensor  # (N, M)
     onsets: Tensor  # (N, S, 2)
+    posteriors: Posteriors
+    before: Prefixes
+    candidates: Tensor  # (N, M)
 
 
 def score_candidates(
@@ -190,37 +193,33 @@ def score_candidates(
         candidates: (N, M).
         specials: Blank, start and end.
     """
-    (rows, count), frames = candidates.shape, posteriors.by_token.shape[1]
-    made = [before.prefix.new_empty(rows, *shape) for shape in ((count,), (count,), (frames, 2))]
+    (rows, count), frames, candidates = candidates.shape, posteriors.by_token.shape[1], candidates.contiguous()
+    change, grown, onsets = (before.prefix.new_empty(rows, *shape) for shape in ((count,), (count,), (frames, 2)))
     blank, start, end = specials
     with torch.cuda.device_of(candidates):
         score[(rows,)](
-            *made, posteriors.by_token, *before, candidates.contiguous(), posteriors.lengths,
+            change, grown, onsets, posteriors.by_token, *before, candidates, posteriors.lengths,
             count, bound(frames), len(posteriors.by_token) // len(posteriors.lengths), BLANK=blank, SOS=start, EOS=end,
             TM=triton.next_power_of_2(count), TS=min(64, triton.next_power_of_2(frames)), num_warps=4,
         )  # fmt: skip
-    return Scored(*made)
+    return Scored(change, grown, onsets, posteriors, before, candidates)
 
 
-def grow_chosen(
-    posteriors: Posteriors, before: Prefixes, candidates: Tensor, scored: Scored, parents: Tensor
-) -> Prefixes:
+def grow_chosen(scored: Scored, parents: Tensor) -> Prefixes:
     """The prefixes of chosen candidates.
 
     Args:
-        posteriors: Of the utterances.
-        before: Of `score_candidates`.
-        candidates: Of `score_candidates`.
-        scored: What it has found.
-        parents: Place of each among all candidates (N).
+        scored: The candidates.
+        parents: Place of each chosen one among all (N).
     """
-    rows, (_, count), frames = len(parents), candidates.shape, posteriors.by_token.shape[1]
+    (_, _, _, posteriors, before, candidates), rows = scored, len(parents)
+    frames = posteriors.by_token.shape[1]
     made = Prefixes(*(part.new_empty(rows, *part.shape[1:]) for part in before))
     with torch.cuda.device_of(parents):
         grow[(rows,)](
-            *made, parents, candidates.contiguous(), scored.grown, scored.onsets, posteriors.by_token, before.last,
+            *made, parents, candidates, scored.grown, scored.onsets, posteriors.by_token, before.last,
             before.utterance, posteriors.with_blank, posteriors.without_blank,
-            count, frames, len(posteriors.by_token) // len(posteriors.lengths),
+            candidates.shape[1], frames, len(posteriors.by_token) // len(posteriors.lengths),
             TS=triton.next_power_of_2(frames), num_warps=4,
         )  # fmt: skip
     return made

@@ -16,17 +16,13 @@ MOST_FRAMES = 2048
 class FusedExtension(NamedTuple):
     """Scored candidates, whose forward variables are computed when they are selected."""
 
-    scorer: "FusedCtcPrefixScorer"
-    state: CtcPrefixState
-    candidates: Int[Tensor, "BK M"]
-    scored: tuple[Tensor, ...]
-    """What the loops want to know again."""
+    loops: ModuleType
+    scored: Any
+    """What the loops have found, and from what."""
 
     def select(self, parents: Int[Tensor, " BK2"]) -> CtcPrefixState:
         """The state of chosen candidates; row ``i * M + j`` is prefix ``i`` followed by its candidate ``j``."""
-        loops, state = self.scorer.loops(), self.state
-        before = self.scorer.posteriors(), loops.Prefixes(*state)
-        return CtcPrefixState(*loops.grow_chosen(*before, self.candidates, self.scored, parents))
+        return CtcPrefixState(*self.loops.grow_chosen(self.scored, parents))
 
 
 class FusedCtcPrefixScorer(CtcPrefixScorer):
@@ -47,9 +43,8 @@ class FusedCtcPrefixScorer(CtcPrefixScorer):
     ) -> tuple[Float[Tensor, "BK M"], FusedExtension]:
         """Score every prefix followed by each of its candidates; see ``PartialScorer.extend``."""
         loops = self.loops()
-        before = self.posteriors(), loops.Prefixes(*state)
-        scored = loops.score_candidates(*before, candidates, (BLANK, SOS, EOS))
-        return scored.change, FusedExtension(self, state, candidates, scored)
+        scored = loops.score_candidates(self.posteriors(), loops.Prefixes(*state), candidates, (BLANK, SOS, EOS))
+        return scored.change, FusedExtension(loops, scored)
 
 
 class CompiledCtcPrefixScorer(FusedCtcPrefixScorer):
