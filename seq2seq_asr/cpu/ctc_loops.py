@@ -1,8 +1,8 @@
 """The loops of ``cpu.ctc_prefix``: set up, score candidates, grow prefixes, in double precision.
 
-Scoring sums probabilities. No forward variable is greater than its prefix's own probability, and the largest is not
-much less: so that is what all are divided by. Growing is the recursion itself, in logarithms, some prefixes side by
-side. Each prefix is computed from its own frames alone, in an order that nothing else has a say in.
+Scoring sums probabilities, divided by the largest: posteriors are e^-600 at least, so what is lost, e^-708 of it, is
+nothing beside the sum. Growing is the recursion itself, in logarithms, some prefixes side by side. Each prefix is
+computed from its own frames alone, in an order that nothing else has a say in.
 """
 
 from typing import no_type_check
@@ -14,8 +14,6 @@ from seq2seq_asr.cpu.compiling import compiled
 _NEVER = -np.inf
 _LANES = 8
 _CELLS = 6  # of a frame and lane: both forward variables, those before, the posteriors of token and blank
-_ROOM = 600.0
-"""What is scaled to e^600 may be as small as e^-1300 of it, and still be a double."""
 _LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10  # of 32 bits: exact times an exponent; and the rest
 _TO_INTEGER = 1.5 * 2.0**52  # a double this large holds an integer in its lowest bits
 _STRICT = {"contract", "nsz"}  # the terms of a series stay in their order
@@ -24,8 +22,8 @@ _STRICT = {"contract", "nsz"}  # the terms of a series stay in their order
 @compiled(fastmath=_STRICT, forceinline=True)
 @no_type_check
 def exp(x):
-    """e^x for x <= 709, as there beyond, and 0 below -708: Taylor's series around the nearest multiple of ln 2."""
-    inside = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)
+    """e^x for x <= 709, and 0 below -708: Taylor's series around the nearest multiple of ln 2."""
+    inside = -708.0 if x < -708.0 else x
     power = np.floor(inside * (1 / np.log(2)) + 0.5)
     rest = inside - power * _LN2_HIGH - power * _LN2_LOW
     square = rest * rest
@@ -107,22 +105,11 @@ def fill(by_token, log_probs, lengths, lowest):
 
 @compiled(fastmath=_STRICT)
 @no_type_check
-def _scale(weights, nonblank, blank, told):
-    """Forward variables as probabilities, divided by the prefix's."""
-    for frame in range(len(weights)):
-        weights[frame] = exp(nonblank[frame] - told + _ROOM) + exp(blank[frame] - told + _ROOM)
-
-
-@compiled(fastmath=_STRICT)
-@no_type_check
-def _after_blank(weights, blank):
-    """Those that end in blank, divided by the largest; and its logarithm."""
-    top = _NEVER
-    for one in blank[: len(weights)]:
-        top = one if one > top or one != one else top
-    top = 0.0 if top == _NEVER else top
-    for frame in range(len(weights)):
-        weights[frame] = exp(blank[frame] - top + _ROOM)
+def _greatest(logs):
+    """Of all that are numbers; the lowest double where nothing is possible."""
+    top = -1.7976931348623157e308
+    for one in logs:
+        top = one if one > top else top
     return top
 
 
@@ -146,22 +133,26 @@ def score(
     for row in range(rows):
         own, told = utterance[row], prefix[row]
         length = lengths[own]
-        weights = room[:length]
-        _scale(weights, nonblank[row], blank[row], told)
+        weights, spoken, silence = room[:length], nonblank[row, :length], blank[row, :length]
+        top_silence = _greatest(silence)
+        top = max(_greatest(spoken), top_silence)
+        for frame in range(length):
+            weights[frame] = exp(spoken[frame] - top) + exp(silence[frame] - top)
         for column in range(count):
             token = candidates[row, column]
             grown[row, column] = _sum(by_token[own * vocabulary + token], weights)
         for column in range(count):
-            grown[row, column] = log(grown[row, column]) + (told - _ROOM)
+            grown[row, column] = log(grown[row, column]) + top
         for column in range(count):
             token = candidates[row, column]
             found = grown[row, column]
-            if token == last[row]:
-                top = _after_blank(weights, blank[row])
-                found = log(_sum(by_token[own * vocabulary + token], weights)) + (top - _ROOM)
+            if token == last[row]:  # only what ends in blank may go on
+                for frame in range(length):
+                    weights[frame] = exp(silence[frame] - top_silence)
+                found = log(_sum(by_token[own * vocabulary + token], weights)) + top_silence
             if token == specials[2]:
                 found = add_logs(nonblank[row, length], blank[row, length])
-            if token == specials[0] or token == specials[1] or told == _NEVER:
+            if token == specials[0] or token == specials[1]:
                 found = _NEVER
             found = told if told < found else found  # rounding must not let a longer prefix be more probable
             grown[row, column] = found

@@ -65,7 +65,7 @@ def expand(
     log_probs, attention = full[scorers[0].name]
     tokens = None
     if any(weighted.partial for weighted in scorers):
-        weighted = [w.weight * full[w.name][0] for w in scorers if w.name in full]
+        weighted = [w.weight * full[w.name][0] for w in scorers if w.name in full] if len(full) > 1 else [log_probs]
         tokens = best_tokens(functools.reduce(torch.add, weighted), count, kernels)
     part = {w.name: w.scorer.extend(tokens, state) for w, state in pairs if is_partial(w.scorer) and tokens is not None}
     for name, (gains, state) in full.items():

@@ -88,6 +88,21 @@ def test_a_repetition_after_blanks_that_were_hardly_possible() -> None:
     equal(found, wanted)
 
 
+def test_a_token_for_which_all_before_had_to_come_a_frame_earlier() -> None:
+    """Whose three tokens stand in the last frames, with certainty, says a fourth by four frames at the floor."""
+    log_probs, lengths = torch.full((1, 6, 9), -700.0, dtype=torch.float64), torch.tensor([6])
+    log_probs[0, torch.arange(6), torch.tensor([BLANK, BLANK, BLANK, 4, 5, 6])] = 0.0
+    exact, ours = (kind(log_probs, lengths) for kind in (CtcPrefixScorer, CompiledCtcPrefixScorer))
+    wanted, found = exact.start(), ours.start()
+    for token in (4, 5, 6, 7):
+        (change, extension), (our_change, our_extension) = (
+            scorer.extend(torch.tensor([[token]]), state) for scorer, state in ((exact, wanted), (ours, found))
+        )
+        equal(our_change, change)
+        wanted, found = extension.select(torch.tensor([0])), our_extension.select(torch.tensor([0]))
+    assert float(found.prefix) == pytest.approx(-2400.0, abs=2.0)
+
+
 def test_the_first_frames_far_less_probable_than_the_last() -> None:
     log_probs = posteriors(2, 40, 7, 1.0)
     log_probs[:, :20, 5], log_probs[:, 20:, 5] = -500.0, -1e-3

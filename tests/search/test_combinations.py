@@ -16,7 +16,7 @@ from seq2seq_asr.nn.lm import LanguageModel, LanguageModelConfig
 from seq2seq_asr.search.arpa import Arpa
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.coverage import CoverageScorer
-from seq2seq_asr.search.ctc_prefix import CtcPrefixScorer
+from seq2seq_asr.search.ctc_fused import ctc_prefix_scorer
 from seq2seq_asr.search.hotwords import HotWords, HotWordScorer
 from seq2seq_asr.search.internal_lm import LOWEST, InternalLanguageModelScorer
 from seq2seq_asr.search.language_model import LanguageModelScorer
@@ -55,7 +55,7 @@ class World:
         coverage = CoverageScorer(lengths, self.attention.frames, THRESHOLD)
         made = {
             "attention": (self.toy.of(self.attention.table[rows]), 0.0),
-            "ctc": (CtcPrefixScorer(self.posteriors[rows, :frames], lengths), 0.0),
+            "ctc": (ctc_prefix_scorer(self.posteriors[rows, :frames], lengths), 0.0),
             "lm": (LanguageModelScorer(self.lm, len(rows)), 0.0),
             "ngram": (NgramScorer(self.ngram, len(rows), PENALTY), 0.0),
             "ilm": (InternalLanguageModelScorer(self.decoder, self.decoder.no_memory(len(rows))), -LOWEST),
