@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from seq2seq_asr.search.expansion import best_tokens
+from seq2seq_asr.search.ctc_fused import ctc_prefix_scorer
+from seq2seq_asr.search.expansion import best_tokens, expand
 from seq2seq_asr.search.limits import confident_end
-from seq2seq_asr.vocabulary import EOS
+from seq2seq_asr.search.scorer import Weighted
+from seq2seq_asr.vocabulary import EOS, SOS
 
 
 @pytest.mark.parametrize("levels", [2, 5, 1000])
@@ -28,3 +30,14 @@ def test_the_end_must_beat_the_best_other_token_by_the_threshold() -> None:
     log_probs = torch.tensor([[-5.0, -1.0, -5.0, end, -3.0] for end in (-0.5, -1.0, -1.4, -1.6, -9.0)])
     assert confident_end(log_probs, 1.5).tolist() == [True, True, True, False, False]
     assert confident_end(log_probs, 1.0).tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("weights", [(0.7,), (0.7, 0.4), (0.5, 0.1, 2.0)])
+def test_candidates_are_the_best_of_the_weighted_sum(toy, weights) -> None:
+    full = [Weighted(f"full {i}", toy.scorer(2, 12, seed=i), weight) for i, weight in enumerate(weights)]
+    partial = Weighted("ctc", ctc_prefix_scorer(toy.posteriors(2, 6, 12, seed=9), torch.tensor([6, 4])), 0.3)
+    states, last = [one.scorer.start(1) for one in (*full, partial)], torch.tensor([SOS, SOS])
+    found = expand([*full, partial], states, last, 3).tokens
+    scores = [one.weight * one.scorer.step(last, state)[0] for one, state in zip(full, states[:-1], strict=True)]
+    summed = torch.stack(scores).sum(0).index_fill(1, torch.tensor([EOS]), -torch.inf)
+    assert found is not None and torch.equal(found[:, 1:], summed.topk(3).indices)
