@@ -34,10 +34,13 @@ def test_the_end_must_beat_the_best_other_token_by_the_threshold() -> None:
 
 @pytest.mark.parametrize("weights", [(0.7,), (0.7, 0.4), (0.5, 0.1, 2.0)])
 def test_candidates_are_the_best_of_the_weighted_sum(toy, weights) -> None:
-    full = [Weighted(f"full {i}", toy.scorer(2, 12, seed=i), weight) for i, weight in enumerate(weights)]
+    models = [toy.scorer(2, 12, seed=seed) for seed in range(len(weights))]
+    full = [Weighted(f"{place}", model, weights[place]) for place, model in enumerate(models)]
     partial = Weighted("ctc", ctc_prefix_scorer(toy.posteriors(2, 6, 12, seed=9), torch.tensor([6, 4])), 0.3)
     states, last = [one.scorer.start(1) for one in (*full, partial)], torch.tensor([SOS, SOS])
     found = expand([*full, partial], states, last, 3).tokens
-    scores = [one.weight * one.scorer.step(last, state)[0] for one, state in zip(full, states[:-1], strict=True)]
-    summed = torch.stack(scores).sum(0).index_fill(1, torch.tensor([EOS]), -torch.inf)
+    told = [model.step(last, state)[0] for model, state in zip(models, states[:-1], strict=True)]
+    summed = torch.einsum("n, nrv -> rv", torch.tensor(weights).double(), torch.stack(told)).index_fill(
+        1, torch.tensor([EOS]), -torch.inf
+    )
     assert found is not None and torch.equal(found[:, 1:], summed.topk(3).indices)
