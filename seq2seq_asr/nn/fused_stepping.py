@@ -1,16 +1,16 @@
 """The default decoder's step for a search on a GPU: what ``nn.stepping`` computes, by kernels."""
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq_asr.nn.attention import LocationAttention
-from seq2seq_asr.nn.cells import GruCell
 from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.fused import chosen
 from seq2seq_asr.nn.fused_energies import no_place
+from seq2seq_asr.nn.step_weights import arrange
 from seq2seq_asr.vocabulary import BLANK, SOS
 
 
@@ -42,9 +42,15 @@ class FusedStepping:
         decoder: One that ``nn.stepping.steps_quickly``, in float32 and evaluation mode.
     """
 
+    emits = True
+    """See ``search.attention.Decoder``."""
+
     def __init__(self, decoder: Decoder) -> None:
         self._units, self._key = decoder.config.units, cast(LocationAttention, decoder.attention).key
-        self._weights, self._context = _arrange(decoder)
+        from seq2seq_asr.kernels.search_step import Weights  # imports Triton
+
+        *weights, self._context = arrange(decoder)
+        self._weights = Weights(*weights)
 
     @torch.inference_mode()
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> FusedMemory:
@@ -65,17 +71,15 @@ class FusedStepping:
     def step(
         self, token: Int[Tensor, " BK"], state: FusedState, memory: FusedMemory
     ) -> tuple[Float[Tensor, "BK V"], FusedState]:
-        """Advance every hypothesis by one token; see ``Decoder.step``."""
-        from seq2seq_asr.kernels.search_step import Utterances, search_step
+        """Advance every hypothesis by one token.
+
+        Returns:
+            Log probabilities of the next token, minus infinity for those that are never emitted, and the state.
+        """
+        from seq2seq_asr.kernels.search_step import Utterances, emitted_log_probs, search_step
 
         logits, *after = search_step(self._weights, Utterances(*memory), token, *state)
-        return logits, FusedState(*after)
-
-    def log_probs(self, logits: Float[Tensor, "BK V"]) -> Float[Tensor, "BK V"]:
-        """Log probabilities of the next token; minus infinity for those that are never emitted."""
-        from seq2seq_asr.kernels.search_step import emitted_log_probs
-
-        return emitted_log_probs(logits, BLANK, SOS)
+        return emitted_log_probs(logits, BLANK, SOS), FusedState(*after)
 
     @property
     def _new(self) -> slice:
@@ -95,25 +99,3 @@ def fused_stepping(decoder: Decoder) -> FusedStepping | None:
         return None
     reason = no_place(weight) if weight.dtype == torch.float32 else f"{str(weight.dtype)[6:]} weights"
     return FusedStepping(decoder) if chosen(decoder.kernels, weight.device, "search step", reason) else None
-
-
-@torch.no_grad()
-def _arrange(decoder: Decoder) -> tuple[Any, Float[Tensor, "E X"]]:
-    """The kernels' weights, and those of the context."""
-    from seq2seq_asr.kernels.search_step import Weights  # imports Triton
-
-    cell, attention = cast(GruCell, decoder.cells[0]), cast(LocationAttention, decoder.attention)
-    output, query, units = cast(nn.Linear, decoder.output), cast(nn.Linear, attention.query), decoder.config.units
-    read, context = cell.weight_ih.split([decoder.config.embedding, decoder.encoder_size], dim=1)
-    own, scored = output.weight.split([units, decoder.encoder_size], dim=1)
-    apart = cell.bias_hh.clone()
-    apart[: 2 * units] = 0  # these stand with the tokens, since no gate scales them
-    weights = Weights(
-        table=torch.addmm(cell.bias_ih + cell.bias_hh - apart, decoder.embedding.weight, read.t()),
-        state=torch.cat([query.weight, cell.weight_hh, own]),
-        state_bias=torch.cat([query.bias, apart, output.bias]),
-        filters=attention.filters.weight[:, 0].contiguous(),
-        location=attention.location.weight.detach().contiguous(),
-        score=attention.score.weight[0].detach(),
-    )
-    return weights, torch.cat([context, scored]).t().contiguous()

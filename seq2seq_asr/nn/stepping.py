@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seq2seq_asr.nn.attention import LocationAttention
 from seq2seq_asr.nn.attention.base import by_utterance
 from seq2seq_asr.nn.cells import GruCell
+from seq2seq_asr.nn.compiled_stepping import CompiledStepping
 from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.fused_stepping import FusedStepping, fused_stepping
 from seq2seq_asr.nn.masks import valid_mask
@@ -146,13 +147,17 @@ def steps_quickly(decoder: Decoder) -> bool:
     return plain and config.cell == "gru" and isinstance(attention, LocationAttention) and attention.plain
 
 
-def stepping(decoder: Decoder) -> Decoder | Stepping | FusedStepping:
+def stepping(decoder: Decoder) -> Decoder | Stepping | FusedStepping | CompiledStepping:
     """What a search steps best with, for as long as the decoder's weights stay what they are.
 
     Raises:
         UsageError: Kernels are required and cannot be used.
     """
-    return (fused_stepping(decoder) or Stepping(decoder)) if steps_quickly(decoder) else decoder
+    if not steps_quickly(decoder):
+        return decoder
+    weight = decoder.embedding.weight
+    compiled = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return fused_stepping(decoder) or (CompiledStepping(decoder) if compiled else Stepping(decoder))
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from seq2seq_asr.nn.compiled_stepping import CompiledStepping
 from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.lm import LanguageModel
@@ -22,7 +23,7 @@ from seq2seq_asr.search.scorer import Weighted, joint_scorers
 
 def scorers_of(
     model: Seq2Seq,
-    decoder: Decoder | Stepping | FusedStepping,
+    decoder: Decoder | Stepping | FusedStepping | CompiledStepping,
     encoded: Encoded,
     search: BeamConfig,
     language_model: LanguageModel | None = None,

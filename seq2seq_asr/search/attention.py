@@ -1,6 +1,6 @@
 """The attention decoder as a scorer."""
 
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +21,10 @@ class Memory(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """The part of the model's decoder that a search calls; its state has ``select(parents)`` and ``alignment``."""
+    """The part of the model's decoder that a search calls; its state has ``select(parents)`` and ``alignment``.
+
+    One that ``emits`` gives log probabilities by itself, minus infinity for tokens that are never emitted.
+    """
 
     def start(self, memory: Any, /) -> Any:
         """The state before the first token."""
@@ -29,15 +32,6 @@ class Decoder(Protocol):
 
     def step(self, tokens: Tensor, state: Any, memory: Any, /) -> tuple[Tensor, Any]:
         """Unnormalised scores of the next token and the state after ``tokens``; rows share their utterance's memory."""
-        ...
-
-
-@runtime_checkable
-class Emitting(Protocol):
-    """A decoder that knows by itself which tokens are never emitted."""
-
-    def log_probs(self, logits: Tensor, /) -> Tensor:
-        """What `AttentionScorer.step` gives for these scores."""
         ...
 
 
@@ -53,7 +47,8 @@ class AttentionState(NamedTuple):
     @property
     def peaks(self) -> Int[Tensor, " BK"]:
         """Encoded frame with the largest attention weight in the last step."""
-        return self.alignment.argmax(-1)
+        known = getattr(self.decoder, "peaks", None)
+        return self.alignment.argmax(-1) if known is None else known
 
     @property
     def alignment(self) -> Float[Tensor, "BK S"]:
@@ -71,7 +66,7 @@ class AttentionScorer:
     def __init__(self, decoder: Decoder, memory: Memory) -> None:
         self._decoder = decoder
         self._memory = memory
-        self._emits = isinstance(decoder, Emitting)  # once: of a protocol it takes tens of microseconds
+        self._emits = getattr(decoder, "emits", False)
 
     def start(self, beam: int = 1) -> AttentionState:
         """The state before the first token, ``beam`` equal rows per utterance."""
@@ -83,7 +78,7 @@ class AttentionScorer:
         """Advance every hypothesis by its last token; see ``Scorer.step``."""
         logits, decoder = self._decoder.step(tokens, state.decoder, self._memory)
         if self._emits:
-            return cast(Emitting, self._decoder).log_probs(logits), AttentionState(decoder)
+            return logits, AttentionState(decoder)
         # Half precision is too coarse to sum: log probabilities are at least float32.
         log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
         log_probs[:, BLANK] = log_probs[:, SOS] = float("-inf")

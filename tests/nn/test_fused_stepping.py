@@ -10,10 +10,11 @@ from seq2seq_asr.errors import UsageError  # noqa: E402
 from seq2seq_asr.kernels import search_step  # noqa: E402
 from seq2seq_asr.nn import fused  # noqa: E402
 from seq2seq_asr.nn.attention import AttentionConfig  # noqa: E402
+from seq2seq_asr.nn.compiled_stepping import CompiledStepping  # noqa: E402
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig  # noqa: E402
 from seq2seq_asr.nn.fused import set_kernels  # noqa: E402
 from seq2seq_asr.nn.fused_stepping import FusedStepping  # noqa: E402
-from seq2seq_asr.nn.stepping import Stepping, stepping  # noqa: E402
+from seq2seq_asr.nn.stepping import stepping  # noqa: E402
 from seq2seq_asr.search.attention import AttentionScorer  # noqa: E402
 from seq2seq_asr.vocabulary import BLANK, SOS  # noqa: E402
 
@@ -98,7 +99,11 @@ def test_padding_and_company_change_nothing() -> None:
 
 def test_it_is_taken_where_kernels_are_required_and_never_on_a_cpu_by_itself() -> None:
     decoder = decoder_of()
-    kinds: list[tuple[fused.Kernels, type]] = [("require", FusedStepping), ("auto", Stepping), ("off", Stepping)]
+    kinds: list[tuple[fused.Kernels, type]] = [
+        ("require", FusedStepping),
+        ("auto", CompiledStepping),
+        ("off", CompiledStepping),
+    ]
     for kernels, kind in kinds:
         set_kernels(decoder, kernels)
         assert type(stepping(decoder)) is kind
