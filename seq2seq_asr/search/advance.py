@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,6 +14,9 @@ from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.vocabulary import EOS, SOS
 
 _NEVER = float("-inf")
+_NONE = np.empty(0, np.int64)
+_COMPILED = "cpu"
+"""Where loops do what is said here."""
 
 
 class Rules(NamedTuple):
@@ -60,6 +64,22 @@ class Kept(NamedTuple):
     """What each scorer added, unweighted."""
 
 
+class Chosen(NamedTuple):
+    """The extensions that a step keeps, best first."""
+
+    parents: Int[Tensor, "B K"]
+    """Place of the hypothesis among those of its utterance."""
+    rows: Int[Tensor, " BK"]
+    """And among all."""
+    columns: Int[Tensor, " BK"]
+    """Of the extension."""
+    tokens: Int[Tensor, "B K"]
+    score: Float[Tensor, "B K"]
+    """Weighted totals."""
+    growing: Float[Tensor, "B K"]
+    """The same, but -inf for ends."""
+
+
 def start(scorers: Sequence[Weighted], utterances: int, beam: int, device: torch.device) -> BeamState:
     """The state before the first token."""
     score = torch.full((utterances, beam), _NEVER, dtype=torch.float64, device=device)
@@ -88,21 +108,21 @@ def advance(scorers: Sequence[Weighted], rules: Rules, state: BeamState) -> tupl
     expansion = expand(scorers, state.scorers, state.last, rules.candidates, rules.kernels)
     scores = _scores(scorers, rules, state, expansion)
     places = best_places(_compared(scores, expansion, rules.length_bonus), rules.beam, rules.kernels)
-    parents = places // scores.shape[2]
-    rows, columns = (parents + state.first_row).flatten(), (places - parents * scores.shape[2]).flatten()
-    last, states = expansion.tokens_at(rows, columns), select_states(scorers, expansion, rows, columns)
-    frames = getattr(states[0], "peaks", None)  # an `AlignedState`, if there are any
-    tokens, looked = last.view_as(parents), None if frames is None else frames.view_as(parents)
-    kept = Kept(scores.flatten(1).gather(1, places), parents, tokens, looked, expansion.gains_at(places))
-    score = kept.score.masked_fill(tokens == EOS, _NEVER)
+    chosen = _choose(places, scores, expansion, state.first_row)
+    states = select_states(scorers, expansion, chosen.rows, chosen.columns)
+    frames, tokens = getattr(states[0], "peaks", None), chosen.tokens  # an `AlignedState`, if there are any
+    looked = None if frames is None else frames.view_as(tokens)
+    kept = Kept(chosen.score, chosen.parents, tokens, looked, expansion.gains_at(places))
     frames = state.frames if frames is None else frames
-    return BeamState(score, last, frames, state.step + 1, state.first_row, states), kept
+    return BeamState(chosen.growing, tokens.flatten(), frames, state.step + 1, state.first_row, states), kept
 
 
 def _scores(
     scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion
 ) -> Float[Tensor, "B K M"]:
     """Weighted totals of all extensions; -inf for what may not be."""
+    if state.score.device.type == _COMPILED:
+        return _compiled_scores(scorers, rules, state, expansion)
     scores = state.score.unsqueeze(2)
     for weighted, gain in zip(scorers, expansion.gains, strict=True):
         scores = torch.add(scores, gain.view(*state.score.shape, -1), alpha=weighted.weight)
@@ -115,6 +135,28 @@ def _scores(
     return scores
 
 
+def _compiled_scores(
+    scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion
+) -> Float[Tensor, "B K M"]:
+    """The same on a CPU, in fewer calls."""
+    from seq2seq_asr.cpu import totals  # imports Numba
+
+    first, *others = (gain.contiguous().numpy() for gain in expansion.gains)
+    scores = np.empty(first.shape)
+    totals.begin(scores, state.score.numpy(), first, scorers[0].weight)
+    for weighted, gain in zip(scorers[1:], others, strict=True):
+        totals.add(scores, gain, weighted.weight)
+    most, looked = rules.max_attention_shift, None if rules.max_attention_shift is None else expansion.frames
+    far = (_NONE, _NONE, 0) if looked is None else (looked.numpy(), state.frames.numpy(), most)
+    shortest = _NONE if rules.shortest is None else rules.shortest.numpy()
+    totals.bar(scores, expansion.end, state.step.numpy(), shortest, *far)
+    if rules.end_threshold is not None:
+        log_probs = expansion.log_probs.numpy()
+        kind = log_probs.dtype.type
+        totals.bar_unsure(scores, expansion.end, log_probs, EOS, kind(rules.end_threshold), kind(_NEVER))
+    return torch.from_numpy(scores.reshape(*state.score.shape, -1))
+
+
 def _compared(scores: Float[Tensor, "B K M"], expansion: Expansion, bonus: float) -> Float[Tensor, "B KM"]:
     """What extensions compare by: an end lacks the bonus of a token more, which the others of its step have."""
     if bonus == 0:
@@ -122,3 +164,26 @@ def _compared(scores: Float[Tensor, "B K M"], expansion: Expansion, bonus: float
     compared = scores.clone()
     compared[:, :, expansion.end] -= bonus
     return compared.flatten(1)
+
+
+def _choose(
+    places: Int[Tensor, "B K"], scores: Float[Tensor, "B K M"], expansion: Expansion, first_row: Int[Tensor, "B 1"]
+) -> Chosen:
+    if places.device.type == _COMPILED:
+        return _compiled_choose(places, scores, expansion)
+    parents = places // scores.shape[2]
+    rows, columns = (parents + first_row).flatten(), (places - parents * scores.shape[2]).flatten()
+    tokens, score = expansion.tokens_at(rows, columns).view_as(parents), scores.flatten(1).gather(1, places)
+    return Chosen(parents, rows, columns, tokens, score, score.masked_fill(tokens == EOS, _NEVER))
+
+
+def _compiled_choose(places: Int[Tensor, "B K"], scores: Float[Tensor, "B K M"], expansion: Expansion) -> Chosen:
+    """The same on a CPU, in fewer calls."""
+    from seq2seq_asr.cpu import totals  # imports Numba
+
+    parents, count = np.empty(places.shape, np.int64), places.numel()
+    rows, columns, score = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(places.shape)
+    tokens, growing = np.empty_like(parents), np.empty_like(score)
+    among = _NONE[:, None] if expansion.tokens is None else expansion.tokens.contiguous().numpy()
+    totals.choose(parents, rows, columns, tokens, score, growing, places.numpy(), scores.numpy(), among, EOS)
+    return Chosen(*map(torch.from_numpy, (parents, rows, columns, tokens, score, growing)))

@@ -32,7 +32,7 @@ class Ranking:
         """
         # A float times an integer tensor would be float32.
         exact = float(length) if isinstance(length, int) else length.to(total.dtype)
-        return (total + self.bonus * exact) / self._divisor(exact + 1)
+        return (total + self.bonus * exact) / self.divisor(exact + 1)
 
     def bound(
         self, total: Float[Tensor, " B"], length: int, longest: Int[Tensor, " B"], most: int, gain: float = 0.0
@@ -54,7 +54,8 @@ class Ranking:
         scores = self.score(total[:, None] + (lengths - length + 1).to(total.dtype) * gain, lengths)
         return scores.masked_fill(lengths > longest[:, None], float("-inf")).amax(1)
 
-    def _divisor(self, scored: Tensor | float) -> Tensor | float:
+    def divisor(self, scored: Tensor | float) -> Tensor | float:
+        """By what a total is divided when so many tokens are scored, the end among them."""
         if self.normalisation == "none":
             return 1.0
         base = scored if self.normalisation == "length" else (5 + scored) / 6

@@ -1,0 +1,102 @@
+"""Totals and what is chosen of them on a CPU are those of the tensors' way."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from seq2seq_asr.search import advance
+from seq2seq_asr.search.advance import BeamState, Rules
+from seq2seq_asr.search.expansion import Expansion
+from seq2seq_asr.search.scorer import Weighted
+from seq2seq_asr.vocabulary import EOS
+
+INF = float("inf")
+
+
+class Looking:
+    """The state of a scorer that looked at frames."""
+
+    def __init__(self, peaks: torch.Tensor) -> None:
+        self.peaks = peaks
+
+
+class Silent:
+    """A full scorer by its looks; what it says stands in the expansion."""
+
+    def start(self, beam=1): ...
+    def step(self, tokens, state): ...
+
+
+def spoilt(values: torch.Tensor, share: float) -> torch.Tensor:
+    """Values, some of which are no numbers or infinite."""
+    drawn = torch.rand(values.shape)
+    values[drawn < share] = -INF
+    values[drawn < share / 2] = torch.nan
+    values[drawn < share / 8] = INF
+    return values
+
+
+def world(seed: int, rules: dict, candidates: bool, kind: torch.dtype, scorers: int = 2):
+    """Random extensions of 3 utterances with 4 hypotheses each, in part dead or without a way on."""
+    torch.manual_seed(seed)
+    utterances, beam, vocabulary, width = 3, 4, 9, 6
+    rows, shape = utterances * beam, (utterances * beam, width if candidates else vocabulary)
+    others = torch.stack([torch.randperm(vocabulary - 1)[: width - 1] for _ in range(rows)])
+    tokens = torch.cat([torch.full((rows, 1), EOS), others + (others >= EOS)], 1) if candidates else None
+    gains = [spoilt(torch.randn(shape, dtype=kind), share) for share in (0.1, 0.3)]
+    gains[0][::5] = -INF
+    gains[0][::5, 0 if candidates else EOS] = -1.0  # nothing but an end
+    gains[1] = gains[1].double()[:, :1].expand(shape) if seed % 2 else gains[1].double()
+    log_probs = spoilt(torch.randn(rows, vocabulary, dtype=kind).log_softmax(1), 0.05)
+    looked, before = torch.randint(9, (rows,)), torch.randint(-1, 9, (rows,))
+    score = spoilt(torch.randn(utterances, beam, dtype=torch.float64), 0.2).nan_to_num(nan=-INF)
+    state = BeamState(score, torch.full((rows,), 4), before, torch.tensor(2), torch.arange(0, rows, beam)[:, None], ())
+    expansion = Expansion(tokens, tuple(gains[:scorers]), log_probs, (Looking(looked), None))
+    weighted = [Weighted("first", Silent(), 0.7), Weighted("other", Silent(), 0.3)][:scorers]
+    limits = {"shortest": None, "end_threshold": None, "max_attention_shift": None, **rules}
+    return weighted, Rules(beam=beam, candidates=5, length_bonus=0.0, **limits), state, expansion
+
+
+def both(monkeypatch, function, *given):
+    """What the loops and what the tensors' way say."""
+    fast = function(*given)
+    with monkeypatch.context() as patched:
+        patched.setattr(advance, "_COMPILED", "nowhere")
+        return fast, function(*given)
+
+
+LIMITS = [
+    {"shortest": torch.tensor([3, 2, 1])},
+    {"end_threshold": 1.5},
+    {"max_attention_shift": 2},
+]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("candidates", [False, True], ids=["all tokens", "candidates"])
+@pytest.mark.parametrize("taken", list(product([0, 1], repeat=3)))
+def test_totals_are_the_same(monkeypatch, taken, candidates, kind) -> None:
+    rules = {key: value for limit, take in zip(LIMITS, taken, strict=True) if take for key, value in limit.items()}
+    barred = 0
+    for seed in range(20):
+        given = world(seed, rules, candidates, kind, scorers=1 + seed % 3 % 2)
+        fast, slow = both(monkeypatch, advance._scores, *given)
+        torch.testing.assert_close(fast, slow, rtol=1e-14, atol=1e-15)  # torch may round once less
+        assert torch.equal(fast == -INF, slow == -INF)
+        barred += int(
+            (fast == -INF).sum() - (advance._scores(*world(seed, {}, candidates, kind, 1 + seed % 3 % 2)) == -INF).sum()
+        )
+    assert (barred > 0) == any(taken)
+
+
+@pytest.mark.parametrize("candidates", [False, True], ids=["all tokens", "candidates"])
+def test_what_is_chosen_is_the_same(monkeypatch, candidates) -> None:
+    for seed in range(10):
+        given = world(seed, {}, candidates, torch.float32)
+        state, expansion = given[2:]
+        scores = advance._scores(*given)
+        places = scores.flatten(1).topk(4).indices
+        fast, slow = both(monkeypatch, advance._choose, places, scores, expansion, state.first_row)
+        assert all(map(torch.equal, fast, slow))
+        assert (fast.tokens == EOS).any() or seed
