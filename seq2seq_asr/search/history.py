@@ -1,11 +1,11 @@
 """What a beam search did, step by step, and the hypotheses read from it on the host."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seq2seq_asr.search.advance import Kept
@@ -44,53 +44,67 @@ def collect(
         ranking: How they rank.
         nbest: Hypotheses of an utterance, at most.
     """
-    read = _Reader(history, names)
-    scores, parents, tokens = (
-        torch.stack(part).transpose(0, 1).cpu()
-        for part in zip(*((kept.score, kept.parents, kept.tokens) for kept in history), strict=True)
-    )
-    ends, steps = tokens == EOS, torch.arange(len(history))[:, None]
+    scores, parents, tokens = (_all_steps(part) for part in zip(*(kept[:3] for kept in history), strict=True))
+    read = _Reader(parents, tokens, history, names)
+    longest, last, ends = longest.cpu(), last.cpu(), tokens == EOS
+    steps = torch.arange(len(history))[:, None]
+    ended = ranking.score(scores, steps).masked_fill(~ends | (steps > last[:, None, None]), _NEVER)
+    cut = ranking.score(_growing(scores, parents, ends, longest), longest[:, None])
+    cut = cut.masked_fill((last < longest)[:, None], _NEVER)
     found = []
-    for row, (most, counted) in enumerate(zip(longest.tolist(), last.tolist(), strict=True)):
-        ended = ranking.score(scores[row], steps).masked_fill(~ends[row] | (steps > counted), _NEVER)
-        hypotheses = [_End(score, step, place, True) for score, step, place in _best(ended, nbest)]
-        if counted == most:
-            growing = scores[row, most - 1].masked_fill(ends[row, most - 1], _NEVER)
-            growing[parents[row, most][ends[row, most] & (scores[row, most] > _NEVER)]] = _NEVER
-            cut = ranking.score(growing, most)[None]
-            hypotheses += [_End(score, most - 1, place, False) for score, _, place in _best(cut, nbest)]
+    for row, (whole, others) in enumerate(zip(_best(ended.flatten(1), nbest), _best(cut, nbest), strict=True)):
+        hypotheses = [_End(score, *divmod(place, scores.shape[2]), True) for score, place in whole]
+        hypotheses += [_End(score, int(longest[row]) - 1, place, False) for score, place in others]
         found.append([read(row, end) for end in hypotheses[:nbest]] or [NOTHING])
     return found
 
 
-def _best(scores: Float[Tensor, "T K"], count: int) -> Iterator[tuple[float, int, int]]:
-    """The best scores, where there are some, with their rows and columns; among equals the first."""
-    values, places = scores.flatten().sort(descending=True, stable=True)
-    for value, place in zip(values[:count].tolist(), places[:count].tolist(), strict=True):
-        if value > _NEVER:
-            yield value, *divmod(place, scores.shape[1])
+def _growing(
+    scores: Float[Tensor, "B T K"],
+    parents: Int[Tensor, "B T K"],
+    ends: Bool[Tensor, "B T K"],
+    longest: Int[Tensor, " B"],
+) -> Float[Tensor, "B K"]:
+    """Totals of what has the most tokens that an utterance may have and did not end in the next step."""
+    rows, latest = torch.arange(len(scores)), longest.clamp(max=scores.shape[1] - 1)
+    ended = ends[rows, latest] & (scores[rows, latest] > _NEVER)
+    gone = torch.zeros_like(parents[:, 0]).scatter_add(1, parents[rows, latest], ended.long()) > 0
+    return scores[rows, latest - 1].masked_fill(ends[rows, latest - 1] | gone, _NEVER)
+
+
+def _all_steps(parts: Sequence[Tensor]) -> Shaped[Tensor, "B T K"]:
+    return torch.stack(list(parts), 1).cpu()
+
+
+def _best(scores: Float[Tensor, "B N"], count: int) -> list[list[tuple[float, int]]]:
+    """The best scores of each row, where there are some, with their places; among equals the first."""
+    values, places = (part[:, :count].tolist() for part in scores.sort(dim=1, descending=True, stable=True))
+    pairs = (zip(*row, strict=True) for row in zip(values, places, strict=True))
+    return [[(value, place) for value, place in row if value > _NEVER] for row in pairs]
 
 
 class _Reader:
     """Follows hypotheses back through the history."""
 
-    def __init__(self, history: Sequence[Kept], names: Sequence[str]) -> None:
-        def all_steps(parts: Sequence[Tensor]) -> np.ndarray:
-            return torch.stack(list(parts)).cpu().numpy()
-
-        self._parents = all_steps([kept.parents for kept in history]).transpose(1, 0, 2).tolist()
-        self._tokens = all_steps([kept.tokens for kept in history])
+    def __init__(
+        self,
+        parents: Int[Tensor, "B T K"],
+        tokens: Int[Tensor, "B T K"],
+        history: Sequence[Kept],
+        names: Sequence[str],
+    ) -> None:
+        self._parents, self._tokens = parents.tolist(), tokens.numpy()
         frames = [kept.frames for kept in history if kept.frames is not None]
-        self._frames = all_steps(frames) if frames else None
+        self._frames = _all_steps(frames).numpy() if frames else None
         each = zip(*(kept.gains for kept in history), strict=True)
-        self._gains = {name: all_steps(gains).astype(np.float64) for name, gains in zip(names, each, strict=True)}
+        self._gains = {name: _all_steps(gains).double().numpy() for name, gains in zip(names, each, strict=True)}
 
     def __call__(self, utterance: int, end: _End) -> Hypothesis:
         place, places = end.place, []
         for parents in reversed(self._parents[utterance][: end.step + 1]):
             places.append(place)
             place = parents[place]
-        path = np.arange(end.step + 1), utterance, np.array(places[::-1], dtype=np.int64)
+        path = utterance, np.arange(end.step + 1), np.array(places[::-1], dtype=np.int64)
         length = end.step + 1 - end.ended
         scores = {name: float(gains[path].sum()) for name, gains in self._gains.items()}
         return Hypothesis(

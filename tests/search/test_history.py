@@ -65,3 +65,12 @@ def test_among_equals_the_first_is_best() -> None:
     history = [kept([-1.0, -1.0, -1.0], [0, 0, 0], [EOS, 4, EOS], [-1.0] * 3), kept([-1.0], [1], [EOS], [0.0])]
     history[1] = kept([-1.0, NEVER, NEVER], [1, 0, 0], [EOS, 4, 4], [0.0] * 3)
     assert [one.tokens for one in read(history, longest=9, last=1)] == [(), (), (4,)]
+
+
+def test_of_an_utterance_closed_before_its_maximum_length_nothing_is_cut() -> None:
+    history = [
+        kept([-1.0, -2.0], [0, 0], [4, EOS], [-1.0, -2.0]),
+        kept([-1.5, -3.0], [0, 0], [5, EOS], [-0.5, -2.0]),
+        kept([-2.5, -3.5], [0, 0], [4, 5], [-0.5, -2.0]),
+    ]
+    assert [one.ended for one in read(history, longest=2, last=1)] == [True, True]
