@@ -75,10 +75,15 @@ def advance(hidden, before, parents, tokens, table):
         parents: Which of them each row goes on from (N).
         tokens: (N).
         table: What every token gives to the gates (V, 3 D).
+
+    Raises:
+        IndexError: There is no such token.
     """
     states, from_hidden, mixed = before
     units, asked = hidden.shape[1], from_hidden.shape[1] - mixed.shape[1]
     for row in range(len(hidden)):
+        if not 0 <= tokens[row] < len(table):
+            raise IndexError("no such token")
         parent, after = parents[row], hidden[row]
         last, own, mix, given = states[parent], from_hidden[parent, asked:], mixed[parent], table[tokens[row]]
         own_reset, own_update, own_new = own[:units], own[units : 2 * units], own[2 * units : 3 * units]

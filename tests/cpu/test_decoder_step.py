@@ -72,6 +72,13 @@ def test_the_state_goes_on_from_its_parent(units) -> None:
         np.testing.assert_allclose(hidden[row], exact, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("token", [-1, 5])
+def test_a_token_that_there_is_not_is_refused(token) -> None:
+    before = normal(1, 2), normal(1, 6), normal(1, 6)
+    with pytest.raises(IndexError, match="token"):
+        advance(np.empty((1, 2), np.float32), before, np.zeros(1, np.int64), np.array([token]), normal(5, 6))
+
+
 def attention(query, keys, previous, filters, location, score):
     """Alignment of one row (Chorowski et al. 2015, equations 5 to 9), in float64."""
     frames, half = len(keys), filters.shape[1] // 2
