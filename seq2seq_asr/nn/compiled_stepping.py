@@ -44,7 +44,12 @@ class CompiledState(NamedTuple):
 
     def select(self, parents: Int[Tensor, " BK2"]) -> "CompiledState":
         """The states of these parents, in this order; a parent may repeat."""
-        return CompiledState(*self[:5], self.parents.index_select(0, parents))
+        rows, count = self.parents.index_select(0, parents), parents.shape[0]
+        if count == self.hidden.shape[0]:
+            return CompiledState(*self[:5], rows)
+        # Another number of rows: they are moved now, so that shapes are the same at every step.
+        hidden, from_hidden, mixed, found, peaks = (part.index_select(0, rows) for part in self[:5])
+        return CompiledState(hidden, from_hidden, mixed, found, peaks, torch.arange(count))
 
     @property
     def alignment(self) -> Float[Tensor, "BK S"]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from seq2seq_asr.nn.attention import AttentionConfig
+from seq2seq_asr.nn.compiled_stepping import CompiledStepping
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.lm import LanguageModel, LanguageModelConfig
@@ -33,7 +34,7 @@ class World:
         attention = AttentionConfig(size=8, width=5)
         decoder = Decoder(DecoderConfig(units=12, embedding=6), attention, 7, len(PIECES)).eval()
         torch.nn.init.normal_(decoder.get_parameter("output.weight"), std=2.0)
-        kinds = {"decoder": lambda one: one, "stepping": Stepping, "fused": FusedStepping}
+        kinds = {"decoder": lambda one: one, "stepping": Stepping, "compiled": CompiledStepping, "fused": FusedStepping}
         self.decoder = kinds[stepping](decoder)
         self.lm = LanguageModel(LanguageModelConfig(units=5, embedding=4), len(PIECES)).eval()
         self.hotwords = HotWords(["ab", "b"], PIECES, torch.device("cpu"))
@@ -57,7 +58,7 @@ class World:
 BATCHES = [(1, [6, 3]), (2, [5, 6]), (3, [9, 2]), (1, [6, 3]), (4, [4, 1, 6])]
 
 
-@pytest.mark.parametrize("stepping", ["decoder", "stepping"])
+@pytest.mark.parametrize("stepping", ["decoder", "stepping", "compiled"])
 @pytest.mark.parametrize("parts", [PARTS[:1], PARTS[:2], ("attention", "lm"), PARTS], ids="+".join)
 @pytest.mark.parametrize("limits", [{}, {"min_length_ratio": 0.4, "end_threshold": 1.5, "max_attention_shift": 3}])
 @pytest.mark.usefixtures("unchecked")
