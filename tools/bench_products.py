@@ -12,6 +12,8 @@ from seq2seq_asr.nn.model import Seq2Seq
 def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[], object]:
     """The products of `our_search` without CTC, of the same shapes, into tensors that are there already.
 
+    Energies of the attention are no product there: a loop filters, compares and scores.
+
     Args:
         model: Whose sizes they have; its weights do not matter.
         encoded: The utterances (B, S, E).
@@ -19,27 +21,20 @@ def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[]
     """
     (utterances, frames, size), units = encoded.shape, model.decoder.config.units
     rows, given = utterances * sizes.beam, 3 * units + sizes.vocabulary
-    flat = encoded.reshape(-1, size)
-    hidden, alignment = torch.randn(rows, units), torch.rand(rows, frames)
-    located = torch.randn(rows * frames, sizes.filters)
-    values = torch.randn(utterances, frames, given)
-    once = [(flat, torch.randn(size, given)), (flat, torch.randn(size, sizes.attention))]
-    of_a_step = [
-        *((hidden, torch.randn(units, width)) for width in (3 * units, sizes.attention, sizes.vocabulary)),
-        (alignment, torch.randn(frames, frames * sizes.filters)),
-        (located, torch.randn(sizes.filters, sizes.attention)),
-        (torch.randn(rows * frames, sizes.attention), torch.randn(sizes.attention, 1)),
-    ]
-    room = {id(b): torch.empty(len(a), b.shape[1]) for a, b in (*once, *of_a_step)}
+    flat, hidden = encoded.reshape(-1, size), torch.randn(rows, units)
+    alignment, values = torch.rand(utterances, sizes.beam, frames), torch.randn(utterances, frames, given)
+    once = [torch.randn(size, given), torch.randn(size, sizes.attention)]
+    of_a_step = torch.randn(units, sizes.attention + given)
+    room = [torch.empty(len(flat), weights.shape[1]) for weights in once]
+    own = torch.empty(rows, of_a_step.shape[1])
     found = torch.empty(utterances, sizes.beam, given)
 
     @torch.inference_mode()
     def run() -> None:
-        for a, b in once:
-            torch.mm(a, b, out=room[id(b)])
+        for weights, result in zip(once, room, strict=True):
+            torch.mm(flat, weights, out=result)
         for _ in range(sizes.steps):
-            for a, b in of_a_step:
-                torch.mm(a, b, out=room[id(b)])
-            torch.bmm(alignment.view(utterances, sizes.beam, frames), values, out=found)
+            torch.mm(hidden, of_a_step, out=own)
+            torch.bmm(alignment, values, out=found)
 
     return run
