@@ -17,7 +17,7 @@ _BLOCK = 32
 @compiled(fastmath=False)
 @no_type_check
 def begin(totals, scores, gains, weight):
-    """Totals with what the first scorer adds.
+    """Totals with what the first scorer adds; minus infinity for what is not a number.
 
     Args:
         totals: To be filled (N, M), in double precision.
@@ -29,7 +29,8 @@ def begin(totals, scores, gains, weight):
     for row in range(len(totals)):
         total, gain, score = totals[row], gains[row], scores[row // beam, row % beam]
         for place in range(len(total)):
-            total[place] = score + weight * gain[place]
+            value = score + weight * gain[place]
+            total[place] = value if value == value else _NEVER
 
 
 @compiled(fastmath=False)
@@ -39,13 +40,14 @@ def add(totals, gains, weight):
     for row in range(len(totals)):
         total, gain = totals[row], gains[row]
         for place in range(len(total)):
-            total[place] += weight * gain[place]
+            value = total[place] + weight * gain[place]
+            total[place] = value if value == value else _NEVER
 
 
 @compiled(fastmath=False)
 @no_type_check
 def bar(totals, end, step, shortest, looked, before, most):
-    """Write minus infinity where nothing is known and for what may not be, in place; see ``search.limits``.
+    """Write minus infinity for what may not be, in place; see ``search.limits``.
 
     Args:
         totals: (N, M).
@@ -60,7 +62,7 @@ def bar(totals, end, step, shortest, looked, before, most):
         total, goes_on = totals[row], False
         jumped = len(looked) > 0 and before[row] >= 0 and abs(looked[row] - before[row]) > most
         for place in range(len(total)):
-            if np.isnan(total[place]) or (jumped and place != end):
+            if jumped and place != end:
                 total[place] = _NEVER
             goes_on |= place != end and total[place] > _NEVER
         too_short = len(shortest) > 0 and step[()] < shortest[row * len(shortest) // len(totals)]
@@ -98,12 +100,14 @@ def _insert(best, places, kept, total, first, end, bonus, tie):
     """Put totals among the best, if they are some; returns how many there are."""
     count = len(best)
     for start in range(0, len(total), _BLOCK):
-        stop, good = min(start + _BLOCK, len(total)), 0
-        for column in range(start, stop if kept == count else start):
-            good += total[column] > best[count - 1]
-        if kept == count and good == 0 and not start <= end < stop:
-            continue
-        for column in range(start, stop):
+        stop = min(start + _BLOCK, len(total))
+        some = kept < count or start <= end < stop or stop < start + _BLOCK
+        if not some:  # whole blocks are compared by vectors
+            better, worst = 0, best[count - 1]
+            for lane in range(_BLOCK):
+                better += total[start + lane] > worst
+            some = better > 0
+        for column in range(start, stop if some else start):
             value = total[column] - (bonus if column == end else 0.0) - (first + column) * tie
             if kept == count and not value > best[count - 1]:
                 continue

@@ -182,9 +182,10 @@ def _compiled_scores(
     for weighted, gain in zip(scorers[1:], gains[1:], strict=True):
         totals.add(scores, gain, weighted.weight)
     most, looked = rules.max_attention_shift, None if rules.max_attention_shift is None else expansion.frames
-    far = (_NONE, _NONE, 0) if looked is None else (looked.numpy(), state.frames.numpy(), most)
-    shortest = _NONE if rules.shortest is None else rules.shortest.numpy()
-    totals.bar(scores, expansion.end, state.step.numpy(), shortest, *far)
+    if rules.shortest is not None or looked is not None:
+        far = (_NONE, _NONE, 0) if looked is None else (looked.numpy(), state.frames.numpy(), most)
+        shortest = _NONE if rules.shortest is None else rules.shortest.numpy()
+        totals.bar(scores, expansion.end, state.step.numpy(), shortest, *far)
     if rules.end_threshold is not None:
         log_probs = expansion.log_probs.numpy()
         kind = log_probs.dtype.type
