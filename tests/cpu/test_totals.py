@@ -1,6 +1,7 @@
 """Totals and what is chosen of them on a CPU are those of the tensors' way."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def totals(weighted, rules, state, expansion) -> torch.Tensor:
     return torch.from_numpy(advance._compiled_scores(gains, weighted, rules, state, expansion))
 
 
-LIMITS = [
+LIMITS: list[dict[str, Any]] = [
     {"shortest": torch.tensor([3, 2, 1])},
     {"end_threshold": 1.5},
     {"max_attention_shift": 2},
