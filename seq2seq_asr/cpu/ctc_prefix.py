@@ -39,8 +39,7 @@ class Scored(NamedTuple):
     candidates: np.ndarray  # (N, M)
     grown: np.ndarray  # (N, M)
     posteriors: tuple[np.ndarray, ...]  # See `Posteriors`
-    before: Prefixes
-    arrays: tuple[np.ndarray, ...]  # The same
+    before: tuple[np.ndarray, ...]  # See `Prefixes`
 
 
 def probabilities(log_probs: Tensor, lengths: Tensor, lowest: float) -> Tensor:
@@ -70,9 +69,9 @@ def score_candidates(
         specials: Blank, start and end.
     """
     asked, known, arrays = _array(candidates), _arrays(posteriors), _arrays(before)
-    change, grown = before.prefix.new_empty(asked.shape), np.empty(asked.shape)
-    score(change.numpy(), grown, asked, *known, *arrays, specials)
-    return Scored(change, asked, grown, known, before, arrays)
+    change, grown = np.empty(asked.shape), np.empty(asked.shape)
+    score(change, grown, asked, *known, *arrays, specials)
+    return Scored(torch.from_numpy(change), asked, grown, known, arrays)
 
 
 def grow_chosen(scored: Scored, parents: Tensor) -> Prefixes:
@@ -83,9 +82,9 @@ def grow_chosen(scored: Scored, parents: Tensor) -> Prefixes:
         parents: Place of each chosen one among all (N).
     """
     rows = parents.shape[0]
-    made = Prefixes(*(part.new_empty(rows, *part.shape[1:]) for part in scored.before))
-    grow(*_arrays(made), _array(parents), scored.candidates, scored.grown, *scored.posteriors, *scored.arrays)
-    return made
+    made = [np.empty((rows, *part.shape[1:]), part.dtype) for part in scored.before]
+    grow(*made, _array(parents), scored.candidates, scored.grown, *scored.posteriors, *scored.before)
+    return Prefixes(*map(torch.from_numpy, made))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -10,12 +10,14 @@ import numpy as np
 from seq2seq_asr.cpu.compiling import compiled
 
 _NEVER = -np.inf
+_BLOCK = 32
+"""Totals that are looked at together."""
 
 
 @compiled(fastmath=False)
 @no_type_check
 def begin(totals, scores, gains, weight):
-    """Totals with what the first scorer adds.
+    """Totals with what the first scorer adds; minus infinity for what is not a number.
 
     Args:
         totals: To be filled (N, M), in double precision.
@@ -27,7 +29,8 @@ def begin(totals, scores, gains, weight):
     for row in range(len(totals)):
         total, gain, score = totals[row], gains[row], scores[row // beam, row % beam]
         for place in range(len(total)):
-            total[place] = score + weight * gain[place]
+            value = score + weight * gain[place]
+            total[place] = value if value == value else _NEVER
 
 
 @compiled(fastmath=False)
@@ -37,13 +40,14 @@ def add(totals, gains, weight):
     for row in range(len(totals)):
         total, gain = totals[row], gains[row]
         for place in range(len(total)):
-            total[place] += weight * gain[place]
+            value = total[place] + weight * gain[place]
+            total[place] = value if value == value else _NEVER
 
 
 @compiled(fastmath=False)
 @no_type_check
 def bar(totals, end, step, shortest, looked, before, most):
-    """Write minus infinity where nothing is known and for what may not be, in place; see ``search.limits``.
+    """Write minus infinity for what may not be, in place; see ``search.limits``.
 
     Args:
         totals: (N, M).
@@ -58,7 +62,7 @@ def bar(totals, end, step, shortest, looked, before, most):
         total, goes_on = totals[row], False
         jumped = len(looked) > 0 and before[row] >= 0 and abs(looked[row] - before[row]) > most
         for place in range(len(total)):
-            if np.isnan(total[place]) or (jumped and place != end):
+            if jumped and place != end:
                 total[place] = _NEVER
             goes_on |= place != end and total[place] > _NEVER
         too_short = len(shortest) > 0 and step[()] < shortest[row * len(shortest) // len(totals)]
@@ -92,29 +96,80 @@ def bar_unsure(totals, column, log_probs, end, threshold, lowest):
 
 @compiled(fastmath=False)
 @no_type_check
-def choose(parents, rows, columns, tokens, scores, growing, places, totals, candidates, end):
-    """What chosen places stand for; see ``search.advance.Chosen``.
+def _insert(best, places, kept, total, first, end, bonus, tie):
+    """Put totals among the best, if they are some; returns how many there are."""
+    count = len(best)
+    for start in range(0, len(total), _BLOCK):
+        stop = min(start + _BLOCK, len(total))
+        some = kept < count or start <= end < stop or stop < start + _BLOCK
+        if not some:  # whole blocks are compared by vectors
+            better, worst = 0, best[count - 1]
+            for lane in range(_BLOCK):
+                better += total[start + lane] > worst
+            some = better > 0
+        for column in range(start, stop if some else start):
+            value = total[column] - (bonus if column == end else 0.0) - (first + column) * tie
+            if kept == count and not value > best[count - 1]:
+                continue
+            rank = min(kept, count - 1)
+            while rank > 0 and value > best[rank - 1]:
+                best[rank], places[rank] = best[rank - 1], places[rank - 1]
+                rank -= 1
+            best[rank], places[rank] = value, first + column
+            kept = min(kept + 1, count)
+    return kept
+
+
+@compiled(fastmath=False)
+@no_type_check
+def _choose(parents, rows, columns, tokens, scores, growing, totals, candidates, column, end, bonus, tie):
+    """Fill the first six; see `choose`."""
+    (utterances, beam, width), count = totals.shape, parents.shape[1]
+    best, places = np.empty(count), np.empty(count, np.int64)
+    for utterance in range(utterances):
+        kept = 0
+        for parent in range(beam):
+            kept = _insert(best, places, kept, totals[utterance, parent], parent * width, column, bonus, tie)
+        for rank in range(count):
+            parent = places[rank] // width
+            row, at = utterance * beam + parent, places[rank] - parent * width
+            token = candidates[row, at] if len(candidates) > 0 else at
+            parents[utterance, rank], tokens[utterance, rank] = parent, token
+            rows[utterance * count + rank], columns[utterance * count + rank] = row, at
+            scores[utterance, rank] = totals[utterance, parent, at]
+            growing[utterance, rank] = _NEVER if token == end else totals[utterance, parent, at]
+
+
+@compiled(fastmath=False)
+@no_type_check
+def _pick(picked, values, rows, columns):
+    """Fill an array (B, K) with those of other values (N, M) that stand in the places given (B K)."""
+    flat = picked.reshape(-1)
+    for place in range(len(flat)):
+        flat[place] = values[rows[place], columns[place]]
+
+
+@no_type_check
+def choose(totals, candidates, gains, column, end, bonus, tie):
+    """The best extensions of each utterance, as many as went before, in order.
 
     Args:
-        parents: To be filled (B, K), as ``tokens``, ``scores`` and ``growing``.
-        rows: To be filled (B K), as ``columns``.
-        columns: See ``rows``.
-        tokens: See ``parents``.
-        scores: See ``parents``.
-        growing: See ``parents``.
-        places: Of chosen extensions among all of an utterance (B, K).
-        totals: Of all extensions (B, K, M).
+        totals: Of all extensions, numbers all of them (B, K, M).
         candidates: The token of each (B K, M), or of no row, where each token is in its own column.
+        gains: What each scorer added (B K, M).
+        column: Of the end.
         end: The token that ends.
+        bonus: What an end lacks when totals are compared.
+        tie: What each place loses to the one before, so that among equals the earlier is better.
+
+    Returns:
+        What ``search.advance.Chosen`` holds, in its order.
     """
-    _, beam, width = totals.shape
-    for utterance in range(len(places)):
-        for place in range(places.shape[1]):
-            parent = places[utterance, place] // width
-            row, column = utterance * beam + parent, places[utterance, place] - parent * width
-            token = candidates[row, column] if len(candidates) > 0 else column
-            parents[utterance, place], tokens[utterance, place] = parent, token
-            at = utterance * places.shape[1] + place
-            rows[at], columns[at] = row, column
-            scores[utterance, place] = totals[utterance, parent, column]
-            growing[utterance, place] = _NEVER if token == end else totals[utterance, parent, column]
+    shape, count = totals.shape[:2], len(gains[0])
+    parents, rows, columns = np.empty(shape, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+    tokens, scores, growing = np.empty(shape, np.int64), np.empty(shape), np.empty(shape)
+    _choose(parents, rows, columns, tokens, scores, growing, totals, candidates, column, end, bonus, tie)
+    gained = [np.empty(shape, gain.dtype) for gain in gains]
+    for picked, gain in zip(gained, gains, strict=True):
+        _pick(picked, gain, rows, columns)
+    return parents, rows, columns, tokens, scores, growing, gained

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seq2seq_asr.search.expansion import Expansion, best_places, expand, select_states
+from seq2seq_asr.search.expansion import TIE, Expansion, best_places, expand, select_states
 from seq2seq_asr.search.limits import bar_ends, bar_jumps
 from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.vocabulary import EOS, SOS
@@ -78,6 +78,8 @@ class Chosen(NamedTuple):
     """Weighted totals."""
     growing: Float[Tensor, "B K"]
     """The same, but -inf for ends."""
+    gains: tuple[Float[Tensor, "B K"], ...]
+    """What each scorer added, unweighted."""
 
 
 def start(scorers: Sequence[Weighted], utterances: int, beam: int, device: torch.device) -> BeamState:
@@ -106,23 +108,32 @@ def unrolled(scorers: Sequence[Weighted], rules: Rules, utterances: int, device:
 def advance(scorers: Sequence[Weighted], rules: Rules, state: BeamState) -> tuple[BeamState, Kept]:
     """Let every growing hypothesis grow by one token or end."""
     expansion = expand(scorers, state.scorers, state.last, rules.candidates, rules.kernels)
-    scores = _scores(scorers, rules, state, expansion)
-    places = best_places(_compared(scores, expansion, rules.length_bonus), rules.beam, rules.kernels)
-    chosen = _choose(places, scores, expansion, state.first_row)
+    chosen = _choose(scorers, rules, state, expansion)
     states = select_states(scorers, expansion, chosen.rows, chosen.columns)
     frames, tokens = getattr(states[0], "peaks", None), chosen.tokens  # an `AlignedState`, if there are any
     looked = None if frames is None else frames.view_as(tokens)
-    kept = Kept(chosen.score, chosen.parents, tokens, looked, expansion.gains_at(places))
+    kept = Kept(chosen.score, chosen.parents, tokens, looked, chosen.gains)
     frames = state.frames if frames is None else frames
     return BeamState(chosen.growing, tokens.flatten(), frames, state.step + 1, state.first_row, states), kept
+
+
+def _choose(scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion) -> Chosen:
+    """The best extensions of each utterance."""
+    if state.score.device.type == _COMPILED and not rules.kernels:
+        return _compiled_choose(scorers, rules, state, expansion)
+    scores = _scores(scorers, rules, state, expansion)
+    places = best_places(_compared(scores, expansion, rules.length_bonus), rules.beam, rules.kernels)
+    parents = places // scores.shape[2]
+    rows, columns = (parents + state.first_row).flatten(), (places - parents * scores.shape[2]).flatten()
+    tokens, score = expansion.tokens_at(rows, columns).view_as(parents), scores.flatten(1).gather(1, places)
+    growing = score.masked_fill(tokens == EOS, _NEVER)
+    return Chosen(parents, rows, columns, tokens, score, growing, expansion.gains_at(places))
 
 
 def _scores(
     scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion
 ) -> Float[Tensor, "B K M"]:
     """Weighted totals of all extensions; -inf for what may not be."""
-    if state.score.device.type == _COMPILED:
-        return _compiled_scores(scorers, rules, state, expansion)
     scores = state.score.unsqueeze(2)
     for weighted, gain in zip(scorers, expansion.gains, strict=True):
         scores = torch.add(scores, gain.view(*state.score.shape, -1), alpha=weighted.weight)
@@ -135,28 +146,6 @@ def _scores(
     return scores
 
 
-def _compiled_scores(
-    scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion
-) -> Float[Tensor, "B K M"]:
-    """The same on a CPU, in fewer calls."""
-    from seq2seq_asr.cpu import totals  # imports Numba
-
-    first, *others = (gain.contiguous().numpy() for gain in expansion.gains)
-    scores = np.empty(first.shape)
-    totals.begin(scores, state.score.numpy(), first, scorers[0].weight)
-    for weighted, gain in zip(scorers[1:], others, strict=True):
-        totals.add(scores, gain, weighted.weight)
-    most, looked = rules.max_attention_shift, None if rules.max_attention_shift is None else expansion.frames
-    far = (_NONE, _NONE, 0) if looked is None else (looked.numpy(), state.frames.numpy(), most)
-    shortest = _NONE if rules.shortest is None else rules.shortest.numpy()
-    totals.bar(scores, expansion.end, state.step.numpy(), shortest, *far)
-    if rules.end_threshold is not None:
-        log_probs = expansion.log_probs.numpy()
-        kind = log_probs.dtype.type
-        totals.bar_unsure(scores, expansion.end, log_probs, EOS, kind(rules.end_threshold), kind(_NEVER))
-    return torch.from_numpy(scores.reshape(*state.score.shape, -1))
-
-
 def _compared(scores: Float[Tensor, "B K M"], expansion: Expansion, bonus: float) -> Float[Tensor, "B KM"]:
     """What extensions compare by: an end lacks the bonus of a token more, which the others of its step have."""
     if bonus == 0:
@@ -166,24 +155,39 @@ def _compared(scores: Float[Tensor, "B K M"], expansion: Expansion, bonus: float
     return compared.flatten(1)
 
 
-def _choose(
-    places: Int[Tensor, "B K"], scores: Float[Tensor, "B K M"], expansion: Expansion, first_row: Int[Tensor, "B 1"]
-) -> Chosen:
-    if places.device.type == _COMPILED:
-        return _compiled_choose(places, scores, expansion)
-    parents = places // scores.shape[2]
-    rows, columns = (parents + first_row).flatten(), (places - parents * scores.shape[2]).flatten()
-    tokens, score = expansion.tokens_at(rows, columns).view_as(parents), scores.flatten(1).gather(1, places)
-    return Chosen(parents, rows, columns, tokens, score, score.masked_fill(tokens == EOS, _NEVER))
-
-
-def _compiled_choose(places: Int[Tensor, "B K"], scores: Float[Tensor, "B K M"], expansion: Expansion) -> Chosen:
+def _compiled_choose(scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion) -> Chosen:
     """The same on a CPU, in fewer calls."""
     from seq2seq_asr.cpu import totals  # imports Numba
 
-    parents, count = np.empty(places.shape, np.int64), places.numel()
-    rows, columns, score = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(places.shape)
-    tokens, growing = np.empty_like(parents), np.empty_like(score)
+    gains = [gain.contiguous().numpy() for gain in expansion.gains]
+    scores = _compiled_scores(gains, scorers, rules, state, expansion)
     among = _NONE[:, None] if expansion.tokens is None else expansion.tokens.contiguous().numpy()
-    totals.choose(parents, rows, columns, tokens, score, growing, places.numpy(), scores.numpy(), among, EOS)
-    return Chosen(*map(torch.from_numpy, (parents, rows, columns, tokens, score, growing)))
+    *chosen, gained = totals.choose(scores, among, gains, expansion.end, EOS, float(rules.length_bonus), TIE)
+    parents, rows, columns, tokens, score, growing = map(torch.from_numpy, chosen)
+    return Chosen(parents, rows, columns, tokens, score, growing, tuple(map(torch.from_numpy, gained)))
+
+
+def _compiled_scores(
+    gains: Sequence[Float[np.ndarray, "BK M"]],
+    scorers: Sequence[Weighted],
+    rules: Rules,
+    state: BeamState,
+    expansion: Expansion,
+) -> Float[np.ndarray, "B K M"]:
+    """Weighted totals of all extensions, as `_scores`."""
+    from seq2seq_asr.cpu import totals  # imports Numba
+
+    scores = np.empty(gains[0].shape)
+    totals.begin(scores, state.score.numpy(), gains[0], scorers[0].weight)
+    for weighted, gain in zip(scorers[1:], gains[1:], strict=True):
+        totals.add(scores, gain, weighted.weight)
+    most, looked = rules.max_attention_shift, None if rules.max_attention_shift is None else expansion.frames
+    if rules.shortest is not None or looked is not None:
+        far = (_NONE, _NONE, 0) if looked is None else (looked.numpy(), state.frames.numpy(), most)
+        shortest = _NONE if rules.shortest is None else rules.shortest.numpy()
+        totals.bar(scores, expansion.end, state.step.numpy(), shortest, *far)
+    if rules.end_threshold is not None:
+        log_probs = expansion.log_probs.numpy()
+        kind = log_probs.dtype.type
+        totals.bar_unsure(scores, expansion.end, log_probs, EOS, kind(rules.end_threshold), kind(_NEVER))
+    return scores.reshape(*state.score.shape, -1)

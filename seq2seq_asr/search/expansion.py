@@ -11,7 +11,8 @@ from torch import Tensor
 from seq2seq_asr.search.scorer import AttendingState, Weighted, is_follower, is_full, is_partial
 from seq2seq_asr.vocabulary import EOS
 
-_TIE = 1e-12
+TIE = 1e-12
+"""What each place loses to the one before, so that among equals the earlier is better."""
 _MOST = 64
 """Places that the kernel looks for."""
 
@@ -102,7 +103,7 @@ def best_tokens(log_probs: Float[Tensor, "BK V"], count: int, kernels: bool = Fa
     if log_probs.is_cpu and not kernels:
         from seq2seq_asr.cpu.best import find_tokens  # imports Numba
 
-        return find_tokens(log_probs, count, _TIE, EOS)
+        return find_tokens(log_probs, count, TIE, EOS)
     others = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
     others[:, EOS] = -torch.inf  # behind the impossible ones: it must not come twice
     best = best_places(others, count, kernels)
@@ -117,14 +118,14 @@ def best_places(scores: Float[Tensor, "B C"], count: int, kernels: bool = False)
     if kernels and count <= _MOST:
         from seq2seq_asr.kernels import best as gpu  # imports Triton
 
-        return gpu.find_best(scores, count, _TIE)
+        return gpu.find_best(scores, count, TIE)
     if scores.is_cpu:
         from seq2seq_asr.cpu import best as cpu  # imports Numba
 
-        return cpu.find_best(scores, count, _TIE)
+        return cpu.find_best(scores, count, TIE)
     return (scores.double() - _order(scores.shape[1], scores.device)).topk(count).indices
 
 
 @functools.lru_cache(maxsize=8)
 def _order(places: int, device: torch.device) -> Float[Tensor, " C"]:
-    return torch.arange(places, dtype=torch.float64, device=device) * _TIE
+    return torch.arange(places, dtype=torch.float64, device=device) * TIE

@@ -47,39 +47,43 @@ def collect(
     scores, parents, tokens = (_all_steps(part) for part in zip(*(kept[:3] for kept in history), strict=True))
     read = _Reader(parents, tokens, history, names)
     longest, last, ends = longest.cpu(), last.cpu(), tokens == EOS
-    steps = torch.arange(len(history))[:, None]
-    ended = ranking.score(scores, steps).masked_fill(~ends | (steps > last[:, None, None]), _NEVER)
-    cut = ranking.score(_growing(scores, parents, ends, longest), longest[:, None])
-    cut = cut.masked_fill((last < longest)[:, None], _NEVER)
-    found = []
-    for row, (whole, others) in enumerate(zip(_best(ended.flatten(1), nbest), _best(cut, nbest), strict=True)):
-        hypotheses = [_End(score, *divmod(place, scores.shape[2]), True) for score, place in whole]
-        hypotheses += [_End(score, int(longest[row]) - 1, place, False) for score, place in others]
+    steps, until, most = torch.arange(len(history)), last.numpy(), longest.numpy()
+    ranked = ranking.score(torch.from_numpy(scores), steps[:, None]).numpy()
+    ended = np.where(ends & (steps.numpy() <= until[:, None])[:, :, None], ranked, _NEVER)
+    growing = torch.from_numpy(_growing(scores, parents, ends, most))
+    cut = ranking.score(growing, longest[:, None]).masked_fill_((last < longest)[:, None], _NEVER).numpy()
+    whole, others = _best(ended.reshape(len(most), -1), nbest), _best(cut, nbest)
+    found, beam = [], int(scores.shape[2])
+    for row in range(len(most)):
+        hypotheses = [_End(score, *divmod(place, beam), True) for score, place in whole[row]]
+        hypotheses += [_End(score, int(most[row]) - 1, place, False) for score, place in others[row]]
         found.append([read(row, end) for end in hypotheses[:nbest]] or [NOTHING])
     return found
 
 
 def _growing(
-    scores: Float[Tensor, "B T K"],
-    parents: Int[Tensor, "B T K"],
-    ends: Bool[Tensor, "B T K"],
-    longest: Int[Tensor, " B"],
-) -> Float[Tensor, "B K"]:
+    scores: Float[np.ndarray, "B T K"],
+    parents: Int[np.ndarray, "B T K"],
+    ends: Bool[np.ndarray, "B T K"],
+    longest: Int[np.ndarray, " B"],
+) -> Float[np.ndarray, "B K"]:
     """Totals of what has the most tokens that an utterance may have and did not end in the next step."""
-    rows, latest = torch.arange(len(scores)), longest.clamp(max=scores.shape[1] - 1)
+    rows, latest = np.arange(len(scores)), np.minimum(longest, scores.shape[1] - 1)
     ended = ends[rows, latest] & (scores[rows, latest] > _NEVER)
-    gone = torch.zeros_like(parents[:, 0]).scatter_add(1, parents[rows, latest], ended.long()) > 0
-    return scores[rows, latest - 1].masked_fill(ends[rows, latest - 1] | gone, _NEVER)
+    places = np.where(ended, parents[rows, latest], -1)
+    gone = (places[:, :, None] == np.arange(scores.shape[2])).any(1)
+    return np.where(ends[rows, latest - 1] | gone, _NEVER, scores[rows, latest - 1])
 
 
-def _all_steps(parts: Sequence[Tensor]) -> Shaped[Tensor, "B T K"]:
-    return torch.stack(list(parts), 1).cpu()
+def _all_steps(parts: Sequence[Tensor]) -> Shaped[np.ndarray, "B T K"]:
+    return torch.stack(list(parts), 1).numpy(force=True)
 
 
-def _best(scores: Float[Tensor, "B N"], count: int) -> list[list[tuple[float, int]]]:
+def _best(scores: Float[np.ndarray, "B N"], count: int) -> list[list[tuple[float, int]]]:
     """The best scores of each row, where there are some, with their places; among equals the first."""
-    values, places = (part[:, :count].tolist() for part in scores.sort(dim=1, descending=True, stable=True))
-    pairs = (zip(*row, strict=True) for row in zip(values, places, strict=True))
+    places = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    values = scores[np.arange(len(scores))[:, None], places]
+    pairs = (zip(*row, strict=True) for row in zip(values.tolist(), places.tolist(), strict=True))
     return [[(value, place) for value, place in row if value > _NEVER] for row in pairs]
 
 
@@ -88,16 +92,16 @@ class _Reader:
 
     def __init__(
         self,
-        parents: Int[Tensor, "B T K"],
-        tokens: Int[Tensor, "B T K"],
+        parents: Int[np.ndarray, "B T K"],
+        tokens: Int[np.ndarray, "B T K"],
         history: Sequence[Kept],
         names: Sequence[str],
     ) -> None:
-        self._parents, self._tokens = parents.tolist(), tokens.numpy()
+        self._parents, self._tokens = parents.tolist(), tokens
         frames = [kept.frames for kept in history if kept.frames is not None]
-        self._frames = _all_steps(frames).numpy() if frames else None
+        self._frames = _all_steps(frames) if frames else None
         each = zip(*(kept.gains for kept in history), strict=True)
-        self._gains = {name: _all_steps(gains).double().numpy() for name, gains in zip(names, each, strict=True)}
+        self._gains = {name: _all_steps(gains).astype(np.float64) for name, gains in zip(names, each, strict=True)}
 
     def __call__(self, utterance: int, end: _End) -> Hypothesis:
         place, places = end.place, []

@@ -1,6 +1,7 @@
 """Totals and what is chosen of them on a CPU are those of the tensors' way."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -37,10 +38,10 @@ def spoilt(values: torch.Tensor, share: float) -> torch.Tensor:
     return values
 
 
-def world(seed: int, rules: dict, candidates: bool, kind: torch.dtype, scorers: int = 2):
+def world(seed: int, rules: dict, candidates: bool, kind: torch.dtype, scorers: int = 2, vocabulary: int = 9):
     """Random extensions of 3 utterances with 4 hypotheses each, in part dead or without a way on."""
     torch.manual_seed(seed)
-    utterances, beam, vocabulary, width = 3, 4, 9, 6
+    utterances, beam, width = 3, 4, vocabulary * 2 // 3
     rows, shape = utterances * beam, (utterances * beam, width if candidates else vocabulary)
     others = torch.stack([torch.randperm(vocabulary - 1)[: width - 1] for _ in range(rows)])
     tokens = torch.cat([torch.full((rows, 1), EOS), others + (others >= EOS)], 1) if candidates else None
@@ -58,15 +59,13 @@ def world(seed: int, rules: dict, candidates: bool, kind: torch.dtype, scorers: 
     return weighted, Rules(beam=beam, candidates=5, length_bonus=0.0, **limits), state, expansion
 
 
-def both(monkeypatch, function, *given):
-    """What the loops and what the tensors' way say."""
-    fast = function(*given)
-    with monkeypatch.context() as patched:
-        patched.setattr(advance, "_COMPILED", "nowhere")
-        return fast, function(*given)
+def totals(weighted, rules, state, expansion) -> torch.Tensor:
+    """The totals that the loops write."""
+    gains = [gain.contiguous().numpy() for gain in expansion.gains]
+    return torch.from_numpy(advance._compiled_scores(gains, weighted, rules, state, expansion))
 
 
-LIMITS = [
+LIMITS: list[dict[str, Any]] = [
     {"shortest": torch.tensor([3, 2, 1])},
     {"end_threshold": 1.5},
     {"max_attention_shift": 2},
@@ -76,27 +75,41 @@ LIMITS = [
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 @pytest.mark.parametrize("candidates", [False, True], ids=["all tokens", "candidates"])
 @pytest.mark.parametrize("taken", list(product([0, 1], repeat=3)))
-def test_totals_are_the_same(monkeypatch, taken, candidates, kind) -> None:
+def test_totals_are_the_same(taken, candidates, kind) -> None:
     rules = {key: value for limit, take in zip(LIMITS, taken, strict=True) if take for key, value in limit.items()}
     barred = 0
     for seed in range(20):
         given = world(seed, rules, candidates, kind, scorers=1 + seed % 3 % 2)
-        fast, slow = both(monkeypatch, advance._scores, *given)
+        fast, slow = totals(*given), advance._scores(*given)
         torch.testing.assert_close(fast, slow, rtol=1e-14, atol=1e-15)  # torch may round once less
         assert torch.equal(fast == -INF, slow == -INF)
         barred += int(
-            (fast == -INF).sum() - (advance._scores(*world(seed, {}, candidates, kind, 1 + seed % 3 % 2)) == -INF).sum()
+            (fast == -INF).sum() - (totals(*world(seed, {}, candidates, kind, 1 + seed % 3 % 2)) == -INF).sum()
         )
     assert (barred > 0) == any(taken)
 
 
+def both(monkeypatch, weighted, rules, state, expansion):
+    """What is chosen by the loops, and by the tensors' way of the same totals."""
+    fast, known = advance._choose(weighted, rules, state, expansion), totals(weighted, rules, state, expansion)
+    with monkeypatch.context() as patched:
+        patched.setattr(advance, "_COMPILED", "nowhere")
+        patched.setattr(advance, "_scores", lambda *_: known)
+        return fast, advance._choose(weighted, rules, state, expansion)
+
+
+@pytest.mark.parametrize("bonus", [0.0, 0.7, -0.7])
 @pytest.mark.parametrize("candidates", [False, True], ids=["all tokens", "candidates"])
-def test_what_is_chosen_is_the_same(monkeypatch, candidates) -> None:
-    for seed in range(10):
-        given = world(seed, {}, candidates, torch.float32)
-        state, expansion = given[2:]
-        scores = advance._scores(*given)
-        places = scores.flatten(1).topk(4).indices
-        fast, slow = both(monkeypatch, advance._choose, places, scores, expansion, state.first_row)
-        assert all(map(torch.equal, fast, slow))
-        assert (fast.tokens == EOS).any() or seed
+@pytest.mark.parametrize("vocabulary", [9, 100])
+def test_what_is_chosen_is_the_same(monkeypatch, vocabulary, candidates, bonus) -> None:
+    ends, equals = 0, 0
+    for seed in range(20):
+        weighted, rules, state, expansion = world(seed, {}, candidates, torch.float32, 1 + seed % 2, vocabulary)
+        if seed % 4 < 2:  # equals, in and between rows
+            expansion = expansion._replace(gains=tuple(gain.round() for gain in expansion.gains))
+            state = state._replace(score=state.score.round())
+        fast, slow = both(monkeypatch, weighted, rules._replace(length_bonus=bonus), state, expansion)
+        torch.testing.assert_close(fast, slow, rtol=0, atol=0, equal_nan=True)
+        ends += int((fast.tokens == EOS).sum())
+        equals += int((fast.score.diff() == 0).sum())
+    assert ends > 0 and equals > 3

@@ -67,6 +67,24 @@ def test_among_equals_the_first_is_best() -> None:
     assert [one.tokens for one in read(history, longest=9, last=1)] == [(), (), (4,)]
 
 
+def test_among_many_equals_the_first_are_best() -> None:
+    """Sorts that are not stable are, of few."""
+    places = list(range(300))
+    history = [
+        kept([-1.0] * 300, [0] * 300, [place + 100 for place in places], [-1.0] * 300),
+        kept([-2.0] * 300, places, [EOS] * 300, [-1.0] * 300),
+    ]
+    assert [one.tokens for one in read(history, longest=9, last=1)] == [(100,), (101,), (102,)]
+
+
+def test_what_ended_at_the_maximum_length_is_not_cut() -> None:
+    history = [
+        kept([-1.0, -2.0], [0, 0], [4, EOS], [-1.0, -2.0]),
+        kept([-1.5, NEVER], [0, 1], [EOS, 4], [-0.5, 0.0]),
+    ]
+    assert [(one.tokens, one.ended) for one in read(history, longest=1, last=1)] == [((4,), True), ((), True)]
+
+
 def test_of_an_utterance_closed_before_its_maximum_length_nothing_is_cut() -> None:
     history = [
         kept([-1.0, -2.0], [0, 0], [4, EOS], [-1.0, -2.0]),
