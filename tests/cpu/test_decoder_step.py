@@ -1,5 +1,7 @@
 """The loops of a decoder's step beside float64 written out, over whole ranges and with what must be noticed."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numba import njit
@@ -29,7 +31,11 @@ def over(name: str, x: np.ndarray) -> np.ndarray:
     return result
 
 
-EXACT = {"exp": np.exp, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+EXACT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "exp": np.exp,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}
 
 
 @pytest.mark.parametrize("name", EXACT)
