@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -263,10 +264,14 @@ def test_a_job_that_slurm_restarts_resumes_by_itself(home: Path, monkeypatch: py
 
 
 def names_of(folder: Path, *words: str) -> list[str]:
-    """Files below a folder that hold one of the words."""
+    """Files below a folder that hold one of the words, not within a longer one: a machine may be called vm."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    whole = {word: re.compile(rb"(?<!\w)" + re.escape(word.encode()) + rb"(?!\w)") for word in words}
     return [
-        f"{path.relative_to(folder)}: {word}" for path in files for word in words if word.encode() in path.read_bytes()
+        f"{path.relative_to(folder)}: {word}"
+        for path in files
+        for word, pattern in whole.items()
+        if pattern.search(path.read_bytes())
     ]
 
 

@@ -8,6 +8,7 @@ import torch
 from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.vocabulary import EOS
@@ -28,6 +29,7 @@ def favour(recognizer: Recognizer, token: int) -> None:
     with torch.no_grad():
         recognizer.model.decoder.output.bias[EOS] -= 1000
         recognizer.model.decoder.output.bias[token] += 100 if token != EOS else 1100
+    recognizer.decoder = stepping(recognizer.model.decoder)
 
 
 def test_a_good_recogniser_is_left_alone(recognizer: Recognizer, utterances: list[Utterance]) -> None:
