@@ -13,17 +13,16 @@ _LANES = 32
 
 @compiled(fastmath=False)  # what a place loses must be rounded twice, as in tensors
 @no_type_check
-def _find(places, scores, first, tie, without):
-    """Fill ``places`` from column ``first`` on; NaN is the best of all, as for ``topk``."""
+def _find(tokens, scores, tie, end):
+    """Fill ``tokens`` (B, 1 + count); NaN is the best of all, as for ``topk``."""
     rows, columns = scores.shape
-    count, blocks = places.shape[1] - first, (columns + _LANES - 1) // _LANES
+    places, count, blocks = tokens[:, 1:], tokens.shape[1] - 1, (columns + _LANES - 1) // _LANES
     loss, values = np.arange(columns) * tie, np.full((blocks, _LANES), -np.inf)
     flat, best, lanes = values.reshape(-1), np.empty(count), np.empty(_LANES)
     for row in range(rows):
         for column in range(columns):
             flat[column] = np.float64(scores[row, column]) - loss[column]
-        if without >= 0:
-            flat[without] = -np.inf
+        tokens[row, 0], flat[end] = end, -np.inf
         enough, kept = _enough(lanes, values, count), 0
         for block in range(blocks):
             good = 0
@@ -32,13 +31,13 @@ def _find(places, scores, first, tie, without):
             start = block * _LANES
             for column in range(start, min(start + _LANES, columns) if good > 0 else start):
                 value = flat[column]
-                if value < enough or column == without or (kept == count and not _before(value, best[count - 1])):
+                if value < enough or column == end or (kept == count and not _before(value, best[count - 1])):
                     continue
                 rank = min(kept, count - 1)
                 while rank > 0 and _before(value, best[rank - 1]):
-                    best[rank], places[row, first + rank] = best[rank - 1], places[row, first + rank - 1]
+                    best[rank], places[row, rank] = best[rank - 1], places[row, rank - 1]
                     rank -= 1
-                best[rank], places[row, first + rank] = value, column
+                best[rank], places[row, rank] = value, column
                 kept = min(kept + 1, count)
 
 
@@ -69,34 +68,18 @@ def _before(value, other):
     return value > other or (value != value and other == other)
 
 
-def find_best(scores: Tensor, count: int, tie: float) -> Tensor:
-    """Places of the best scores of every row, best first (B, ``count``); what is not a number comes first.
-
-    Args:
-        scores: (B, C).
-        count: At most C.
-        tie: What each place loses to the one before, so that among equals the earlier is better.
-    """
-    assert count <= scores.shape[1]
-    places = torch.empty(len(scores), count, dtype=torch.int64)
-    _find(places.numpy(), _array(scores), 0, tie, -1)
-    return places
-
-
 def find_tokens(log_probs: Tensor, count: int, tie: float, end: int) -> Tensor:
-    """The end and the best other tokens of every row, best first (B, 1 + ``count``).
+    """The end and the best other tokens of every row, best first (B, 1 + ``count``); what is not a number comes first.
 
     Args:
         log_probs: (B, V).
         count: At most V - 1.
-        tie: As for `find_best`.
+        tie: What each place loses to the one before, so that among equals the earlier is better.
         end: The end.
     """
     assert count < log_probs.shape[1]
     tokens = torch.empty(len(log_probs), 1 + count, dtype=torch.int64)
-    found = tokens.numpy()
-    found[:, 0] = end
-    _find(found, _array(log_probs), 1, tie, end)
+    _find(tokens.numpy(), _array(log_probs), tie, end)
     return tokens
 
 

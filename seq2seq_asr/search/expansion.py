@@ -116,13 +116,9 @@ def best_places(scores: Float[Tensor, "B C"], count: int, kernels: bool = False)
     ``topk`` promises no order among equals, so each place is given 1e-12 less than the one before.
     """
     if kernels and count <= _MOST:
-        from seq2seq_asr.kernels import best as gpu  # imports Triton
+        from seq2seq_asr.kernels.best import find_best  # imports Triton
 
-        return gpu.find_best(scores, count, TIE)
-    if scores.is_cpu:
-        from seq2seq_asr.cpu import best as cpu  # imports Numba
-
-        return cpu.find_best(scores, count, TIE)
+        return find_best(scores, count, TIE)
     return (scores.double() - _order(scores.shape[1], scores.device)).topk(count).indices
 
 
