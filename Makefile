@@ -6,6 +6,7 @@ RUN := $(VENV)/bin/python -m
 UV := 0.13.8
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE # or each of the tests' many processes compiles every source anew
 
 .DEFAULT_GOAL := help
 .PHONY: help install fit test nightly check lint lock clean

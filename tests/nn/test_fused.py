@@ -117,8 +117,9 @@ def test_products_are_computed_as_autocast_says():
         assert fused.compute_dtype(values) == torch.bfloat16
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "peephole_lstm", "elman_relu"])
-@pytest.mark.parametrize("reductions", [(1, 2), (1,)])
+@pytest.mark.parametrize(
+    ("cell", "reductions"), [("lstm", (1, 2)), ("gru", (1,)), ("peephole_lstm", (1,)), ("elman_relu", (1, 2))]
+)
 def test_a_recogniser_trains_with_kernels_as_without(cell, reductions):
     pytest.importorskip("triton")
     config = EncoderConfig(cell=cell, units=4, reductions=reductions, dropout=0.0, bidirectional=reductions != (1,))
