@@ -14,16 +14,6 @@ from torch import Tensor
 from seq2seq_asr.cpu.ctc_loops import fill, grow, score
 
 
-class Prefixes(NamedTuple):
-    """Forward variables of hypotheses; see ``search.ctc_prefix.CtcPrefixState``."""
-
-    nonblank: Tensor  # (N, S + 1)
-    blank: Tensor  # (N, S + 1)
-    prefix: Tensor  # (N)
-    last: Tensor  # (N)
-    utterance: Tensor  # (N)
-
-
 class Posteriors(NamedTuple):
     """What utterances hold."""
 
@@ -39,7 +29,7 @@ class Scored(NamedTuple):
     candidates: np.ndarray  # (N, M)
     grown: np.ndarray  # (N, M)
     posteriors: tuple[np.ndarray, ...]  # See `Posteriors`
-    before: tuple[np.ndarray, ...]  # See `Prefixes`
+    before: tuple[np.ndarray, ...]  # See ``search.ctc_prefix.CtcPrefixState``
 
 
 def probabilities(log_probs: Tensor, lengths: Tensor, lowest: float) -> Tensor:
@@ -58,13 +48,13 @@ def probabilities(log_probs: Tensor, lengths: Tensor, lowest: float) -> Tensor:
 
 
 def score_candidates(
-    posteriors: Posteriors, before: Prefixes, candidates: Tensor, specials: tuple[int, int, int]
+    posteriors: Posteriors, before: tuple[Tensor, ...], candidates: Tensor, specials: tuple[int, int, int]
 ) -> Scored:
     """Score every prefix followed by each of its candidates.
 
     Args:
         posteriors: Of the utterances.
-        before: The prefixes.
+        before: State of the prefixes.
         candidates: (N, M).
         specials: Blank, start and end.
     """
@@ -74,8 +64,8 @@ def score_candidates(
     return Scored(torch.from_numpy(change), asked, grown, known, arrays)
 
 
-def grow_chosen(scored: Scored, parents: Tensor) -> Prefixes:
-    """The prefixes of chosen candidates.
+def grow_chosen(scored: Scored, parents: Tensor) -> tuple[Tensor, ...]:
+    """State of the prefixes of chosen candidates.
 
     Args:
         scored: The candidates.
@@ -84,7 +74,7 @@ def grow_chosen(scored: Scored, parents: Tensor) -> Prefixes:
     rows = parents.shape[0]
     made = [np.empty((rows, *part.shape[1:]), part.dtype) for part in scored.before]
     grow(*made, _array(parents), scored.candidates, scored.grown, *scored.posteriors, *scored.before)
-    return Prefixes(*map(torch.from_numpy, made))
+    return tuple(map(torch.from_numpy, made))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

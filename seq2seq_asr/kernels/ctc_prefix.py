@@ -183,16 +183,17 @@ class Scored(NamedTuple):
 
 
 def score_candidates(
-    posteriors: Posteriors, before: Prefixes, candidates: Tensor, specials: tuple[int, int, int]
+    posteriors: Posteriors, state: tuple[Tensor, ...], candidates: Tensor, specials: tuple[int, int, int]
 ) -> Scored:
     """Score every prefix followed by each of its candidates.
 
     Args:
         posteriors: Of the utterances.
-        before: The prefixes.
+        state: See `Prefixes`.
         candidates: (N, M).
         specials: Blank, start and end.
     """
+    before = Prefixes(*state)
     (rows, count), frames, candidates = candidates.shape, posteriors.by_token.shape[1], candidates.contiguous()
     change, grown, onsets = (before.prefix.new_empty(rows, *shape) for shape in ((count,), (count,), (frames, 2)))
     blank, start, end = specials

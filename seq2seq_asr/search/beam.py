@@ -18,7 +18,7 @@ from torch import Tensor
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.advance import Kept, Rules, unrolled
 from seq2seq_asr.search.alignment import Aligner
-from seq2seq_asr.search.closing import asked, look, open_all
+from seq2seq_asr.search.closing import Stopping, asked, look, open_all
 from seq2seq_asr.search.guards import Guarding
 from seq2seq_asr.search.history import collect
 from seq2seq_asr.search.hypothesis import Hypothesis
@@ -161,12 +161,13 @@ def beam_search(
     longest = length_limit(lengths, config.max_length_ratio).clamp(min=1)
     gain, patience = (greatest_gain(scorers), config.patience) if early_stop else (None, None)
     steps = (unrolled if places is None else places.replayed)(scorers, rules, len(lengths), lengths.device)
-    history, progress, last = list[Kept](), open_all(longest, config.nbest), int(longest.max())
+    history, progress = list[Kept](), open_all(longest, config.nbest)
+    stopping = Stopping(config.ranking, int(longest.max()), gain, patience)
     answers, late = list[Callable[[], bool]](), _late(lengths.device)
-    for step, kept in zip(range(last + 1), steps, strict=False):
+    for step, kept in zip(range(stopping.longest + 1), steps, strict=False):
         history.append(kept)
         if step % _LOOK_EVERY == _LOOK_EVERY - 1:
-            progress = look(progress, history[-_LOOK_EVERY:], step, config.ranking, last, gain, patience)
+            progress = look(progress, history[-_LOOK_EVERY:], step, stopping)
             answers.append(asked(progress.open.any()))
             if len(answers) > late and not answers.pop(0)():
                 break

@@ -31,6 +31,19 @@ class Progress(NamedTuple):
     """Whether its search goes on."""
 
 
+class Stopping(NamedTuple):
+    """By what searches are closed."""
+
+    ranking: Ranking
+    """How transcripts rank."""
+    longest: int
+    """The most tokens of any utterance."""
+    gain: float | None
+    """The most that a token can add to a total; None closes only where nothing grows any more."""
+    patience: int | None
+    """See ``BeamConfig``."""
+
+
 def open_all(longest: Int[Tensor, " B"], nbest: int) -> Progress:
     """Nothing has been looked at.
 
@@ -42,28 +55,18 @@ def open_all(longest: Int[Tensor, " B"], nbest: int) -> Progress:
     return Progress(pool, torch.zeros_like(longest), longest, torch.ones_like(longest, dtype=torch.bool))
 
 
-def look(
-    before: Progress,
-    recent: Sequence[Kept],
-    step: int,
-    ranking: Ranking,
-    longest: int,
-    gain: float | None,
-    patience: int | None,
-) -> Progress:
+def look(before: Progress, recent: Sequence[Kept], step: int, rules: Stopping) -> Progress:
     """Look at what ended, and close the utterances where nothing better can follow, or patience is at its end.
 
     Args:
         before: What the look before saw.
         recent: The steps since.
         step: The last of them.
-        ranking: How transcripts rank.
-        longest: The most tokens of any utterance.
-        gain: The most that a token can add to a total; None closes only where nothing grows any more.
-        patience: See ``BeamConfig``.
+        rules: When to close.
     """
     if before.last.device.type == _COMPILED:
-        return _compiled_look(before, recent, step, ranking, longest, gain, patience)
+        return _compiled_look(before, recent, step, rules)
+    ranking = rules.ranking
     steps = torch.arange(step + 1 - len(recent), step + 1, device=before.last.device)[:, None]
     scores, tokens = (torch.stack(parts, 1) for parts in zip(*((one.score, one.tokens) for one in recent), strict=True))
     ends = tokens == EOS
@@ -71,34 +74,26 @@ def look(
     pool = torch.cat([before.pool, ended.flatten(1)], 1).topk(before.pool.shape[1]).values
     best, worst = scores[:, -1].masked_fill(ends[:, -1], _NEVER).amax(1), pool[:, -1]
     behind = torch.where(ranking.score(best, step + 1) < worst, before.behind + len(recent), 0)
-    if gain is None:
+    if rules.gain is None:
         goes_on = best > _NEVER
     else:
-        goes_on = worst < ranking.bound(best, step + 1, before.last, longest, gain)
-    if patience is not None:
-        goes_on = goes_on & (behind < patience)
+        goes_on = worst < ranking.bound(best, step + 1, before.last, rules.longest, rules.gain)
+    if rules.patience is not None:
+        goes_on = goes_on & (behind < rules.patience)
     closes = before.open & ~goes_on
     last = torch.where(closes, before.last.clamp(max=step), before.last)
     return Progress(pool, behind, last, before.open & goes_on & (step < last))
 
 
-def _compiled_look(
-    before: Progress,
-    recent: Sequence[Kept],
-    step: int,
-    ranking: Ranking,
-    longest: int,
-    gain: float | None,
-    patience: int | None,
-) -> Progress:
+def _compiled_look(before: Progress, recent: Sequence[Kept], step: int, rules: Stopping) -> Progress:
     """The same on a CPU, in fewer calls."""
     from seq2seq_asr.cpu import closing  # imports Numba
 
     after = [part.numpy().copy() for part in before]
     scores, tokens = np.array([one.score.numpy() for one in recent]), np.array([one.tokens.numpy() for one in recent])
-    bonus, divisors = _terms(ranking, longest + 2)
-    most = np.nan if gain is None else gain
-    closing.look(*after, scores, tokens, EOS, step, bonus, divisors, most, patience or 0)
+    bonus, divisors = _terms(rules.ranking, rules.longest + 2)
+    most = np.nan if rules.gain is None else rules.gain
+    closing.look(*after, scores, tokens, EOS, step, bonus, divisors, most, rules.patience or 0)
     return Progress(*map(torch.from_numpy, after))
 
 

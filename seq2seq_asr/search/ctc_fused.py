@@ -43,7 +43,7 @@ class FusedCtcPrefixScorer(CtcPrefixScorer):
     ) -> tuple[Float[Tensor, "BK M"], FusedExtension]:
         """Score every prefix followed by each of its candidates; see ``PartialScorer.extend``."""
         loops = self.loops()
-        scored = loops.score_candidates(self.posteriors(), loops.Prefixes(*state), candidates, (BLANK, SOS, EOS))
+        scored = loops.score_candidates(self.posteriors(), state, candidates, (BLANK, SOS, EOS))
         return scored.change, FusedExtension(loops, scored)
 
 

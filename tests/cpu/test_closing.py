@@ -27,11 +27,11 @@ def history(seed: int) -> list[Kept]:
 @pytest.mark.parametrize("kind", ["none", "length", "gnmt"])
 @pytest.mark.parametrize("nbest", [1, 4])
 def test_looks_are_the_same(monkeypatch, kind, gain, patience, nbest) -> None:
-    ranking, closed = Ranking(normalisation=kind, alpha=0.8, bonus=0.1), set()
+    rules, closed = closing.Stopping(Ranking(normalisation=kind, alpha=0.8, bonus=0.1), 12, gain, patience), set()
     for seed in range(12):
         kept, progress = history(seed), closing.open_all(LONGEST, nbest)
         for step in range(3, 12, 4):
-            given = progress, kept[step - 3 : step + 1], step, ranking, 12, gain, patience
+            given = progress, kept[step - 3 : step + 1], step, rules
             found = closing.look(*given)
             with monkeypatch.context() as patched:
                 patched.setattr(closing, "_COMPILED", "nowhere")
@@ -46,5 +46,6 @@ def test_looks_are_the_same(monkeypatch, kind, gain, patience, nbest) -> None:
 def test_a_look_leaves_what_was_seen_before() -> None:
     before = closing.open_all(LONGEST, 2)
     kept = [part.clone() for part in before]
-    closing.look(before, history(1)[:4], 3, Ranking(normalisation="none", alpha=1.0, bonus=0.0), 12, 0.0, 1)
+    ranking = Ranking(normalisation="none", alpha=1.0, bonus=0.0)
+    closing.look(before, history(1)[:4], 3, closing.Stopping(ranking, 12, 0.0, 1))
     assert all(map(torch.equal, before, kept))

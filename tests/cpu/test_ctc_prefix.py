@@ -25,12 +25,12 @@ def inside(state: CtcPrefixState, lengths: torch.Tensor) -> list[torch.Tensor]:
     return [part.masked_fill(outside, 0.0) for part in state[:2]] + [*state[2:]]
 
 
-def equal(found, wanted) -> None:
+def assert_equal(found, wanted) -> None:
     assert found.dtype == wanted.dtype
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-11)
 
 
-def walk_both(
+def assert_equal_steps(
     log_probs: torch.Tensor, lengths: torch.Tensor, beam: int, steps: int = 4, repeating: float = 0.3
 ) -> None:
     """Random steps of both, in which parents repeat and so do tokens; every score and state must be equal."""
@@ -47,13 +47,13 @@ def walk_both(
             exact.extend(candidates, wanted),
             ours.extend(candidates, found),
         )
-        equal(our_gains, gains)
+        assert_equal(our_gains, gains)
         assert (our_gains <= 0).all()
         first = torch.arange(rows) // beam * beam
         parents = (first + torch.randint(beam, (rows,))) * many + 1 + torch.randint(many - 1, (rows,))
         wanted, found = extension.select(parents), our_extension.select(parents)
         for one, other in zip(inside(found, lengths), inside(wanted, lengths), strict=True):
-            equal(one, other)
+            assert_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def walk_both(
     ids="several least long empty groups".split(),
 )
 def test_steps_equal_the_reference(frames, lengths, beam, vocabulary) -> None:
-    walk_both(posteriors(len(lengths), frames, vocabulary), torch.tensor(lengths), beam)
+    assert_equal_steps(posteriors(len(lengths), frames, vocabulary), torch.tensor(lengths), beam)
 
 
 @pytest.mark.parametrize("spread", [30.0, 300.0, 3000.0], ids=["confident", "certain", "most at the floor"])
 def test_nothing_underflows_that_does_not_in_the_reference(spread) -> None:
-    walk_both(posteriors(3, 200, 9, spread), torch.tensor([200, 150, 13]), beam=3, steps=6)
+    assert_equal_steps(posteriors(3, 200, 9, spread), torch.tensor([200, 150, 13]), beam=3, steps=6)
 
 
 def test_everything_at_the_floor() -> None:
     log_probs = torch.full((2, 300, 8), -700.0, dtype=torch.float64)
     log_probs[1, :, 4] = 0.0
-    walk_both(log_probs, torch.tensor([300, 290]), beam=4)
+    assert_equal_steps(log_probs, torch.tensor([300, 290]), beam=4)
 
 
 def test_a_repetition_after_blanks_that_were_hardly_possible() -> None:
@@ -85,7 +85,7 @@ def test_a_repetition_after_blanks_that_were_hardly_possible() -> None:
     states = [scorer.extend(four, scorer.start())[1].select(torch.tensor([0])) for scorer in (exact, ours)]
     wanted, found = (scorer.extend(four, state)[0] for scorer, state in zip((exact, ours), states, strict=True))
     assert -720 < float(wanted) < -600
-    equal(found, wanted)
+    assert_equal(found, wanted)
 
 
 def test_a_token_for_which_all_before_had_to_come_a_frame_earlier() -> None:
@@ -98,7 +98,7 @@ def test_a_token_for_which_all_before_had_to_come_a_frame_earlier() -> None:
         (change, extension), (our_change, our_extension) = (
             scorer.extend(torch.tensor([[token]]), state) for scorer, state in ((exact, wanted), (ours, found))
         )
-        equal(our_change, change)
+        assert_equal(our_change, change)
         wanted, found = extension.select(torch.tensor([0])), our_extension.select(torch.tensor([0]))
     assert float(found.prefix) == pytest.approx(-2400.0, abs=2.0)
 
@@ -107,7 +107,7 @@ def test_the_first_frames_far_less_probable_than_the_last() -> None:
     log_probs = posteriors(2, 40, 7, 1.0)
     log_probs[:, :20, 5], log_probs[:, 20:, 5] = -500.0, -1e-3
     log_probs[:, 10:12, BLANK] = -590.0
-    walk_both(log_probs, torch.tensor([40, 33]), beam=4, steps=6, repeating=0.5)
+    assert_equal_steps(log_probs, torch.tensor([40, 33]), beam=4, steps=6, repeating=0.5)
 
 
 def test_what_is_impossible_stays_so_and_harms_nobody() -> None:
@@ -176,7 +176,7 @@ def test_any_precision_and_layout(dtype) -> None:
         (scorer := kind(log_probs, lengths)).extend(candidates, scorer.start())
         for kind in (CtcPrefixScorer, CompiledCtcPrefixScorer)
     )
-    equal(found, wanted)
+    assert_equal(found, wanted)
     assert extension.select(torch.tensor([[6, 3], [1, 2]]).t()[0]).utterance.tolist() == [1, 0]
 
 
