@@ -52,7 +52,7 @@ def bar(totals, end, step, shortest, looked, before, most):
     Args:
         totals: (N, M).
         end: Column of the end.
-        step: Tokens of every hypothesis, in an array of one.
+        step: Tokens of every hypothesis.
         shortest: Fewest tokens that may end, of each of some groups of rows; none without such a limit.
         looked: Frames that the attention looked at (N); none without a limit.
         before: And in the step before, -1 for none (N); likewise.
@@ -65,7 +65,7 @@ def bar(totals, end, step, shortest, looked, before, most):
             if jumped and place != end:
                 total[place] = _NEVER
             goes_on |= place != end and total[place] > _NEVER
-        too_short = len(shortest) > 0 and step[()] < shortest[row * len(shortest) // len(totals)]
+        too_short = len(shortest) > 0 and step < shortest[row * len(shortest) // len(totals)]
         if goes_on and too_short:
             total[end] = _NEVER
 
@@ -169,7 +169,7 @@ def choose(totals, candidates, gains, column, end, bonus, tie):
     parents, rows, columns = np.empty(shape, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
     tokens, scores, growing = np.empty(shape, np.int64), np.empty(shape), np.empty(shape)
     _choose(parents, rows, columns, tokens, scores, growing, totals, candidates, column, end, bonus, tie)
-    gained = [np.empty(shape, gain.dtype) for gain in gains]
+    gained = tuple([np.empty(shape, gain.dtype) for gain in gains])
     for picked, gain in zip(gained, gains, strict=True):
         _pick(picked, gain, rows, columns)
     return parents, rows, columns, tokens, scores, growing, gained

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seq2seq_asr.nn.attention import LocationAttention
 from seq2seq_asr.nn.decoder import Decoder
+from seq2seq_asr.nn.packed_product import PackedProduct
 from seq2seq_asr.nn.step_weights import arrange
 from seq2seq_asr.vocabulary import BLANK, SOS
 
@@ -31,35 +32,30 @@ class CompiledMemory(NamedTuple):
 class CompiledState(NamedTuple):
     """Everything hypotheses own between two steps, in the rows of the step before: it is moved when it is read."""
 
-    hidden: Float[Tensor, "P D"]
-    from_hidden: Float[Tensor, "P AD3V"]
+    hidden: Float[np.ndarray, "P D"]
+    from_hidden: Float[np.ndarray, "P AD3V"]
     """What it gives: the query, then what gates and token scores had of it."""
-    mixed: Float[Tensor, "P D3V"]
+    mixed: Float[np.ndarray, "P D3V"]
     """What frames gave to gates and token scores."""
-    found: Float[Tensor, "P S"]
+    found: Float[np.ndarray, "P S"]
     """Alignments."""
-    found_peaks: Int[Tensor, " P"]
-    parents: Int[Tensor, " BK"]
+    found_peaks: Int[np.ndarray, " P"]
+    parents: Int[np.ndarray, " BK"]
     """Row of each hypothesis."""
 
     def select(self, parents: Int[Tensor, " BK2"]) -> "CompiledState":
         """The states of these parents, in this order; a parent may repeat."""
-        rows, count = self.parents.index_select(0, parents), parents.shape[0]
-        if count == self.hidden.shape[0]:
-            return CompiledState(*self[:5], rows)
-        # Another number of rows: they are moved now, so that shapes are the same at every step.
-        hidden, from_hidden, mixed, found, peaks = (part.index_select(0, rows) for part in self[:5])
-        return CompiledState(hidden, from_hidden, mixed, found, peaks, torch.arange(count))
+        return CompiledState(*self[:5], self.parents.take(parents.numpy()))
 
     @property
     def alignment(self) -> Float[Tensor, "BK S"]:
         """Attention weights of the last step."""
-        return self.found.index_select(0, self.parents)
+        return torch.from_numpy(self.found.take(self.parents, 0))
 
     @property
     def peaks(self) -> Int[Tensor, " BK"]:
         """Encoded frame with the largest of them."""
-        return self.found_peaks.index_select(0, self.parents)
+        return torch.from_numpy(self.found_peaks.take(self.parents))
 
 
 class CompiledStepping:
@@ -78,8 +74,9 @@ class CompiledStepping:
         self._loops = decoder_step
         self._units, self._key = decoder.config.units, cast(LocationAttention, decoder.attention).key
         weights = arrange(decoder)
-        self._state, self._bias = weights.state.t().contiguous(), weights.state_bias
-        self._context, self._table = weights.context, weights.table.numpy()
+        self._from_hidden = PackedProduct(weights.state.t(), weights.state_bias)
+        self._from_context, self._given = PackedProduct(weights.context), weights.context.shape[1]
+        self._bias, self._table = weights.state_bias.numpy(), weights.table.numpy()
         # Filters and their weights come in groups; those that fill the last one up find nothing.
         (channels, width), taps = weights.filters.shape, decoder_step.TAPS
         more, wide = -channels % decoder_step.CHANNELS, -(-width // taps) * taps
@@ -95,16 +92,16 @@ class CompiledStepping:
             encoded = encoded.float()
             # Sums over frames, at every step, cost less than over their values.
             weighed = 2 * encoded.shape[1] <= encoded.shape[2]
-            values = encoded @ self._context if weighed else encoded
+            values = self._from_context(encoded.flatten(0, 1)).view(*encoded.shape[:2], -1) if weighed else encoded
             return CompiledMemory(lengths, self._key(encoded), values, weighed)
 
     def start(self, memory: CompiledMemory) -> CompiledState:
         """The state before the first token; see ``Decoder.start``."""
         batch, frames, _ = memory.keys.shape
-        hidden, alignment = torch.zeros(batch, self._units), torch.zeros(batch, frames)
+        hidden, mixed = np.zeros((batch, self._units), np.float32), np.zeros((batch, self._given), np.float32)
+        alignment, peaks = np.zeros((batch, frames), np.float32), np.zeros(batch, np.int64)
         alignment[:, 0] = 1.0
-        mixed, peaks = torch.zeros(batch, self._context.shape[1]), torch.zeros(batch, dtype=torch.long)
-        return CompiledState(hidden, self._bias.repeat(batch, 1), mixed, alignment, peaks, torch.arange(batch))
+        return CompiledState(hidden, np.tile(self._bias, (batch, 1)), mixed, alignment, peaks, np.arange(batch))
 
     def step(
         self, token: Int[Tensor, " BK"], state: CompiledState, memory: CompiledMemory
@@ -114,39 +111,29 @@ class CompiledStepping:
         Returns:
             Log probabilities of the next token, minus infinity for those that are never emitted, and the state.
         """
-        count, loops, parents = token.shape[0], self._loops, state.parents.numpy()
+        count, loops, parents = token.shape[0], self._loops, state.parents
         hidden, log_probs = np.empty((count, self._units), np.float32), np.empty((count, len(self._table)), np.float32)
-        before = state.hidden.numpy(), state.from_hidden.numpy(), state.mixed.numpy()
-        loops.advance(hidden, before, parents, token.contiguous().numpy(), self._table)
-        after = torch.from_numpy(hidden)
-        own = self._from_hidden(after)
-        from_hidden = own.numpy()
+        loops.advance(hidden, state[:3], parents, token.contiguous().numpy(), self._table)
+        from_hidden = self._from_hidden(torch.from_numpy(hidden)).numpy()
         alignment, peaks = np.empty((count, memory.keys.shape[1]), np.float32), np.empty(count, np.int64)
         loops.attend(
-            alignment, peaks, from_hidden, state.found.numpy(), parents, memory.keys.numpy(), memory.lengths.numpy(),
+            alignment, peaks, from_hidden, state.found, parents, memory.keys.numpy(), memory.lengths.numpy(),
             self._filters, self._location, self._score,
         )  # fmt: skip
-        found = torch.from_numpy(alignment)
-        mixed = self._mix(found, memory)
-        loops.emitted_log_probs(log_probs, from_hidden, mixed.numpy(), BLANK, SOS)
-        state = CompiledState(after, own, mixed, found, torch.from_numpy(peaks), _rows(count))
-        return torch.from_numpy(log_probs), state
-
-    # Autocast leaves alone what is told where to write.
-
-    def _from_hidden(self, hidden: Float[Tensor, "BK D"]) -> Float[Tensor, "BK AD3V"]:
-        return torch.addmm(self._bias, hidden, self._state, out=torch.empty(hidden.shape[0], self._bias.shape[0]))
+        mixed = self._mix(torch.from_numpy(alignment), memory).numpy()
+        loops.emitted_log_probs(log_probs, from_hidden, mixed, BLANK, SOS)
+        after = CompiledState(hidden, from_hidden, mixed, alignment, peaks, _rows(count))
+        return torch.from_numpy(log_probs), after
 
     def _mix(self, alignment: Float[Tensor, "BK S"], memory: CompiledMemory) -> Float[Tensor, "BK D3V"]:
         """What the frames give to gates and token scores."""
         utterances, frames, size = memory.values.shape
         mixed = torch.empty(alignment.shape[0], size)
+        # Autocast leaves alone what is told where to write.
         torch.bmm(alignment.view(utterances, -1, frames), memory.values, out=mixed.view(utterances, -1, size))
-        if memory.weighed:
-            return mixed
-        return torch.mm(mixed, self._context, out=torch.empty(mixed.shape[0], self._context.shape[1]))
+        return mixed if memory.weighed else self._from_context(mixed)
 
 
 @functools.lru_cache(maxsize=8)
-def _rows(count: int) -> Int[Tensor, " N"]:
-    return torch.arange(count)
+def _rows(count: int) -> Int[np.ndarray, " N"]:
+    return np.arange(count)

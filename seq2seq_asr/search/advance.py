@@ -1,4 +1,7 @@
-"""One step of a beam search: a pure function of tensors, the same at every step."""
+"""One step of a beam search: a pure function of tensors, the same at every step.
+
+``search.compiled_advance`` says the same for a CPU.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,15 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seq2seq_asr.search.expansion import TIE, Expansion, best_places, expand, select_states
+from seq2seq_asr.search.expansion import Expansion, best_places, expand, select_states
 from seq2seq_asr.search.limits import bar_ends, bar_jumps
 from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.vocabulary import EOS, SOS
 
+Table = Tensor | np.ndarray
 _NEVER = float("-inf")
-_NONE = np.empty(0, np.int64)
-_COMPILED = "cpu"
-"""Where loops do what is said here."""
 
 
 class Rules(NamedTuple):
@@ -51,16 +52,16 @@ class BeamState(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a step has kept of each utterance, best first."""
+    """What a step has kept of each utterance, best first; arrays where ``search.compiled_advance`` has kept it."""
 
-    score: Float[Tensor, "B K"]
+    score: Float[Table, "B K"]
     """Weighted totals, those of ends too."""
-    parents: Int[Tensor, "B K"]
+    parents: Int[Table, "B K"]
     """Place of the hypothesis, a step before, that each goes on from."""
-    tokens: Int[Tensor, "B K"]
-    frames: Int[Tensor, "B K"] | None
+    tokens: Int[Table, "B K"]
+    frames: Int[Table, "B K"] | None
     """Where the first scorer looked, if it does."""
-    gains: tuple[Float[Tensor, "B K"], ...]
+    gains: tuple[Float[Table, "B K"], ...]
     """What each scorer added, unweighted."""
 
 
@@ -119,8 +120,6 @@ def advance(scorers: Sequence[Weighted], rules: Rules, state: BeamState) -> tupl
 
 def _choose(scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion) -> Chosen:
     """The best extensions of each utterance."""
-    if state.score.device.type == _COMPILED and not rules.kernels:
-        return _compiled_choose(scorers, rules, state, expansion)
     scores = _scores(scorers, rules, state, expansion)
     places = best_places(_compared(scores, expansion, rules.length_bonus), rules.beam, rules.kernels)
     parents = places // scores.shape[2]
@@ -153,41 +152,3 @@ def _compared(scores: Float[Tensor, "B K M"], expansion: Expansion, bonus: float
     compared = scores.clone()
     compared[:, :, expansion.end] -= bonus
     return compared.flatten(1)
-
-
-def _compiled_choose(scorers: Sequence[Weighted], rules: Rules, state: BeamState, expansion: Expansion) -> Chosen:
-    """The same on a CPU, in fewer calls."""
-    from seq2seq_asr.cpu import totals  # imports Numba
-
-    gains = [gain.contiguous().numpy() for gain in expansion.gains]
-    scores = _compiled_scores(gains, scorers, rules, state, expansion)
-    among = _NONE[:, None] if expansion.tokens is None else expansion.tokens.contiguous().numpy()
-    *chosen, gained = totals.choose(scores, among, gains, expansion.end, EOS, float(rules.length_bonus), TIE)
-    parents, rows, columns, tokens, score, growing = map(torch.from_numpy, chosen)
-    return Chosen(parents, rows, columns, tokens, score, growing, tuple(map(torch.from_numpy, gained)))
-
-
-def _compiled_scores(
-    gains: Sequence[Float[np.ndarray, "BK M"]],
-    scorers: Sequence[Weighted],
-    rules: Rules,
-    state: BeamState,
-    expansion: Expansion,
-) -> Float[np.ndarray, "B K M"]:
-    """Weighted totals of all extensions, as `_scores`."""
-    from seq2seq_asr.cpu import totals  # imports Numba
-
-    scores = np.empty(gains[0].shape)
-    totals.begin(scores, state.score.numpy(), gains[0], scorers[0].weight)
-    for weighted, gain in zip(scorers[1:], gains[1:], strict=True):
-        totals.add(scores, gain, weighted.weight)
-    most, looked = rules.max_attention_shift, None if rules.max_attention_shift is None else expansion.frames
-    if rules.shortest is not None or looked is not None:
-        far = (_NONE, _NONE, 0) if looked is None else (looked.numpy(), state.frames.numpy(), most)
-        shortest = _NONE if rules.shortest is None else rules.shortest.numpy()
-        totals.bar(scores, expansion.end, state.step.numpy(), shortest, *far)
-    if rules.end_threshold is not None:
-        log_probs = expansion.log_probs.numpy()
-        kind = log_probs.dtype.type
-        totals.bar_unsure(scores, expansion.end, log_probs, EOS, kind(rules.end_threshold), kind(_NEVER))
-    return scores.reshape(*state.score.shape, -1)

@@ -7,7 +7,7 @@ ones have ranked below them for ``BeamConfig.patience`` steps, or at its maximum
 its maximum length too, depends on it alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.search import compiled_advance
 from seq2seq_asr.search.advance import Kept, Rules, unrolled
 from seq2seq_asr.search.alignment import Aligner
 from seq2seq_asr.search.closing import Stopping, asked, look, open_all
@@ -120,6 +121,17 @@ def _late(device: torch.device) -> int:
     return int(device.type == "cuda")
 
 
+def _steps(
+    scorers: Sequence[Weighted], rules: Rules, lengths: Int[Tensor, " B"], places: Places | None
+) -> Iterator[Kept]:
+    """What each step keeps."""
+    if places is not None:
+        return places.replayed(scorers, rules, len(lengths), lengths.device)
+    if lengths.is_cpu:
+        return compiled_advance.unrolled(scorers, rules, len(lengths))
+    return unrolled(scorers, rules, len(lengths), lengths.device)
+
+
 @torch.inference_mode()
 def beam_search(
     scorers: Sequence[Weighted],
@@ -160,7 +172,7 @@ def beam_search(
     )
     longest = length_limit(lengths, config.max_length_ratio).clamp(min=1)
     gain, patience = (greatest_gain(scorers), config.patience) if early_stop else (None, None)
-    steps = (unrolled if places is None else places.replayed)(scorers, rules, len(lengths), lengths.device)
+    steps = _steps(scorers, rules, lengths, places)
     history, progress = list[Kept](), open_all(longest, config.nbest)
     stopping = Stopping(config.ranking, int(longest.max()), gain, patience)
     answers, late = list[Callable[[], bool]](), _late(lengths.device)

@@ -1,6 +1,5 @@
 """When the search of an utterance is at its end."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seq2seq_asr.search.advance import Kept
-from seq2seq_asr.search.ranking import Ranking
+from seq2seq_asr.search.ranking import Ranking, terms
 from seq2seq_asr.vocabulary import EOS
 
 _NEVER = float("-inf")
@@ -90,18 +89,11 @@ def _compiled_look(before: Progress, recent: Sequence[Kept], step: int, rules: S
     from seq2seq_asr.cpu import closing  # imports Numba
 
     after = [part.numpy().copy() for part in before]
-    scores, tokens = np.array([one.score.numpy() for one in recent]), np.array([one.tokens.numpy() for one in recent])
-    bonus, divisors = _terms(rules.ranking, rules.longest + 2)
+    scores, tokens = np.array([one.score for one in recent]), np.array([one.tokens for one in recent])
+    bonus, divisors = terms(rules.ranking, rules.longest + 2)
     most = np.nan if rules.gain is None else rules.gain
     closing.look(*after, scores, tokens, EOS, step, bonus, divisors, most, rules.patience or 0)
     return Progress(*map(torch.from_numpy, after))
-
-
-@functools.lru_cache(maxsize=8)
-def _terms(ranking: Ranking, lengths: int) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
-    """Of each number of tokens, what it adds to a total and what the sum is divided by."""
-    tokens = torch.arange(lengths, dtype=torch.float64)
-    return (ranking.bonus * tokens).numpy(), (torch.ones_like(tokens) * ranking.divisor(tokens + 1)).numpy()
 
 
 def asked(answer: Bool[Tensor, ""]) -> Callable[[], bool]:

@@ -61,6 +61,10 @@ def expand(
             scorers, all tokens are candidates.
         kernels: Whether GPU kernels may be used.
     """
+    first = scorers[0].scorer
+    if len(scorers) == 1 and is_full(first):
+        log_probs, state = first.step(last, states[0])
+        return Expansion(None, (log_probs,), log_probs, (state,))
     pairs = list(zip(scorers, states, strict=True))
     full = {w.name: w.scorer.step(last, state) for w, state in pairs if is_full(w.scorer)}
     log_probs, attention = full[scorers[0].name]

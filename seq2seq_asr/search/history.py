@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from seq2seq_asr.search.advance import Kept
+from seq2seq_asr.search.advance import Kept, Table
 from seq2seq_asr.search.hypothesis import NOTHING, Hypothesis
-from seq2seq_asr.search.ranking import Ranking
+from seq2seq_asr.search.ranking import Ranking, terms
 from seq2seq_asr.vocabulary import EOS
 
 _NEVER = float("-inf")
@@ -46,12 +46,12 @@ def collect(
     """
     scores, parents, tokens = (_all_steps(part) for part in zip(*(kept[:3] for kept in history), strict=True))
     read = _Reader(parents, tokens, history, names)
-    longest, last, ends = longest.cpu(), last.cpu(), tokens == EOS
-    steps, until, most = torch.arange(len(history)), last.numpy(), longest.numpy()
-    ranked = ranking.score(torch.from_numpy(scores), steps[:, None]).numpy()
-    ended = np.where(ends & (steps.numpy() <= until[:, None])[:, :, None], ranked, _NEVER)
-    growing = torch.from_numpy(_growing(scores, parents, ends, most))
-    cut = ranking.score(growing, longest[:, None]).masked_fill_((last < longest)[:, None], _NEVER).numpy()
+    until, most, ends, steps = last.numpy(force=True), longest.numpy(force=True), tokens == EOS, np.arange(len(history))
+    bonus, divisors = terms(ranking, max(len(history), int(most.max()) + 1))
+    ranked = (scores + bonus[steps, None]) / divisors[steps, None]
+    ended = np.where(ends & (steps <= until[:, None])[:, :, None], ranked, _NEVER)
+    cut = (_growing(scores, parents, ends, most) + bonus[most, None]) / divisors[most, None]
+    cut[until < most] = _NEVER
     whole, others = _best(ended.reshape(len(most), -1), nbest), _best(cut, nbest)
     found, beam = [], int(scores.shape[2])
     for row in range(len(most)):
@@ -75,8 +75,9 @@ def _growing(
     return np.where(ends[rows, latest - 1] | gone, _NEVER, scores[rows, latest - 1])
 
 
-def _all_steps(parts: Sequence[Tensor]) -> Shaped[np.ndarray, "B T K"]:
-    return torch.stack(list(parts), 1).numpy(force=True)
+def _all_steps(parts: Sequence[Shaped[Table, "B K"]]) -> Shaped[np.ndarray, "B T K"]:
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    return torch.stack(tensors, 1).numpy(force=True) if tensors else np.array(parts).swapaxes(0, 1)
 
 
 def _best(scores: Float[np.ndarray, "B N"], count: int) -> list[list[tuple[float, int]]]:

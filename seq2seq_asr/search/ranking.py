@@ -1,8 +1,10 @@
 """Lengths: how long a transcript may be, and how its length enters its score."""
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -60,6 +62,13 @@ class Ranking:
             return 1.0
         base = scored if self.normalisation == "length" else (5 + scored) / 6
         return base**self.alpha
+
+
+@functools.lru_cache(maxsize=8)
+def terms(ranking: Ranking, lengths: int) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
+    """Of each number of tokens below ``lengths``, what it adds to a total and what the sum is divided by."""
+    tokens = torch.arange(lengths, dtype=torch.float64)
+    return (ranking.bonus * tokens).numpy(), (torch.ones_like(tokens) * ranking.divisor(tokens + 1)).numpy()
 
 
 def length_limit(lengths: Int[Tensor, " B"], ratio: float) -> Int[Tensor, " B"]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
-from seq2seq_asr.search import advance
+from seq2seq_asr.search import advance, compiled_advance
 from seq2seq_asr.search.advance import BeamState, Rules
 from seq2seq_asr.search.expansion import TIE, Expansion
 from seq2seq_asr.search.scorer import Weighted
@@ -59,10 +60,16 @@ def world(seed: int, rules: dict, candidates: bool, kind: torch.dtype, scorers: 
     return weighted, Rules(beam=beam, candidates=5, length_bonus=0.0, **limits), state, expansion
 
 
+def in_arrays(state: BeamState) -> compiled_advance.ArrayState:
+    """The same for the loops."""
+    score, last, frames = (part.numpy() for part in state[:3])
+    return compiled_advance.ArrayState(score, last, frames, int(state.step), ())
+
+
 def totals(weighted, rules, state, expansion) -> torch.Tensor:
     """The totals that the loops write."""
     gains = [gain.contiguous().numpy() for gain in expansion.gains]
-    return torch.from_numpy(advance._compiled_scores(gains, weighted, rules, state, expansion))
+    return torch.from_numpy(compiled_advance.weigh(weighted, rules, in_arrays(state), expansion, gains))
 
 
 LIMITS: list[dict[str, Any]] = [
@@ -97,12 +104,12 @@ def by_sorting(scores: torch.Tensor, count: int, kernels: bool) -> torch.Tensor:
 
 def both(monkeypatch, weighted, rules, state, expansion):
     """What is chosen by the loops, and by the tensors' way of the same totals."""
-    fast, known = advance._choose(weighted, rules, state, expansion), totals(weighted, rules, state, expansion)
+    fast = compiled_advance.choose(weighted, rules, in_arrays(state), expansion)
+    known = totals(weighted, rules, state, expansion)
     with monkeypatch.context() as patched:
-        patched.setattr(advance, "_COMPILED", "nowhere")
         patched.setattr(advance, "_scores", lambda *_: known)
         patched.setattr(advance, "best_places", by_sorting)
-        return fast, advance._choose(weighted, rules, state, expansion)
+        return tree_map(torch.from_numpy, fast), advance._choose(weighted, rules, state, expansion)
 
 
 @pytest.mark.parametrize("bonus", [0.0, 0.7, -0.7])
