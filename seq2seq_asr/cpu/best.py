@@ -9,6 +9,9 @@ from torch import Tensor
 from seq2seq_asr.cpu.compiling import compiled
 
 _LANES = 32
+"""Columns that the others are folded upon, the better above the worse."""
+_TOGETHER = 8
+"""Columns that are passed over together: one byte each of a word that is zero."""
 
 
 @compiled(fastmath=False)  # what a place loses must be rounded twice, as in tensors
@@ -16,22 +19,27 @@ _LANES = 32
 def _find(tokens, scores, tie, end):
     """Fill ``tokens`` (B, 1 + count); NaN is the best of all, as for ``topk``."""
     rows, columns = scores.shape
-    places, count, blocks = tokens[:, 1:], tokens.shape[1] - 1, (columns + _LANES - 1) // _LANES
-    loss, values = np.arange(columns) * tie, np.full((blocks, _LANES), -np.inf)
-    flat, best, lanes = values.reshape(-1), np.empty(count), np.empty(_LANES)
+    places, count, half = tokens[:, 1:], tokens.shape[1] - 1, _LANES
+    while 2 * half < columns:
+        half *= 2
+    values, folded, best = np.full(2 * half, -np.inf, scores.dtype), np.empty(half, scores.dtype), np.empty(count)
+    good = np.empty(len(values), np.uint8)
+    words = good.view(np.uint64)
     for row in range(rows):
         for column in range(columns):
-            flat[column] = np.float64(scores[row, column]) - loss[column]
-        tokens[row, 0], flat[end] = end, -np.inf
-        enough, kept = _enough(lanes, values, count), 0
-        for block in range(blocks):
-            good = 0
-            for lane in range(_LANES):
-                good += not values[block, lane] < enough
-            start = block * _LANES
-            for column in range(start, min(start + _LANES, columns) if good > 0 else start):
-                value = flat[column]
-                if value < enough or column == end or (kept == count and not _before(value, best[count - 1])):
+            values[column] = scores[row, column]
+        tokens[row, 0], values[end] = end, -np.inf
+        enough = scores.dtype.type(np.float64(_enough(folded, best, values, count)) - columns * tie)
+        for column in range(columns):
+            good[column] = not values[column] < enough
+        good[columns:], good[end], kept = 0, 0, 0
+        for word in range((columns + _TOGETHER - 1) // _TOGETHER):
+            start = word * _TOGETHER
+            for column in range(start, start + _TOGETHER if words[word] != 0 else start):
+                if good[column] == 0:
+                    continue
+                value = np.float64(values[column]) - column * tie
+                if kept == count and not _before(value, best[count - 1]):
                     continue
                 rank = min(kept, count - 1)
                 while rank > 0 and _before(value, best[rank - 1]):
@@ -43,23 +51,29 @@ def _find(tokens, scores, tie, end):
 
 @compiled(fastmath=False)
 @no_type_check
-def _enough(lanes, values, count):
+def _enough(folded, best, values, count):
     """A score that ``count`` places reach: the worst of the best that lanes have, of as many lanes."""
     if count > _LANES:
         return -np.inf
-    lanes[:] = -np.inf
-    for block in range(len(values)):
-        for lane in range(_LANES):
-            value = values[block, lane]
-            lanes[lane] = value if value > lanes[lane] else lanes[lane]
-    least = np.inf
-    for one in range(_LANES):
-        better = 0
-        for other in range(_LANES):
-            better += lanes[other] > lanes[one]
-        if better < count and lanes[one] < least:
-            least = lanes[one]
-    return least
+    half = len(folded)
+    for place in range(half):
+        folded[place] = values[place] if values[place] > values[place + half] else values[place + half]
+    while half > _LANES:
+        half //= 2
+        for place in range(half):
+            folded[place] = folded[place] if folded[place] > folded[place + half] else folded[place + half]
+    kept = 0
+    for lane in range(_LANES):
+        value = folded[lane]
+        if value != value or (kept == count and not value > best[count - 1]):
+            continue
+        rank = min(kept, count - 1)
+        while rank > 0 and value > best[rank - 1]:
+            best[rank] = best[rank - 1]
+            rank -= 1
+        best[rank] = value
+        kept = min(kept + 1, count)
+    return best[count - 1] if kept == count else -np.inf
 
 
 @compiled(fastmath=False)

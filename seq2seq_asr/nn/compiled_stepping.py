@@ -23,7 +23,9 @@ class CompiledMemory(NamedTuple):
     """Encoded utterances, and what their frames give to every step."""
 
     lengths: Int[Tensor, " B"]
-    keys: Float[Tensor, "B S A"]
+    frames: Int[np.ndarray, " B"]
+    """The lengths, for loops."""
+    keys: Float[np.ndarray, "B S A"]
     values: Float[Tensor, "B S X"]
     """What each frame gives to gates and token scores, if it is ``weighed`` already; else the frames."""
     weighed: bool
@@ -93,7 +95,7 @@ class CompiledStepping:
             # Sums over frames, at every step, cost less than over their values.
             weighed = 2 * encoded.shape[1] <= encoded.shape[2]
             values = self._from_context(encoded.flatten(0, 1)).view(*encoded.shape[:2], -1) if weighed else encoded
-            return CompiledMemory(lengths, self._key(encoded), values, weighed)
+            return CompiledMemory(lengths, lengths.numpy(), self._key(encoded).numpy(), values, weighed)
 
     def start(self, memory: CompiledMemory) -> CompiledState:
         """The state before the first token; see ``Decoder.start``."""
@@ -117,7 +119,7 @@ class CompiledStepping:
         from_hidden = self._from_hidden(torch.from_numpy(hidden)).numpy()
         alignment, peaks = np.empty((count, memory.keys.shape[1]), np.float32), np.empty(count, np.int64)
         loops.attend(
-            alignment, peaks, from_hidden, state.found, parents, memory.keys.numpy(), memory.lengths.numpy(),
+            alignment, peaks, from_hidden, state.found, parents, memory.keys, memory.frames,
             self._filters, self._location, self._score,
         )  # fmt: skip
         mixed = self._mix(torch.from_numpy(alignment), memory).numpy()

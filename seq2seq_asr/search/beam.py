@@ -16,7 +16,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.search import compiled_advance
 from seq2seq_asr.search.advance import Kept, Rules, unrolled
 from seq2seq_asr.search.alignment import Aligner
 from seq2seq_asr.search.closing import Stopping, asked, look, open_all
@@ -128,6 +127,8 @@ def _steps(
     if places is not None:
         return places.replayed(scorers, rules, len(lengths), lengths.device)
     if lengths.is_cpu:
+        from seq2seq_asr.search import compiled_advance  # imports Numba
+
         return compiled_advance.unrolled(scorers, rules, len(lengths))
     return unrolled(scorers, rules, len(lengths), lengths.device)
 

@@ -1,4 +1,4 @@
-"""One step of a beam search on a CPU: what ``search.advance`` says, by compiled loops over arrays."""
+"""One step of a beam search on a CPU: what ``search.advance`` says, by compiled loops over arrays; imports Numba."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seq2seq_asr.cpu import totals
 from seq2seq_asr.search.advance import Kept, Rules
 from seq2seq_asr.search.expansion import TIE, Expansion, expand, select_states
 from seq2seq_asr.search.scorer import Weighted
@@ -68,8 +69,6 @@ def advance(scorers: Sequence[Weighted], rules: Rules, state: ArrayState) -> tup
 
 def choose(scorers: Sequence[Weighted], rules: Rules, state: ArrayState, expansion: Expansion) -> Chosen:
     """The best extensions of each utterance."""
-    from seq2seq_asr.cpu import totals  # imports Numba
-
     gains = [_array(gain) for gain in expansion.gains]
     scores = weigh(scorers, rules, state, expansion, gains)
     among = _NONE[:, None] if expansion.tokens is None else _array(expansion.tokens)
@@ -84,8 +83,6 @@ def weigh(
     gains: Sequence[Float[np.ndarray, "BK M"]],
 ) -> Float[np.ndarray, "B K M"]:
     """Weighted totals of all extensions; -inf for what may not be."""
-    from seq2seq_asr.cpu import totals  # imports Numba
-
     scores = np.empty(gains[0].shape)
     totals.begin(scores, state.score, gains[0], scorers[0].weight)
     for weighted, gain in zip(scorers[1:], gains[1:], strict=True):

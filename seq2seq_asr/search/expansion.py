@@ -96,7 +96,9 @@ def select_states(
     scorers: Sequence[Weighted], expansion: Expansion, parents: Int[Tensor, " BK"], columns: Int[Tensor, " BK"]
 ) -> tuple[Any, ...]:
     """States of the chosen extensions: candidate ``columns[i]`` of hypothesis ``parents[i]``."""
-    extended = parents if expansion.tokens is None else parents * expansion.tokens.shape[1] + columns
+    if expansion.tokens is None:
+        return tuple([state.select(parents) for state in expansion.states])
+    extended = parents * expansion.tokens.shape[1] + columns
     chosen = [extended if weighted.partial else parents for weighted in scorers]
     return tuple(state.select(rows) for state, rows in zip(expansion.states, chosen, strict=True))
 

@@ -55,6 +55,14 @@ def test_of_what_cannot_be_ordered_the_first_come_first(alike, count):
     assert torch.equal(find_best(scores, count), by_sorting(scores, count))
 
 
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.05, 0.5])
+@pytest.mark.parametrize("columns", [70, 500])
+def test_some_are_no_numbers(share, columns):
+    scores = torch.randn(300, columns)
+    scores[torch.rand(scores.shape) < share] = torch.nan
+    assert torch.equal(find_best(scores, 20), by_sorting(scores, 20))
+
+
 def test_scores_closer_than_a_tie_count_as_equal():
     scores = torch.tensor([[0.0, 1e-13, 5e-12]], dtype=torch.float64)
     assert find_best(scores, 3).tolist() == [[2, 0, 1]]
