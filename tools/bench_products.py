@@ -2,39 +2,49 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from bench_common import Sizes
 from torch import Tensor
 
+from seq2seq_asr.cpu import products
+from seq2seq_asr.cpu.parts import at_once, parts_of
+from seq2seq_asr.nn.compiled_stepping import WORTH_A_THREAD, CompiledStepping
 from seq2seq_asr.nn.model import Seq2Seq
 
 
 def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[], object]:
-    """The products of `our_search` without CTC, of the same shapes, into tensors that are there already.
+    """The products of `our_search` without CTC, of the same numbers of rows.
 
     Energies of the attention are no product there: a loop filters, compares and scores.
 
     Args:
-        model: Whose sizes they have; its weights do not matter.
+        model: The recogniser.
         encoded: The utterances (B, S, E).
         sizes: Beams and steps.
     """
-    (utterances, frames, size), units = encoded.shape, model.decoder.config.units
-    rows, given = utterances * sizes.beam, 3 * units + sizes.vocabulary
-    flat, hidden = encoded.reshape(-1, size), torch.randn(rows, units)
-    alignment, values = torch.rand(utterances, sizes.beam, frames), torch.randn(utterances, frames, given)
-    once = [torch.randn(size, given), torch.randn(size, sizes.attention)]
-    of_a_step = torch.randn(units, sizes.attention + given)
-    room = [torch.empty(len(flat), weights.shape[1]) for weights in once]
-    own = torch.empty(rows, of_a_step.shape[1])
-    found = torch.empty(utterances, sizes.beam, given)
+    decoder, (batch, frames, _), beam = CompiledStepping(model.eval().decoder), encoded.shape, sizes.beam
+    rows, lengths = batch * beam, torch.full((batch,), frames)
+    hidden = np.random.standard_normal((rows, model.decoder.config.units)).astype(np.float32)
+    alignments, context = (
+        np.full((rows, frames), 1 / frames, np.float32),
+        np.empty((rows, encoded.shape[2]), np.float32),
+    )
+    own = np.empty((rows, len(decoder.from_hidden.bias)), np.float32)
+    given = np.empty((rows, len(decoder.from_context.bias)), np.float32)
 
-    @torch.inference_mode()
     def run() -> None:
-        for weights, result in zip(once, room, strict=True):
-            torch.mm(flat, weights, out=result)
+        memory = decoder.memory(encoded, lengths)
+        mixed = given if memory.weighed else context
+
+        def fill(some: slice) -> None:
+            part = slice(some.start * beam, some.stop * beam)
+            products.multiply(own[part], hidden[part], *decoder.from_hidden)
+            products.mix(mixed[part], alignments[part], memory.values[some], memory.frames[some])
+            if not memory.weighed:
+                products.multiply(given[part], mixed[part], *decoder.from_context)
+
         for _ in range(sizes.steps):
-            torch.mm(hidden, of_a_step, out=own)
-            torch.bmm(alignment, values, out=found)
+            at_once(fill, parts_of(batch, -(-WORTH_A_THREAD // beam)))
 
     return run

@@ -12,11 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seq2seq_asr.cpu.parts import at_once, parts_of
 from seq2seq_asr.nn.attention import LocationAttention
 from seq2seq_asr.nn.decoder import Decoder
-from seq2seq_asr.nn.packed_product import PackedProduct
 from seq2seq_asr.nn.step_weights import arrange
 from seq2seq_asr.vocabulary import BLANK, SOS
+
+WORTH_A_THREAD = 32
+"""Rows that a thread of its own is faster for."""
 
 
 class CompiledMemory(NamedTuple):
@@ -26,9 +29,14 @@ class CompiledMemory(NamedTuple):
     frames: Int[np.ndarray, " B"]
     """The lengths, for loops."""
     keys: Float[np.ndarray, "B S A"]
-    values: Float[Tensor, "B S X"]
-    """What each frame gives to gates and token scores, if it is ``weighed`` already; else the frames."""
+    values: Float[np.ndarray, "B C S W"]
+    """What each frame gives to gates and token scores, if it is ``weighed`` already; else the frames. In blocks."""
     weighed: bool
+
+    def of(self, some: slice) -> "CompiledMemory":
+        """That of some utterances."""
+        lengths, frames = self.lengths[some], self.frames[some]
+        return CompiledMemory(lengths, frames, self.keys[some], self.values[some], self.weighed)
 
 
 class CompiledState(NamedTuple):
@@ -48,6 +56,11 @@ class CompiledState(NamedTuple):
     def select(self, parents: Int[Tensor, " BK2"]) -> "CompiledState":
         """The states of these parents, in this order; a parent may repeat."""
         return CompiledState(*self[:5], self.parents.take(parents.numpy()))
+
+    def of(self, rows: slice) -> "CompiledState":
+        """That of some hypotheses of a state that was not moved yet."""
+        hidden, from_hidden, mixed, found, peaks, parents = (part[rows] for part in self)
+        return CompiledState(hidden, from_hidden, mixed, found, peaks, parents)
 
     @property
     def alignment(self) -> Float[Tensor, "BK S"]:
@@ -71,14 +84,16 @@ class CompiledStepping:
     """See ``search.attention.Decoder``."""
 
     def __init__(self, decoder: Decoder) -> None:
-        from seq2seq_asr.cpu import decoder_step  # imports Numba
+        from seq2seq_asr.cpu import decoder_step, products  # imports Numba
 
-        self._loops = decoder_step
+        self._loops, self._products = decoder_step, products
         self._units, self._key = decoder.config.units, cast(LocationAttention, decoder.attention).key
         weights = arrange(decoder)
-        self._from_hidden = PackedProduct(weights.state.t(), weights.state_bias)
-        self._from_context, self._given = PackedProduct(weights.context), weights.context.shape[1]
-        self._bias, self._table = weights.state_bias.numpy(), weights.table.numpy()
+        self.from_hidden = products.pack(weights.state.t().numpy(), weights.state_bias.numpy())
+        """From the state to query, gates and token scores."""
+        self.from_context = products.pack(weights.context.numpy())
+        """From what is attended to, to gates and token scores."""
+        self._table = weights.table.numpy()
         # Filters and their weights come in groups; those that fill the last one up find nothing.
         (channels, width), taps = weights.filters.shape, decoder_step.TAPS
         more, wide = -channels % decoder_step.CHANNELS, -(-width // taps) * taps
@@ -91,19 +106,22 @@ class CompiledStepping:
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> CompiledMemory:
         """Encoded utterances with what is computed once for all steps, in float32."""
         with torch.autocast("cpu", enabled=False):
-            encoded = encoded.float()
-            # Sums over frames, at every step, cost less than over their values.
-            weighed = 2 * encoded.shape[1] <= encoded.shape[2]
-            values = self._from_context(encoded.flatten(0, 1)).view(*encoded.shape[:2], -1) if weighed else encoded
-            return CompiledMemory(lengths, lengths.numpy(), self._key(encoded).numpy(), values, weighed)
+            encoded = encoded.detach().float().contiguous()
+            keys, frames = self._key(encoded).numpy(), encoded.numpy()
+        # Sums over frames, at every step, cost less than over their values.
+        weighed = 2 * encoded.shape[1] <= encoded.shape[2]
+        values = self._weigh(frames) if weighed else self._products.in_blocks(frames)
+        return CompiledMemory(lengths, lengths.numpy(), keys, values, weighed)
 
     def start(self, memory: CompiledMemory) -> CompiledState:
         """The state before the first token; see ``Decoder.start``."""
         batch, frames, _ = memory.keys.shape
-        hidden, mixed = np.zeros((batch, self._units), np.float32), np.zeros((batch, self._given), np.float32)
-        alignment, peaks = np.zeros((batch, frames), np.float32), np.zeros(batch, np.int64)
+        hidden, peaks = np.zeros((batch, self._units), np.float32), np.zeros(batch, np.int64)
+        mixed = np.zeros((batch, len(self.from_context.bias)), np.float32)
+        alignment = np.zeros((batch, frames), np.float32)
         alignment[:, 0] = 1.0
-        return CompiledState(hidden, np.tile(self._bias, (batch, 1)), mixed, alignment, peaks, np.arange(batch))
+        from_hidden = np.tile(self.from_hidden.bias, (batch, 1))
+        return CompiledState(hidden, from_hidden, mixed, alignment, peaks, np.arange(batch))
 
     def step(
         self, token: Int[Tensor, " BK"], state: CompiledState, memory: CompiledMemory
@@ -113,27 +131,58 @@ class CompiledStepping:
         Returns:
             Log probabilities of the next token, minus infinity for those that are never emitted, and the state.
         """
-        count, loops, parents = token.shape[0], self._loops, state.parents
-        hidden, log_probs = np.empty((count, self._units), np.float32), np.empty((count, len(self._table)), np.float32)
-        loops.advance(hidden, state[:3], parents, token.contiguous().numpy(), self._table)
-        from_hidden = self._from_hidden(torch.from_numpy(hidden)).numpy()
-        alignment, peaks = np.empty((count, memory.keys.shape[1]), np.float32), np.empty(count, np.int64)
-        loops.attend(
-            alignment, peaks, from_hidden, state.found, parents, memory.keys, memory.frames,
-            self._filters, self._location, self._score,
-        )  # fmt: skip
-        mixed = self._mix(torch.from_numpy(alignment), memory).numpy()
-        loops.emitted_log_probs(log_probs, from_hidden, mixed, BLANK, SOS)
-        after = CompiledState(hidden, from_hidden, mixed, alignment, peaks, _rows(count))
+        batch, tokens = len(memory.keys), token.contiguous().numpy()
+        after, log_probs = self._room(len(tokens), state), np.empty((len(tokens), len(self._table)), np.float32)
+        beam = len(tokens) // batch
+
+        def fill(some: slice) -> None:
+            rows = slice(some.start * beam, some.stop * beam)
+            self._fill(log_probs[rows], after.of(rows), tokens[rows], state, state.parents[rows], memory.of(some))
+
+        at_once(fill, parts_of(batch, -(-WORTH_A_THREAD // beam)))
         return torch.from_numpy(log_probs), after
 
-    def _mix(self, alignment: Float[Tensor, "BK S"], memory: CompiledMemory) -> Float[Tensor, "BK D3V"]:
-        """What the frames give to gates and token scores."""
-        utterances, frames, size = memory.values.shape
-        mixed = torch.empty(alignment.shape[0], size)
-        # Autocast leaves alone what is told where to write.
-        torch.bmm(alignment.view(utterances, -1, frames), memory.values, out=mixed.view(utterances, -1, size))
-        return mixed if memory.weighed else self._from_context(mixed)
+    def _room(self, count: int, like: CompiledState) -> CompiledState:
+        """A state to be filled."""
+        sizes = [part.shape[1] for part in like[:4]]
+        hidden, from_hidden, mixed, found = (np.empty((count, size), np.float32) for size in sizes)
+        return CompiledState(hidden, from_hidden, mixed, found, np.empty(count, np.int64), _rows(count))
+
+    def _fill(
+        self,
+        log_probs: Float[np.ndarray, "N V"],
+        after: CompiledState,
+        tokens: Int[np.ndarray, " N"],
+        before: CompiledState,
+        parents: Int[np.ndarray, " N"],
+        memory: CompiledMemory,
+    ) -> None:
+        """One step of some utterances: of rows that go on from ``parents`` of all that were before."""
+        loops, products = self._loops, self._products
+        loops.advance(after.hidden, before[:3], parents, tokens, self._table)
+        products.multiply(after.from_hidden, after.hidden, *self.from_hidden)
+        loops.attend(
+            after.found, after.found_peaks, after.from_hidden, before.found, parents, memory.keys, memory.frames,
+            self._filters, self._location, self._score,
+        )  # fmt: skip
+        if memory.weighed:
+            products.mix(after.mixed, after.found, memory.values, memory.frames)
+        else:
+            context = np.empty((len(tokens), self.from_context.blocks.shape[1]), np.float32)
+            products.mix(context, after.found, memory.values, memory.frames)
+            products.multiply(after.mixed, context, *self.from_context)
+        loops.emitted_log_probs(log_probs, after.from_hidden, after.mixed, BLANK, SOS)
+
+    def _weigh(self, frames: Float[np.ndarray, "B S E"]) -> Float[np.ndarray, "B C S W"]:
+        """What frames give to gates and token scores."""
+        blocks, _, width = self.from_context.blocks.shape
+        given = np.empty((len(frames), blocks, frames.shape[1], width), np.float32)
+
+        def fill(some: slice) -> None:
+            self._products.multiply_in_blocks(given[some], frames[some], *self.from_context)
+
+        at_once(fill, parts_of(len(frames), -(-WORTH_A_THREAD // frames.shape[1])))
+        return given
 
 
 @functools.lru_cache(maxsize=8)

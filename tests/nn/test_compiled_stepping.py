@@ -9,6 +9,7 @@ from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.compiled_stepping import CompiledStepping
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.stepping import Stepping, stepping
+from seq2seq_asr.nn.two_threads import threads
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.vocabulary import BLANK, SOS
 
@@ -129,3 +130,13 @@ def test_it_is_taken_in_float32_on_a_cpu(kernels) -> None:
     assert type(stepping(decoder)) is CompiledStepping
     assert type(stepping(decoder.double())) is Stepping
     assert type(stepping(decoder.bfloat16())) is Stepping
+
+
+@pytest.mark.parametrize("frames", [4, 36], ids=["weighed", "not weighed"])
+def test_threads_change_nothing(frames: int) -> None:
+    decoder = CompiledStepping(decoder_of())
+    given = utterances(frames, frames, 2, 3, 1, 4, 2, 3)
+    with threads(1):
+        alone = run(decoder, *given, 17)
+    with threads(3):
+        assert all(map(torch.equal, run(decoder, *given, 17), alone))
