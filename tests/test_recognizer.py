@@ -21,6 +21,7 @@ from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError, CheckpointError, TokenizerError, UsageError
 from seq2seq_asr.nn.device import full_precision
+from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.recognizer import Transcript
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
@@ -101,6 +102,12 @@ def test_one_beam_without_ctc_is_greedy_search(recognizer: Recognizer, utterance
             (greedy,) = greedy_search(scorer, encoded.lengths)
         assert recognizer.tokenizer.decode(greedy.tokens) == found.text
         assert found.log_prob == pytest.approx(greedy.log_prob, abs=1e-4)
+
+
+def test_warming_up_changes_nothing(tones_run: Path, utterances: list[Utterance]) -> None:
+    cold, warm = Recognizer.load(tones_run), Recognizer.load(tones_run)
+    warm.warm_up(BeamConfig(beam=3))
+    assert warm.transcribe(utterances[:2]) == cold.transcribe(utterances[:2])
 
 
 def test_files_samples_and_utterances_are_alike(recognizer: Recognizer, utterances: list[Utterance]) -> None:
@@ -345,7 +352,7 @@ def test_importing_and_loading_import_nothing_they_do_not_need(tones_run: Path) 
 def test_rounded_up_shapes_and_steps_in_places_change_nothing(tones_run: Path) -> None:
     """As on a GPU, where a shape's steps are recorded; here they are not, but all else is done."""
     plain, other = Recognizer.load(tones_run), Recognizer.load(tones_run)
-    other.places = Places()
+    other.places, other.decoder = Places(), Stepping(other.model.decoder)
     utterances = read_manifest(tones_run.parent / "test.jsonl")
     for search in (BeamConfig(), BeamConfig(beam=3, nbest=2, ctc_weight=0.0)):
         for one, wanted in zip(other.transcribe(utterances, search), plain.transcribe(utterances, search), strict=True):

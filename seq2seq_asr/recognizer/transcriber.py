@@ -240,6 +240,17 @@ class Recognizer:
         encoded = self.encode([samples for _, samples in inputs])
         return self.search_encoded([id for id, _ in inputs], encoded, search)
 
+    def warm_up(self, search: BeamConfig | None = None) -> None:
+        """Search a second of noise: what is compiled, loaded or recorded at a first search is there at the next.
+
+        Args:
+            search: How the next will be; default `default_search`.
+        """
+        features = self.model.config.features
+        shape = (100, features.bins) if features.kind == "precomputed" else (features.rate,)
+        noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) / 10
+        self.search_encoded([""], self.encode([noise]), search or self.default_search)
+
     @torch.inference_mode()
     def encode(self, inputs: Sequence[np.ndarray]) -> Encoded:
         """Hidden states of samples (or feature frames) as `InputReader` gives them."""

@@ -37,6 +37,8 @@ from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.portable import is_portable
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 
+_WORTH_SAYING = 3.0
+"""Seconds."""
 NAMED = 3
 """How many utterances a warning names."""
 
@@ -149,6 +151,7 @@ def decode_all(
         kept = {} if folder is None else take_up(folder, config, sources)
         decoded.transcripts = {place: one.transcript for place, one in kept.items()}
         decoded.kept = frozenset(kept)
+        warm_up(recognizer, config)
         started = time.perf_counter()
         with (
             HypothesisFile(
@@ -169,6 +172,17 @@ def decode_all(
     report_skips(decoded, sources)
     report_cut(decoded)
     report_flags(decoded)
+
+
+def warm_up(recognizer: Recognizer, config: DecodeConfig) -> None:
+    """Take what is done once a machine or a process out of the time of decoding."""
+    if isinstance(recognizer, SpeechClassifier):
+        return
+    started = time.perf_counter()
+    recognizer.warm_up(config.search)
+    seconds = time.perf_counter() - started
+    if seconds > _WORTH_SAYING:
+        say(f"compiled the search in {seconds:.0f} s, done once where a cache folder can be written")
 
 
 def references(recognizer: Recognizer, sources: Sequence[Source]) -> dict[int, str]:
