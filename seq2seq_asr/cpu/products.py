@@ -129,7 +129,13 @@ def _fill_narrow(out, first, left, right):
 @compiled()
 @no_type_check
 def _fill_block(out, first, left, right):
-    if out.shape[1] < COLUMNS:
+    """Columns of a product; tiles go by addresses, so shapes are looked at here."""
+    (rows, columns), (terms, width) = out.shape, right.shape
+    if rows != len(left) or terms != left.shape[1] or columns != width or columns > min(len(first), COLUMNS):
+        raise ValueError("shapes of a product do not fit")
+    if (out.strides[1] | left.strides[1] | right.strides[1] | first.strides[0]) != _FLOAT:
+        raise ValueError("elements of a product's rows must lie side by side, in float32")
+    if columns < COLUMNS:
         _fill_narrow(out, first, left, right)
     else:
         _fill_columns(out, first, left, right)
@@ -140,6 +146,8 @@ def _fill_block(out, first, left, right):
 def multiply(out, rows, blocks, bias):
     """Rows (N, I) times packed weights, plus the bias (N, O)."""
     width = blocks.shape[2]
+    if out.shape[1] != len(bias):
+        raise ValueError("shapes of a product do not fit")
     for block in range(len(blocks)):
         place = min(block * width, out.shape[1] - width)
         _fill_block(out[:, place : place + width], bias[place:], rows, blocks[block])

@@ -87,3 +87,18 @@ def test_weights_are_kept_as_they_were() -> None:
     weights[:] = bias[:] = 0
     multiply(out, left, *packed)
     near(out, wanted)
+
+
+@pytest.mark.parametrize(
+    ("out", "left", "weights"),
+    [((3, 40), (2, 4), (4, 40)), ((2, 40), (2, 5), (4, 40)), ((2, 39), (2, 4), (4, 40)), ((2, 3), (2, 4), (4, 2))],
+)
+def test_shapes_that_do_not_fit_are_refused(out, left, weights) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        multiply(np.empty(out, np.float32), normal(*left), *pack(normal(*weights)))
+
+
+@pytest.mark.parametrize("left", [normal(4, 2).T, normal(2, 4).astype(np.float64)], ids=["turned", "double"])
+def test_what_tiles_cannot_read_is_refused(left) -> None:
+    with pytest.raises(ValueError, match="side by side"):
+        multiply(np.empty((2, 40), np.float32), left, *pack(normal(4, 40)))
