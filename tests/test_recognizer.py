@@ -104,10 +104,19 @@ def test_one_beam_without_ctc_is_greedy_search(recognizer: Recognizer, utterance
         assert found.log_prob == pytest.approx(greedy.log_prob, abs=1e-4)
 
 
-def test_warming_up_changes_nothing(tones_run: Path, utterances: list[Utterance]) -> None:
-    cold, warm = Recognizer.load(tones_run), Recognizer.load(tones_run)
-    warm.warm_up(BeamConfig(beam=3))
-    assert warm.transcribe(utterances[:2]) == cold.transcribe(utterances[:2])
+def test_warming_up_is_a_search_as_it_will_be(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[tuple[list[int], BeamConfig]] = []
+
+    def noted(self, encoded, search, find=Recognizer.hypotheses) -> list:
+        searched.append((encoded.lengths.tolist(), search))
+        return find(self, encoded, search)
+
+    monkeypatch.setattr(Recognizer, "hypotheses", noted)
+    for given in (BeamConfig(beam=3), None):
+        searched.clear()
+        recognizer.warm_up(given)
+        lengths, search = searched[0]
+        assert len(lengths) == 1 and lengths[0] > 0 and search == (given or recognizer.default_search)
 
 
 def test_files_samples_and_utterances_are_alike(recognizer: Recognizer, utterances: list[Utterance]) -> None:

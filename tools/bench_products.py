@@ -14,7 +14,7 @@ from seq2seq_asr.nn.model import Seq2Seq
 
 
 def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[], object]:
-    """The products of `our_search` without CTC, of the same numbers of rows.
+    """The products of `our_search` without CTC, one for one.
 
     Energies of the attention are no product there: a loop filters, compares and scores.
 
@@ -40,7 +40,7 @@ def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[]
         def fill(some: slice) -> None:
             part = slice(some.start * beam, some.stop * beam)
             products.multiply(own[part], hidden[part], *decoder.from_hidden)
-            products.mix(mixed[part], alignments[part], memory.values[some], memory.frames[some])
+            products.mix(mixed[part], alignments[part], memory.values[some], memory.counts[some])
             if not memory.weighed:
                 products.multiply(given[part], mixed[part], *decoder.from_context)
 

@@ -1,7 +1,7 @@
 """The default decoder's step for a search on the CPU: what is between its matrix products, in three loops.
 
 `advance` moves the state by a token, `attend` finds the alignment, `emitted_log_probs` adds up what state and frames
-give; ``nn.compiled_stepping`` has the products. A row is computed in the same way whatever the others are.
+give; `products` has those. A row is computed in the same way whatever the others are.
 The exponentials stand here because Numba's cache looks for changes in one file alone.
 """
 

@@ -1,25 +1,27 @@
 """Products of a few rows with many weights, and of alignments with frames, called between the loops of a step.
 
 A tile of the result stays in registers while its sums are made (Goto & van de Geijn 2008), which the compiler does not
-find by itself: its vectors are written out. A result is the same, to the bit, whatever rows and columns are beside it.
+find by itself: its vectors are written out. A row is the same, to the bit, whatever rows are beside it.
 """
 
 import functools
 from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
 
 from seq2seq_asr.cpu.compiling import compiled
 
-_WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
+_TOLD = getattr(config, "CPU_FEATURES", None)
+_WIDE = "+avx512f" in (codegen.get_host_cpu_features() if _TOLD is None else _TOLD)
+"""Whether a register holds 16 numbers, by what Numba compiles for."""
 _LANES, ROWS = (16, 8) if _WIDE else (8, 4)
-"""Of a vector, and of a tile: registers hold the tile, a row of weights and one number more."""
+"""Numbers of a vector, and rows of a tile: registers hold the tile, a row of weights and one number more."""
 COLUMNS = 2 * _LANES
-"""Of a tile."""
+"""Columns of a tile."""
 _FLOAT = 4
 """Bytes."""
 
@@ -133,8 +135,8 @@ def _fill_block(out, first, left, right):
     (rows, columns), (terms, width) = out.shape, right.shape
     if rows != len(left) or terms != left.shape[1] or columns != width or columns > min(len(first), COLUMNS):
         raise ValueError("shapes of a product do not fit")
-    if (out.strides[1] | left.strides[1] | right.strides[1] | first.strides[0]) != _FLOAT:
-        raise ValueError("elements of a product's rows must lie side by side, in float32")
+    if not out.strides[1] == left.strides[1] == right.strides[1] == first.strides[0] == _FLOAT:
+        raise ValueError("elements of a product's rows must lie side by side, of four bytes each")
     if columns < COLUMNS:
         _fill_narrow(out, first, left, right)
     else:
@@ -158,6 +160,8 @@ def multiply(out, rows, blocks, bias):
 def multiply_in_blocks(out, frames, blocks, bias):
     """The same of all frames of utterances (B, S, I), in blocks of columns (B, C, S, COLUMNS)."""
     width, columns = blocks.shape[2], len(bias)
+    if out.shape[:2] != (len(frames), len(blocks)):
+        raise ValueError("shapes of a product do not fit")
     for utterance in range(len(frames)):
         for block in range(len(blocks)):
             place = min(block * width, columns - width)
@@ -177,6 +181,9 @@ def mix(out, alignments, values, lengths):
     """
     width, beam = values.shape[3], len(out) // len(values)
     nothing = np.zeros(width, np.float32)
+    whole = width * (values.shape[1] - 1) < out.shape[1] <= width * values.shape[1]
+    if not whole or len(out) != beam * len(values) or len(lengths) != len(values):
+        raise ValueError("shapes of a product do not fit")
     for utterance in range(len(values)):
         start, stop, length = utterance * beam, (utterance + 1) * beam, lengths[utterance]
         for block in range(values.shape[1]):

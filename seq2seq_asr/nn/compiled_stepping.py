@@ -26,8 +26,8 @@ class CompiledMemory(NamedTuple):
     """Encoded utterances, and what their frames give to every step."""
 
     lengths: Int[Tensor, " B"]
-    frames: Int[np.ndarray, " B"]
-    """The lengths, for loops."""
+    counts: Int[np.ndarray, " B"]
+    """The lengths once more, for loops."""
     keys: Float[np.ndarray, "B S A"]
     values: Float[np.ndarray, "B C S W"]
     """What each frame gives to gates and token scores, if it is ``weighed`` already; else the frames. In blocks."""
@@ -35,8 +35,8 @@ class CompiledMemory(NamedTuple):
 
     def of(self, some: slice) -> "CompiledMemory":
         """That of some utterances."""
-        lengths, frames = self.lengths[some], self.frames[some]
-        return CompiledMemory(lengths, frames, self.keys[some], self.values[some], self.weighed)
+        lengths, counts = self.lengths[some], self.counts[some]
+        return CompiledMemory(lengths, counts, self.keys[some], self.values[some], self.weighed)
 
 
 class CompiledState(NamedTuple):
@@ -162,14 +162,14 @@ class CompiledStepping:
         loops.advance(after.hidden, before[:3], parents, tokens, self._table)
         products.multiply(after.from_hidden, after.hidden, *self.from_hidden)
         loops.attend(
-            after.found, after.found_peaks, after.from_hidden, before.found, parents, memory.keys, memory.frames,
+            after.found, after.found_peaks, after.from_hidden, before.found, parents, memory.keys, memory.counts,
             self._filters, self._location, self._score,
         )  # fmt: skip
         if memory.weighed:
-            products.mix(after.mixed, after.found, memory.values, memory.frames)
+            products.mix(after.mixed, after.found, memory.values, memory.counts)
         else:
             context = np.empty((len(tokens), self.from_context.blocks.shape[1]), np.float32)
-            products.mix(context, after.found, memory.values, memory.frames)
+            products.mix(context, after.found, memory.values, memory.counts)
             products.multiply(after.mixed, context, *self.from_context)
         loops.emitted_log_probs(log_probs, after.from_hidden, after.mixed, BLANK, SOS)
 

@@ -17,6 +17,7 @@ from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.vocabulary import EOS, SOS
 
 Table = Tensor | np.ndarray
+"""An array where ``search.compiled_advance`` made it."""
 _NEVER = float("-inf")
 
 

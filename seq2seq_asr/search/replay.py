@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
@@ -30,6 +31,9 @@ class Place:
         rules: Of all of them, but for the lengths.
         utterances: Utterances of the batch.
         device: Where it runs; only CUDA devices record.
+
+    Raises:
+        TypeError: A scorer's state is not of tensors, as that of ``CompiledStepping``.
     """
 
     def __init__(self, scorers: Sequence[Weighted], rules: Rules, utterances: int, device: torch.device) -> None:
@@ -37,6 +41,8 @@ class Place:
         self._rules: Rules = tree_map(_cloned, rules)
         self._utterances, self._device = utterances, device
         self._state: BeamState = tree_map(_cloned, self._start())  # no two of its tensors share memory
+        if any(isinstance(leaf, np.ndarray) for leaf in tree_leaves(self._state)):
+            raise TypeError("only tensors can be copied into a place: search a CPU without one")
         self._kept: Kept | None = None
         self._replayed = Replayed(self._advance, device)
 

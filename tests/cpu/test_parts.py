@@ -21,14 +21,14 @@ def test_parts_are_the_whole_in_order(count, least, most) -> None:
 
 
 def test_each_is_computed_once_and_at_the_same_time() -> None:
-    met, seen = threading.Barrier(3, timeout=30), []
+    met, seen = threading.Barrier(2, timeout=30), []
 
     def meet(part: slice) -> None:
         met.wait()
         seen.append(part.start)
 
-    at_once(meet, [slice(0, 1), slice(1, 2), slice(2, 3)])
-    assert sorted(seen) == [0, 1, 2]
+    at_once(meet, [slice(0, 1), slice(1, 2)])
+    assert sorted(seen) == [0, 1]
 
 
 @pytest.mark.parametrize("bad", [0, 1])

@@ -1,4 +1,4 @@
-"""Products by tiles beside float64, for all kinds of sizes; and every element is the same beside whatever others."""
+"""Products by tiles beside float64, for all kinds of sizes; and every row is the same beside whatever others."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_rows_times_weights(rows, size, columns) -> None:
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
-def test_an_element_is_the_same_beside_whatever_others(columns) -> None:
+def test_a_row_is_the_same_beside_whatever_others(columns) -> None:
     left, packed = normal(3 * ROWS + 1, 40), pack(normal(40, columns), normal(columns))
     whole = np.empty((len(left), columns), np.float32)
     multiply(whole, left, *packed)
@@ -98,7 +98,27 @@ def test_shapes_that_do_not_fit_are_refused(out, left, weights) -> None:
         multiply(np.empty(out, np.float32), normal(*left), *pack(normal(*weights)))
 
 
-@pytest.mark.parametrize("left", [normal(4, 2).T, normal(2, 4).astype(np.float64)], ids=["turned", "double"])
+@pytest.mark.parametrize(
+    "left",
+    [normal(4, 2).T, normal(2, 4).astype(np.float64), np.broadcast_to(normal(2, 1), (2, 4))],
+    ids=["turned", "double", "repeated"],
+)
 def test_what_tiles_cannot_read_is_refused(left) -> None:
     with pytest.raises(ValueError, match="side by side"):
         multiply(np.empty((2, 40), np.float32), left, *pack(normal(4, 40)))
+
+
+@pytest.mark.parametrize("blocks", [(3, 1), (2, 2)], ids=["blocks", "utterances"])
+def test_blocks_that_do_not_fit_are_refused(blocks) -> None:
+    frames, packed = normal(3, 5, 4), pack(normal(4, COLUMNS + 1))
+    with pytest.raises(ValueError, match="do not fit"):
+        multiply_in_blocks(np.empty((*blocks, 5, COLUMNS), np.float32), frames, *packed)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "lengths"), [(4, 3 * COLUMNS, 2), (4, COLUMNS, 2), (5, COLUMNS + 1, 2), (4, COLUMNS + 1, 1)]
+)
+def test_sums_that_do_not_fit_are_refused(rows, columns, lengths) -> None:
+    values, alignments = in_blocks(normal(2, 5, COLUMNS + 1)), normal(rows, 5)
+    with pytest.raises(ValueError, match="do not fit"):
+        mix(np.empty((rows, COLUMNS + more), np.float32), alignments, values, np.full(lengths, 5))

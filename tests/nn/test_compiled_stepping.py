@@ -135,7 +135,7 @@ def test_it_is_taken_in_float32_on_a_cpu(kernels) -> None:
 @pytest.mark.parametrize("frames", [4, 36], ids=["weighed", "not weighed"])
 def test_threads_change_nothing(frames: int) -> None:
     decoder = CompiledStepping(decoder_of())
-    given = utterances(frames, frames, 2, 3, 1, 4, 2, 3)
+    given = utterances(frames, *[frames, 2, 3, 1, 4, 2, 3] * 3)  # enough for parts, whatever is computed
     with threads(1):
         alone = run(decoder, *given, 17)
     with threads(3):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seq2seq_asr.nn.attention import AttentionConfig
+from seq2seq_asr.nn.compiled_stepping import CompiledStepping
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.lm import LanguageModel, LanguageModelConfig
@@ -38,7 +39,7 @@ class World:
         attention = AttentionConfig(size=8, width=5)
         decoder = Decoder(DecoderConfig(units=12, embedding=6), attention, 7, len(PIECES)).eval()
         torch.nn.init.normal_(decoder.get_parameter("output.weight"), std=2.0)
-        kinds = {"decoder": lambda one: one, "stepping": Stepping, "fused": FusedStepping}
+        kinds = {"decoder": lambda one: one, "stepping": Stepping, "compiled": CompiledStepping, "fused": FusedStepping}
         self.decoder = kinds[stepping](decoder)
         self.lm = LanguageModel(LanguageModelConfig(units=5, embedding=4), len(PIECES)).eval()
         self.hotwords = HotWords(["ab", "b"], PIECES, torch.device("cpu"))
@@ -116,6 +117,13 @@ def test_a_batch_leaves_the_tensors_of_others_alone() -> None:
         beam_search(world.scorers(2, lengths, PARTS), lengths, config, places=places)
         assert first.tolist() == [6, 3]
         assert beam_search(scorers, first, config, places=PLAIN) == wanted
+
+
+def test_a_state_that_is_not_of_tensors_is_refused() -> None:
+    lengths = torch.tensor([6, 3])
+    scorers = World("compiled").scorers(1, lengths, PARTS[:1])
+    with pytest.raises(TypeError, match="only tensors"), torch.inference_mode():
+        beam_search(scorers, lengths, places=Places())
 
 
 def test_another_beam_or_weight_has_another_place() -> None:

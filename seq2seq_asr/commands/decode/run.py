@@ -38,7 +38,7 @@ from seq2seq_asr.training.portable import is_portable
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 
 _WORTH_SAYING = 3.0
-"""Seconds."""
+"""Seconds of preparation that somebody may wonder about."""
 NAMED = 3
 """How many utterances a warning names."""
 
@@ -151,7 +151,8 @@ def decode_all(
         kept = {} if folder is None else take_up(folder, config, sources)
         decoded.transcripts = {place: one.transcript for place, one in kept.items()}
         decoded.kept = frozenset(kept)
-        warm_up(recognizer, config)
+        if len(kept) < len(sources):
+            warm_up(recognizer, config)
         started = time.perf_counter()
         with (
             HypothesisFile(
@@ -182,7 +183,7 @@ def warm_up(recognizer: Recognizer, config: DecodeConfig) -> None:
     recognizer.warm_up(config.search)
     seconds = time.perf_counter() - started
     if seconds > _WORTH_SAYING:
-        say(f"compiled the search in {seconds:.0f} s, done once where a cache folder can be written")
+        say(f"prepared the search in {seconds:.0f} s: what is compiled is kept for the next time")
 
 
 def references(recognizer: Recognizer, sources: Sequence[Source]) -> dict[int, str]:

@@ -290,6 +290,6 @@ def test_what_is_compiled_first_does_not_count(
     monkeypatch.setattr(Recognizer, "warm_up", compile_slowly)
     given = "--run", tones_run, "--manifest", tones_run.parent / "test.jsonl"
     assert decode(*given, "--out", tmp_path / "out", "--beam", 3) == 0
-    assert "compiled the search in 17 s" in capsys.readouterr().err
+    assert "prepared the search in 17 s" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "wer.json").read_text())["real_time_factor"] == 0.0
     assert [search.beam for search in warmed] == [3]
