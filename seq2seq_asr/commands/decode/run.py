@@ -183,7 +183,7 @@ def warm_up(recognizer: Recognizer, config: DecodeConfig) -> None:
     recognizer.warm_up(config.search)
     seconds = time.perf_counter() - started
     if seconds > _WORTH_SAYING:
-        say(f"prepared the search in {seconds:.0f} s: what is compiled is kept for the next time")
+        say(f"prepared the search in {seconds:.0f} s: what was compiled is kept where a cache folder can be written")
 
 
 def references(recognizer: Recognizer, sources: Sequence[Source]) -> dict[int, str]:
