@@ -134,11 +134,7 @@ class CompiledStepping:
         batch, tokens = len(memory.keys), token.contiguous().numpy()
         after, log_probs = self._room(len(tokens), state), np.empty((len(tokens), len(self._table)), np.float32)
         beam = len(tokens) // batch
-
-        def fill(some: slice) -> None:
-            rows = slice(some.start * beam, some.stop * beam)
-            self._fill(log_probs[rows], after.of(rows), tokens[rows], state, state.parents[rows], memory.of(some))
-
+        fill = functools.partial(self._fill, log_probs, after, tokens, state, memory)
         at_once(fill, parts_of(batch, -(-WORTH_A_THREAD // beam)))
         return torch.from_numpy(log_probs), after
 
@@ -150,15 +146,18 @@ class CompiledStepping:
 
     def _fill(
         self,
-        log_probs: Float[np.ndarray, "N V"],
+        log_probs: Float[np.ndarray, "BK V"],
         after: CompiledState,
-        tokens: Int[np.ndarray, " N"],
+        tokens: Int[np.ndarray, " BK"],
         before: CompiledState,
-        parents: Int[np.ndarray, " N"],
         memory: CompiledMemory,
+        some: slice,
     ) -> None:
-        """One step of some utterances: of rows that go on from ``parents`` of all that were before."""
-        loops, products = self._loops, self._products
+        """One step of some of the utterances."""
+        beam = len(tokens) // len(memory.keys)
+        rows = slice(some.start * beam, some.stop * beam)
+        log_probs, after, tokens, parents = log_probs[rows], after.of(rows), tokens[rows], before.parents[rows]
+        memory, loops, products = memory.of(some), self._loops, self._products
         loops.advance(after.hidden, before[:3], parents, tokens, self._table)
         products.multiply(after.from_hidden, after.hidden, *self.from_hidden)
         loops.attend(
@@ -178,10 +177,8 @@ class CompiledStepping:
         blocks, _, width = self.from_context.blocks.shape
         given = np.empty((len(frames), blocks, frames.shape[1], width), np.float32)
 
-        def fill(some: slice) -> None:
-            self._products.multiply_in_blocks(given[some], frames[some], *self.from_context)
-
-        at_once(fill, parts_of(len(frames), -(-WORTH_A_THREAD // frames.shape[1])))
+        parts = parts_of(len(frames), -(-WORTH_A_THREAD // frames.shape[1]))
+        at_once(lambda some: self._products.multiply_in_blocks(given[some], frames[some], *self.from_context), parts)
         return given
 
 

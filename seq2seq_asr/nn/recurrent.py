@@ -1,5 +1,7 @@
 """One recurrent layer over a padded batch, one direction or both, without packing."""
 
+import functools
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -73,17 +75,18 @@ class BidirectionalLayer(UnidirectionalLayer):
         if fused is not None:
             return fused
 
-        def ahead(frames: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
-            return self.ahead(frames)[0]
-
-        def back(frames: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
-            return reverse_within_lengths(self.back(reverse_within_lengths(frames, lengths))[0], lengths)
-
+        ahead, back = self._from_start, functools.partial(self._from_end, lengths)
         if worthwhile(frames, self.ahead, self.back):
             both = in_two_threads((ahead, back), frames, list(self.parameters()))
         else:
             both = ahead(frames), back(frames)
         return torch.cat(both, dim=-1) * valid_mask(lengths, frames.shape[1]).unsqueeze(-1)
+
+    def _from_start(self, frames: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
+        return self.ahead(frames)[0]
+
+    def _from_end(self, lengths: Int[Tensor, " B"], frames: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
+        return reverse_within_lengths(self.back(reverse_within_lengths(frames, lengths))[0], lengths)
 
 
 class UnrolledLayer(nn.Module):

@@ -30,6 +30,8 @@ COLUMNS = (
     "data_wait",
     "seconds",
 )
+SECONDS_A_DRAWING = 10.0
+"""Validations that follow one another faster share a drawing, which takes longer than a toy's epoch."""
 WAIT_TO_MENTION = 0.2
 """Share of the training time spent waiting for data from which a hint is due."""
 
@@ -86,6 +88,7 @@ class MetricsFile(Callback):
 
     def __init__(self, path: Path, plots: Path, clock: EpochClock) -> None:
         self.path, self.plots, self.clock = path, plots, clock
+        self.drawn, self.due = time.monotonic(), False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget epochs that a resumed run repeats."""
@@ -93,19 +96,28 @@ class MetricsFile(Callback):
             write_rows(self.path, [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the epoch's row, and draw the curves after a validation."""
+        """Write the epoch's row, and draw the curves if they are due."""
         if not trainer.is_global_zero:
             return
         figures = epoch_figures(trainer, pl_module, self.clock)
         row = {name: f"{value:.{9 if name == 'step' else 6}g}" for name, value in figures.items()}
         rows = [*(read_rows(self.path) if self.path.exists() else []), row]
         write_rows(self.path, rows)
-        if not pl_module.validated:
-            return  # drawing takes longer than a toy's epoch
+        self.due = self.due or pl_module.validated
+        if self.due and time.monotonic() - self.drawn >= SECONDS_A_DRAWING:
+            self._draw(rows, pl_module.validation.criterion)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Draw the last curves."""
+        if trainer.is_global_zero and self.due:
+            self._draw(read_rows(self.path), pl_module.validation.criterion)
+
+    def _draw(self, rows: Sequence[Mapping[str, str]], criterion: Criterion) -> None:
         self.plots.mkdir(exist_ok=True)
-        save_figure(learning_curves_figure(rows, pl_module.validation.criterion), self.plots / "learning_curves.png")
+        save_figure(learning_curves_figure(rows, criterion), self.plots / "learning_curves.png")
         if any(row.get(HEALTH_COLUMNS[0]) for row in rows):
             save_figure(health_figure(rows), self.plots / "attention_health.png")
+        self.drawn, self.due = time.monotonic(), False
 
 
 class EpochLine(Callback):

@@ -75,8 +75,13 @@ def test_sums_are_of_the_models_own_alignments(heads: int, toy_session: Build) -
         assert health_rates(sums)[name] == pytest.approx(expected / 2, rel=1e-5)
 
 
-def test_a_run_writes_the_columns_and_draws_them(toy_session: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "drawings"), [(0.0, 2), (1000.0, 1)])
+def test_a_run_writes_the_columns_and_draws_them(
+    toy_session: Build, monkeypatch: pytest.MonkeyPatch, seconds: float, drawings: int
+) -> None:
+    """After every validation, or, where those follow one another faster, at the end."""
     drawn: list[str] = []
+    monkeypatch.setattr(metrics, "SECONDS_A_DRAWING", seconds)
     monkeypatch.setattr(metrics, "save_figure", lambda _, path: drawn.append(path.name))
     train(session := toy_session(epochs=3, validate_every=2))
     written = rows(session)
@@ -84,7 +89,7 @@ def test_a_run_writes_the_columns_and_draws_them(toy_session: Build, monkeypatch
     assert set(HEALTH_COLUMNS) < set(written[0])
     last = {name: float(written[-1][name]) for name in HEALTH_COLUMNS}
     assert last.pop("attention_entropy") > 0 and all(0 <= value <= 1 for value in last.values())
-    assert drawn == ["learning_curves.png", "attention_health.png"] * 2
+    assert drawn == ["learning_curves.png", "attention_health.png"] * drawings
 
 
 def test_without_attention_there_are_no_columns_and_no_warning(
