@@ -28,7 +28,7 @@ fit: install  ## train and score the default recogniser
 	$(RUN) seq2seq_asr.fit $(ARGS)
 
 test: install  ## run the tests on two processes
-	$(RUN) pytest -n 2 -q $(ARGS)
+	$(RUN) pytest -n 2 --dist worksteal -q $(ARGS)
 
 nightly: install  ## run the tests that take minutes, such as 20 real kills while a checkpoint is saved
 	$(RUN) pytest -q -m nightly --timeout 3600 $(ARGS)

@@ -9,8 +9,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
+import fcntl
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,9 +67,24 @@ def seed() -> int:
 def tones_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run whose words are tones; its corpus stands beside it as train.jsonl and test.jsonl.
 
-    Everything that decodes shares it; it is trained once.
+    Everything that decodes shares it; it is trained once, by the first of pytest-xdist's workers that asks for it, and
+    every worker has a copy.
     """
-    folder = tmp_path_factory.mktemp("tones_run")
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "trained_tones"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "tones" / "best.ckpt").exists():
+            train_tones(shared)
+    copy = shutil.copytree(shared, own / "tones_run")
+    config = copy / "tones" / "config.yaml"
+    config.write_text(config.read_text().replace(str(shared), str(copy)))
+    return copy / "tones"
+
+
+def train_tones(folder: Path) -> None:
+    """Write the corpus, and train the run ``tones`` on it."""
     settings = {
         "name": "tones",
         "checkpoints": str(folder),
@@ -95,7 +112,6 @@ def tones_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A process of its own: unchecked shapes make it three times as fast, and this is what users do.
     command = [sys.executable, "-m", "seq2seq_asr.fit", "--config", str(config)]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
-    return folder / "tones"
 
 
 PITCHES = {"low": 300.0, "mid": 900.0, "high": 1700.0, "top": 2900.0}
