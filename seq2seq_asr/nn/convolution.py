@@ -11,27 +11,26 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.nn.masks import ceil_division, valid_mask
+from seq2seq_asr.nn.reduction import join_frames
 
 FrontEndKind = Literal["strided", "vgg"]
 
 
-class ConvolutionalFrontEnd(nn.Module):
-    """Feature frames to fewer, wider frames; every layer is a convolution that halves time and frequency, rounding up.
-
-    After the VGG-like front end of Hori et al. 2017, with strides in place of pooling: four times less work.
+class FrontEnd(nn.Module):
+    """Feature frames to fewer, wider frames: every layer halves time and frequency, rounding up.
 
     Args:
         channels: Output channels of each layer.
-        bins: Features a frame, taken as neighbours in frequency.
+        bins: Features a frame that are taken as neighbours in frequency; they come first.
+        others: Features a frame that have no place in frequency, such as pitch: a linear layer brings those of all the
+            frames that become one to the size of its result, and they are added.
     """
 
-    def __init__(self, channels: tuple[int, ...], bins: int) -> None:
+    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1)
-            for before, after in zip((1, *channels), channels, strict=False)
-        )
-        self.size = channels[-1] * -(-bins // 2 ** len(channels))
+        self.bins, self.factor = bins, 2 ** len(channels)
+        self.size = channels[-1] * -(-bins // self.factor)
+        self.others = nn.Linear(others * self.factor, self.size, bias=False) if others else None
 
     def forward(
         self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]
@@ -45,48 +44,71 @@ class ConvolutionalFrontEnd(nn.Module):
         Returns:
             Frames of channels × bins, zero past the lengths, which come second.
         """
-        maps = features.unsqueeze(1)
+        maps, shorter = self.convolve(features[:, :, : self.bins].unsqueeze(1), lengths)
+        frames = maps.transpose(1, 2).flatten(2)
+        if self.others is not None:
+            frames = frames + self.others(join_frames(features[:, :, self.bins :], self.factor))
+        return frames, shorter
+
+    def convolve(
+        self, maps: Float[Tensor, "B 1 T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C T2 F2"], Int[Tensor, " B"]]:
+        """One map to many smaller ones."""
+        raise NotImplementedError
+
+
+class ConvolutionalFrontEnd(FrontEnd):
+    """Every layer is a convolution with a stride.
+
+    After the VGG-like front end of Hori et al. 2017, with strides in place of pooling: four times less work.
+    """
+
+    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0) -> None:
+        super().__init__(channels, bins, others)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1)
+            for before, after in zip((1, *channels), channels, strict=False)
+        )
+
+    def convolve(
+        self, maps: Float[Tensor, "B 1 T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C T2 F2"], Int[Tensor, " B"]]:
+        """See `FrontEnd.convolve`."""
         for convolution in self.convolutions:
             lengths = ceil_division(lengths, 2)
             maps = torch.relu(convolution(maps))
             maps = maps * valid_mask(lengths, maps.shape[2])[:, None, :, None]  # the bias would leak from the padding
-        return maps.transpose(1, 2).flatten(2), lengths
+        return maps, lengths
 
 
-class VggFrontEnd(nn.Module):
-    """The same in blocks of two convolutions and a 2 × 2 maximum.
+class VggFrontEnd(FrontEnd):
+    """Blocks of two convolutions and a 2 × 2 maximum.
 
     Hori et al. 2017, "Advances in joint CTC-attention based end-to-end speech recognition with a deep CNN encoder and
     RNN-LM", section 3.2.
-
-    Args:
-        channels: Output channels of each block.
-        bins: Features a frame, taken as neighbours in frequency.
     """
 
-    def __init__(self, channels: tuple[int, ...], bins: int) -> None:
-        super().__init__()
+    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0) -> None:
+        super().__init__(channels, bins, others)
         sizes = [size for before, after in zip((1, *channels), channels, strict=False) for size in (before, after)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size=3, padding=1)
             for before, after in zip(sizes, [after for after in channels for _ in range(2)], strict=True)
         )
-        self.size = channels[-1] * -(-bins // 2 ** len(channels))
 
-    def forward(
-        self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B T2 F2"], Int[Tensor, " B"]]:
-        """Convolve a padded batch; see `ConvolutionalFrontEnd.forward`."""
-        maps = features.unsqueeze(1)
+    def convolve(
+        self, maps: Float[Tensor, "B 1 T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C T2 F2"], Int[Tensor, " B"]]:
+        """See `FrontEnd.convolve`."""
         for place, convolution in enumerate(self.convolutions):
             maps = torch.relu(convolution(maps))
             maps = maps * valid_mask(lengths, maps.shape[2])[:, None, :, None]
             if place % 2:  # nothing is below zero here, so zeros past an edge do not change a maximum
                 maps = torch.nn.functional.max_pool2d(maps, 2, ceil_mode=True)
                 lengths = ceil_division(lengths, 2)
-        return maps.transpose(1, 2).flatten(2), lengths
+        return maps, lengths
 
 
-def build_front_end(kind: FrontEndKind, channels: tuple[int, ...], bins: int) -> ConvolutionalFrontEnd | VggFrontEnd:
+def build_front_end(kind: FrontEndKind, channels: tuple[int, ...], bins: int, others: int = 0) -> FrontEnd:
     """The front end of this kind."""
-    return (ConvolutionalFrontEnd if kind == "strided" else VggFrontEnd)(channels, bins)
+    return (ConvolutionalFrontEnd if kind == "strided" else VggFrontEnd)(channels, bins, others)

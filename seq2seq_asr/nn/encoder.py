@@ -91,16 +91,22 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Feature frames to hidden states, ``reduction`` times fewer."""
+    """Feature frames to hidden states, ``reduction`` times fewer.
 
-    def __init__(self, config: EncoderConfig, input_size: int) -> None:
+    Args:
+        config: The settings.
+        bins: Values of a frame that are neighbours in frequency; they come first.
+        others: Values of a frame that have no place in frequency: they pass convolutions by.
+    """
+
+    def __init__(self, config: EncoderConfig, bins: int, others: int = 0) -> None:
         super().__init__()
         self.config = config
         self.size = config.size
         self.front = None
         if config.convolutions:
-            self.front = build_front_end(config.front_end, config.convolutions, input_size)
-        sizes = [self.front.size if self.front else input_size, *config.sizes[:-1]]
+            self.front = build_front_end(config.front_end, config.convolutions, bins, others)
+        sizes = [self.front.size if self.front else bins + others, *config.sizes[:-1]]
         shorten = [Reduction(config.reduce, factor, n) for n, factor in zip(sizes, config.reductions, strict=True)]
         self.shorten = nn.ModuleList(shorten)
         layer = BidirectionalLayer if config.bidirectional else UnidirectionalLayer

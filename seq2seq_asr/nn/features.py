@@ -13,6 +13,7 @@ from seq2seq_asr.nn.deltas import add_deltas
 from seq2seq_asr.nn.fbank import FRAME_SHIFT, Fbank
 from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.normalise import Normalisation, Normalise
+from seq2seq_asr.nn.pitch import Pitch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +30,30 @@ class FeaturesConfig:
     """Order of the time derivatives put beside the features: 0 none, 1 deltas, 2 and their deltas."""
     normalisation: Normalisation = "utterance"
     """Zero mean and unit variance per utterance, over the training data (global), or not at all (none)."""
+    pitch: bool = False
+    """Put voicing, pitch and its slope beside the filterbank (Ghahremani 2014), for languages with tones."""
 
     def __post_init__(self) -> None:
         if self.rate < 1000:
             raise UsageError(f"rate must be at least 1000 Hz, got {self.rate}")
         if self.bins < 1:
             raise UsageError(f"bins must be at least 1, got {self.bins}")
+        if self.pitch and self.kind != "fbank":
+            raise UsageError(f"pitch is found in waveforms; kind {self.kind} has none")
+
+    @property
+    def spectrum(self) -> int:
+        """Values of a frame that are bins or their deltas; they come first."""
+        return self.bins * (1 + self.deltas)
+
+    @property
+    def others(self) -> int:
+        """Values of a frame that have no place in frequency; they come last."""
+        return Pitch.size if self.pitch else 0
 
 
 class Features(nn.Module):
-    """Filterbank (unless precomputed), deltas and normalisation; nothing in it is learnt by gradient."""
+    """Filterbank (unless precomputed), deltas, normalisation and pitch; nothing in it is learnt by gradient."""
 
     frame_shift = FRAME_SHIFT
     """Seconds from one frame to the next; precomputed arrays are taken to have the same."""
@@ -46,10 +61,11 @@ class Features(nn.Module):
     def __init__(self, config: FeaturesConfig) -> None:
         super().__init__()
         self.config = config
-        self.size = config.bins * (1 + config.deltas)
-        """Features of one frame (F)."""
+        self.size = config.spectrum + config.others
+        """Values of a frame (F)."""
         self.fbank = Fbank(bins=config.bins, rate=config.rate) if config.kind == "fbank" else None
-        self.normalise = Normalise(config.normalisation, self.size)
+        self.pitch = Pitch(config.rate) if config.pitch else None
+        self.normalise = Normalise(config.normalisation, config.spectrum)
 
     def frame_count(self, samples: int) -> int:
         """The number of frames of so many samples; 0 if they do not fill one. Precomputed: `samples` are frames."""
@@ -77,8 +93,11 @@ class Features(nn.Module):
         Raises:
             UsageError: If the inputs do not fit `config.kind` and `config.bins`.
         """
-        features, lengths = self._unnormalised(inputs, lengths)
-        return self.normalise(features, lengths), lengths
+        features, frames = self._unnormalised(inputs, lengths)
+        features = self.normalise(features, frames)
+        if self.pitch is not None:
+            features = torch.cat((features, self.pitch(inputs, lengths, frames, features.shape[1])), dim=2)
+        return features, frames
 
     def fit_global(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Take the statistics of global normalisation from batches of (inputs, lengths) as given to `forward`."""

@@ -23,8 +23,8 @@ class Listener(nn.Module):
     def __init__(self, features: FeaturesConfig, specaugment: SpecAugmentConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.features = Features(features)
-        self.specaugment = SpecAugment(specaugment, deltas=features.deltas)
-        self.encoder = Encoder(encoder, self.features.size)
+        self.specaugment = SpecAugment(specaugment, deltas=features.deltas, others=features.others)
+        self.encoder = Encoder(encoder, features.spectrum, features.others)
 
     @property
     def frame_shift(self) -> float:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.masks import valid_mask
@@ -61,13 +62,14 @@ class SpecAugment(nn.Module):
 
     Args:
         config: The settings.
-        deltas: Order of the deltas that follow the features: a frequency mask hides them with their bin.
+        deltas: Order of the deltas that follow the bins: a frequency mask hides them with their bin.
+        others: Values at the end of a frame that are no bins, which no frequency mask hides.
     """
 
-    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0) -> None:
+    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0, others: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.streams = 1 + deltas
+        self.streams, self.others = 1 + deltas, others
 
     @torch.no_grad()
     def forward(
@@ -95,10 +97,11 @@ class SpecAugment(nn.Module):
         return features.masked_fill(hidden & valid, 0.0), lengths
 
     def _frequency_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
-        bins = features.shape[2] // self.streams
+        bins = (features.shape[2] - self.others) // self.streams
         sizes = torch.full((len(features), 1), bins, device=features.device)
         limits = sizes.clamp(max=self.config.frequency_width).expand(-1, self.config.frequency_masks)
-        return random_blocks(limits, sizes, bins).repeat(1, self.streams)[:, None, :]
+        hidden = random_blocks(limits, sizes, bins).repeat(1, self.streams)
+        return F.pad(hidden, (0, self.others))[:, None, :]
 
     def _time_mask(self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Bool[Tensor, "B T 1"]:
         config, sizes = self.config, lengths[:, None]

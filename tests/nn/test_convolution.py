@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from seq2seq_asr.nn.convolution import ConvolutionalFrontEnd, VggFrontEnd
@@ -71,3 +72,22 @@ def test_vgg_equals_its_written_out_sum_for_each_utterance_in_a_batch():
     for b, (length, kept) in enumerate(zip(LENGTHS.tolist(), lengths.tolist(), strict=True)):
         torch.testing.assert_close(frames[b, :kept], vgg_written_out(front, features[b, :length]))
         assert (frames[b, kept:] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [ConvolutionalFrontEnd, VggFrontEnd])
+def test_what_has_no_place_in_frequency_passes_by_and_is_added(kind):
+    front, features = kind((2, 3), 5, others=2).double(), torch.randn(3, 11, 7, dtype=torch.float64)
+    for row, length in zip(features, LENGTHS.tolist(), strict=True):
+        row[length:] = 0
+    frames, lengths = front(features, LENGTHS)
+    assert lengths.tolist() == [3, 1, 1]
+    plain = kind((2, 3), 5).double()
+    plain.load_state_dict({name: value for name, value in front.state_dict().items() if name != "others.weight"})
+    expected, _ = plain(features[:, :, :5], LENGTHS)
+    for t in range(3):
+        beside = torch.zeros(3, 4, 2, dtype=torch.float64)
+        beside[:, : len(features[0, 4 * t : 4 * t + 4])] = features[:, 4 * t : 4 * t + 4, 5:]
+        expected[:, t] += beside.flatten(1) @ front.others.weight.T
+    torch.testing.assert_close(frames, expected)
+    for b, length in enumerate(lengths.tolist()):
+        assert (frames[b, length:] == 0).all()

@@ -17,13 +17,14 @@ RATE = 8000
 VOCABULARY = 9
 TOKENS = torch.tensor([[4, 5, 5, 8], [6, 0, 0, 0], [7, 8, 0, 0]])
 COUNTS = torch.tensor([4, 1, 2])
-every_input = pytest.mark.parametrize("kind", ["fbank", "precomputed"])
+every_input = pytest.mark.parametrize("kind", ["fbank", "precomputed", "pitch"])
 
 
-def build(kind: Literal["fbank", "precomputed"] = "precomputed", **settings) -> Seq2Seq:
+def build(kind: Literal["fbank", "precomputed", "pitch"] = "precomputed", **settings) -> Seq2Seq:
     attention = settings.pop("attention", "location")
+    source: Literal["fbank", "precomputed"] = "precomputed" if kind == "precomputed" else "fbank"
     config = ModelConfig(
-        features=FeaturesConfig(kind=kind, rate=RATE, bins=12, deltas=1),
+        features=FeaturesConfig(kind=source, rate=RATE, bins=12, deltas=1, pitch=kind == "pitch"),
         encoder=EncoderConfig(units=8, reductions=(2, 2), layer_norm=True),
         attention=AttentionConfig(kind=attention, size=6, filters=2, width=5),
         decoder=DecoderConfig(units=10, layers=2, embedding=6),
@@ -34,8 +35,8 @@ def build(kind: Literal["fbank", "precomputed"] = "precomputed", **settings) -> 
 
 def batch(kind: str, garbage: float = 0.0) -> tuple[Tensor, Tensor]:
     """Inputs of three utterances and their lengths."""
-    lengths = torch.tensor([4000, 900, 1750]) if kind == "fbank" else torch.tensor([48, 9, 21])
-    inputs = 0.1 * torch.randn(3, 4100) if kind == "fbank" else torch.randn(3, 50, 12)
+    lengths = torch.tensor([48, 9, 21]) if kind == "precomputed" else torch.tensor([4000, 900, 1750])
+    inputs = torch.randn(3, 50, 12) if kind == "precomputed" else 0.1 * torch.randn(3, 4100)
     for row, length in zip(inputs, lengths.tolist(), strict=True):
         row[length:] = garbage
     return inputs, lengths

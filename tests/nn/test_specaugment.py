@@ -53,6 +53,14 @@ def test_frequency_masks_keep_to_their_width_and_never_touch_padding(masks):
             assert len(runs(row[0])) <= masks and sum(runs(row[0])) <= masks * 27
 
 
+def test_values_that_are_no_bins_are_hidden_with_their_time_alone():
+    config = SpecAugmentConfig(frequency_masks=2, frequency_width=8, time_masks=2, time_width=30)
+    features, lengths = torch.ones(200, 60, 2 * 8 + 3), torch.full((200,), 60)
+    hidden = SpecAugment(config, deltas=1, others=3)(features, lengths)[0] == 0
+    assert (hidden[:, :, 16:] == hidden.all(2, keepdim=True)).all() and hidden[:, :, 16:].any()
+    assert (hidden[:, :, :8] == hidden[:, :, 8:16]).all() and (hidden[:, :, :16].any(2) & ~hidden.all(2)).any()
+
+
 def test_frequency_masks_wider_than_the_features_stay_inside():
     hidden = masked(SpecAugmentConfig(frequency_width=1000, time_masks=0), torch.tensor([5] * 50), bins=4)
     assert hidden[:, :5].any() and not hidden[:, 5:].any()

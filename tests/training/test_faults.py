@@ -18,20 +18,15 @@ from pytorch_lightning.callbacks import Callback
 from seq2seq_asr.console import Terminated
 from seq2seq_asr.data import dataset
 from seq2seq_asr.errors import AudioError, CheckpointError, TrainingError
-from seq2seq_asr.training import metrics, probing, requeue
+from seq2seq_asr.training import probing, requeue
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.room import check_room, state_bytes
 from seq2seq_asr.training.session import Session, build_parts, train
 
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = pytest.mark.usefixtures("unchecked", "draw_no_curves")
 
 Build = Callable[..., Session]
-
-
-@pytest.fixture(autouse=True)
-def draw_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
 
 
 def run_out_of_memory(*_: Any) -> None:

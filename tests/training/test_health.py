@@ -171,10 +171,8 @@ def test_it_is_said_once_when_it_is_due(after, found, spoken, capsys: pytest.Cap
 
 
 def test_a_resumed_run_says_it_no_second_time(
-    toy_session: Build, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    toy_session: Build, capsys: pytest.CaptureFixture[str], draw_no_curves: None
 ) -> None:
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
-
     def run(epochs: int, resume: bool) -> int:
         session = toy_session(epochs=epochs)
         strict = replace(session.logging, alignment_epochs=1, alignment_floor=1.0)
@@ -191,9 +189,7 @@ def test_settings_are_checked(wrong: dict[str, Any]) -> None:
         LoggingConfig(**wrong)
 
 
-def test_clipped_steps_are_counted(toy_session: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
-
+def test_clipped_steps_are_counted(toy_session: Build, draw_no_curves: None) -> None:
     class Look(Callback):
         def __init__(self) -> None:
             self.norms: list[float] = []

@@ -12,18 +12,15 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.data.dataset import Example, collate
 from seq2seq_asr.errors import TrainingError
-from seq2seq_asr.training import dump, metrics
+from seq2seq_asr.training import dump
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.module import Step, suspects
 from seq2seq_asr.training.session import Session, train
 from seq2seq_asr.training.validation import VALIDATION_SUMS, validation_rates
 
+pytestmark = pytest.mark.usefixtures("draw_no_curves")
+
 Build = Callable[..., Session]
-
-
-@pytest.fixture(autouse=True)
-def draw_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
 
 
 class Spoil(Callback):

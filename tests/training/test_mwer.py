@@ -29,6 +29,8 @@ from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.session import Session, train
 from seq2seq_asr.vocabulary import EOS, SOS
 
+pytestmark = pytest.mark.usefixtures("draw_no_curves")
+
 Build = Callable[..., Session]
 
 

@@ -13,11 +13,11 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import Interrupted, Terminated
-from seq2seq_asr.training import metrics, signals
+from seq2seq_asr.training import signals
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.session import Session, train
 
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = pytest.mark.usefixtures("unchecked", "draw_no_curves")
 
 Build = Callable[..., Session]
 EPOCHS = 2
@@ -48,11 +48,6 @@ def figures(session: Session) -> list[dict[str, str]]:
     """Rows of metrics.csv without what depends on the clock."""
     with session.run.metrics.open() as file:
         return [{k: v for k, v in row.items() if k not in ("seconds", "data_wait")} for row in csv.DictReader(file)]
-
-
-@pytest.fixture(autouse=True)
-def draw_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.training import metrics
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.schedule import build_optimizer
 from seq2seq_asr.training.session import Session, train
@@ -18,8 +17,7 @@ Build = Callable[..., Session]
 
 
 @pytest.fixture
-def trained(toy_session: Build, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
+def trained(toy_session: Build, draw_no_curves: None) -> Session:
     train(session := toy_session(epochs=1))
     return session
 

@@ -17,20 +17,14 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.errors import TrainingError
-from seq2seq_asr.training import metrics
 from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.processes import end_with_parent
 from seq2seq_asr.training.session import Session, train
 
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = pytest.mark.usefixtures("unchecked", "draw_no_curves")
 
 Build = Callable[..., Session]
 EPOCHS = 2
-
-
-@pytest.fixture(autouse=True)
-def draw_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
 
 
 class Stop(TrainingError):

@@ -48,12 +48,14 @@ def write_onnx(folder: Path, model: Seq2Seq, tokenizer: Tokenizer) -> None:
         tokenizer: The tokenizer it was trained with.
 
     Raises:
-        UsageError: A package is missing, or ONNX has no operator for the encoder's cell.
+        UsageError: A package is missing, or ONNX has nothing for the encoder's cell or for pitch.
         CheckpointError: There is something in the folder, or it cannot be written.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"format onnx: needs {' and '.join(missing)}: pip install -e '.[onnx]'")
+    if model.features.pitch is not None:
+        raise UsageError("format onnx: no graph for features.pitch, a path through time; --format safetensors takes it")
     encoder, step = EncoderGraph(model).eval(), StepGraph(model).eval()
     audio, memory = example(model)
     time = "frames" if model.features.fbank is None else "samples"
