@@ -34,6 +34,8 @@ BALLAST = 0.01
 """Frames this far below the utterance's mean power say half as much where the pitch is."""
 CONTEXT = 75
 """Frames on either side that the mean pitch is taken over."""
+FFT_SIZE = 192
+"""Samples of a transform; a frame and its longest lag are 172, so that nothing comes round."""
 SIDE = 5
 """Lags on either side that the correlation between two lags is interpolated from."""
 
@@ -57,6 +59,8 @@ class Pitch(nn.Module):
         super().__init__()
         self.rate = rate
         self.resample = torchaudio.transforms.Resample(rate, RATE, rolloff=2 * BAND / RATE)
+        if rate != RATE:
+            self.resample.register_buffer("kernel", self.resample.kernel, persistent=False)
         self.window, self.shift = round(RATE * FRAME_LENGTH), round(RATE * FRAME_SHIFT)
         pitches = torch.arange(math.log(LOWEST), math.log(HIGHEST), STEP, dtype=torch.float64).exp()
         self.longest = math.ceil(RATE / LOWEST) + SIDE
@@ -84,7 +88,7 @@ class Pitch(nn.Module):
             samples, lengths = self.resampled(waveforms.float(), lengths)
             plain, steady = self.correlations(samples, lengths, size)
             worth = steady * (1 - PREFERENCE * self.lags)
-            path = best_path(worth, frames)
+            path = followed(worth, frames)
             alike = plain.gather(2, path[:, :, None]).squeeze(2).clamp(-1, 1).abs()
             return _values(-self.lags.log()[path], alike, frames)
 
@@ -114,9 +118,9 @@ class Pitch(nn.Module):
         padded = F.pad(samples, (before, max(0, size * self.shift + reach - samples.shape[1])))
         windows = padded.unfold(1, reach, self.shift)[:, :size]
         windows = windows - windows.mean(2, keepdim=True)
-        spectra = torch.fft.rfft(windows)  # a frame and its longest lag fill the window: nothing comes round
-        first = torch.fft.rfft(windows[:, :, : self.window], n=reach)
-        products = torch.fft.irfft(first.conj() * spectra, n=reach)[:, :, : self.longest + 1]
+        spectra = torch.fft.rfft(windows, n=FFT_SIZE)
+        first = torch.fft.rfft(windows[:, :, : self.window], n=FFT_SIZE)
+        products = torch.fft.irfft(first.conj() * spectra, n=FFT_SIZE)[:, :, : self.longest + 1]
         sums = F.pad(windows.double().square().cumsum(2), (1, 0))
         powers = (sums[:, :, self.window :] - sums[:, :, : self.longest + 1]).float()
         powers = powers[:, :, :1] * powers
@@ -125,6 +129,15 @@ class Pitch(nn.Module):
         tiny = torch.finfo(torch.float32).tiny
         plain = products * powers.clamp(min=tiny).rsqrt()
         return plain @ self.between, (products * (powers + faint).clamp(min=tiny).rsqrt()) @ self.between
+
+
+def followed(worth: Float[Tensor, "B T L"], frames: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:
+    """`best_path`, on a CPU by a compiled loop."""
+    if worth.device.type != "cpu":
+        return best_path(worth, frames)
+    from seq2seq_asr.cpu import paths  # imports Numba
+
+    return paths.best_path(worth, frames, GLIDE, LEAP)
 
 
 def best_path(worth: Float[Tensor, "B T L"], frames: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:

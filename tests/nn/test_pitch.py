@@ -9,13 +9,15 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn import pitch
 from seq2seq_asr.nn.fbank import Fbank
 from seq2seq_asr.nn.features import Features, FeaturesConfig
-from seq2seq_asr.nn.pitch import Pitch, best_path, voicing_probability
+from seq2seq_asr.nn.pitch import Pitch, best_path, followed, voicing_probability
 
 
 def voice(pitches: Tensor, rate: int = 16000) -> Tensor:
-    """Eight harmonics of a pitch in Hz that may change with every sample."""
+    """Harmonics of a pitch in Hz that may change with every sample: eight, or as many as the rate holds."""
     phase = 2 * math.pi * torch.cumsum(pitches.double(), 0) / rate
-    return 0.1 * torch.stack([(k * phase).sin() / k for k in range(1, 9)]).sum(0).float()
+    return (
+        0.1 * torch.stack([(k * phase).sin() / k for k in range(1, 9) if k * pitches.max() < rate / 2]).sum(0).float()
+    )
 
 
 def values(samples: Tensor, rate: int = 16000) -> Tensor:
@@ -33,7 +35,7 @@ def tracked(samples: Tensor, rate: int = 16000) -> Tensor:
     return 1 / finder.lags[best_path(steady * (1 - pitch.PREFERENCE * finder.lags), frames)[0]]
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 22050])
+@pytest.mark.parametrize("rate", [4000, 8000, 16000, 22050])
 @pytest.mark.parametrize("height", [70.0, 110.0, 196.0, 330.0, 390.0])
 def test_a_steady_voice_has_its_pitch(height, rate):
     samples = voice(torch.full((rate,), height), rate)
@@ -92,7 +94,8 @@ def test_correlations_are_those_of_their_formula():
             assert float(plain[0, frame, place]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_path_is_the_best_of_all(monkeypatch):
+@pytest.mark.parametrize("find", [best_path, followed], ids=["tensors", "loop"])
+def test_the_path_is_the_best_of_all(find, monkeypatch):
     monkeypatch.setattr(pitch, "GLIDE", 1)
     worth = torch.rand(20, 4, 5) * 0.2
 
@@ -100,9 +103,14 @@ def test_the_path_is_the_best_of_all(monkeypatch):
         moves = sum(abs(a - b) > 1 for a, b in itertools.pairwise(path))
         return float(sum(row[t, place] for t, place in enumerate(path))) - pitch.LEAP * moves
 
-    found = best_path(worth, torch.full((20,), 4))
+    found = find(worth, torch.full((20,), 4))
     for row, path in zip(worth, found.tolist(), strict=True):
         assert tuple(path) == max(itertools.product(range(5), repeat=4), key=lambda one: total(row, one))
+
+
+def test_the_compiled_loop_finds_the_same_path():
+    worth, frames = torch.rand(7, 60, 40), torch.tensor([60, 59, 31, 2, 1, 0, 47])
+    assert torch.equal(followed(worth, frames), best_path(worth, frames))
 
 
 def test_an_utterance_has_the_same_pitch_alone_and_in_any_batch():
@@ -129,6 +137,10 @@ def test_the_filterbank_beside_it_stays_as_it_is():
 def test_a_likelier_voice_is_more_like_itself():
     probabilities = voicing_probability(torch.linspace(0, 1, 101))
     assert (probabilities.diff() > 0).all() and probabilities[0] < 0.01 and probabilities[-1] > 0.99
+
+
+def test_its_tables_are_not_saved():
+    assert not Features(FeaturesConfig(pitch=True)).state_dict()
 
 
 def test_arrays_have_no_pitch():

@@ -24,6 +24,11 @@ class Axis:
         """What a reader calls it: the last words of the first setting, ``encoder.cell``."""
         return ".".join(self.settings[0].split(".")[-2:])
 
+    def word(self, value: str) -> str:
+        """What stands for a value in a name: itself, but ``pitch`` and ``no_pitch`` for true and false."""
+        last = self.settings[0].rpartition(".")[2]
+        return {"true": last, "false": f"no_{last}"}.get(value, value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class System:
@@ -119,7 +124,8 @@ def _system(
     shared: dict[str, str],
 ) -> System:
     several = len(config.configs) > 1
-    name = "_".join(_slug(word) for word in [*[path.stem] * (several or not values), *values])
+    words = [axis.word(value) for axis, value in zip(axes, values, strict=True)]
+    name = "_".join(_slug(word) for word in [*[path.stem] * (several or not values), *words])
     chosen = {setting: value for axis, value in zip(axes, values, strict=True) for setting in axis.settings}
     try:
         made = override(base, shared | chosen)

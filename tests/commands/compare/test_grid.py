@@ -31,6 +31,13 @@ def test_every_combination_has_its_settings() -> None:
         assert one.config.logging.wandb == "off"
 
 
+def test_true_and_false_are_named_after_their_setting() -> None:
+    systems = expand(compare("model.features.pitch = false, true", KINDS))
+    assert [one.name for one in systems] == ["no_pitch_none", "no_pitch_location", "pitch_none", "pitch_location"]
+    assert [one.config.model.features.pitch for one in systems] == [False, False, True, True]
+    assert systems[2].place == {"features.pitch": "true", "attention.kind": "none"}
+
+
 def test_configs_are_systems_of_their_own(tmp_path: Path) -> None:
     for name, units in (("small", 8), ("large", 32)):
         (tmp_path / f"{name}.yaml").write_text(f"model: {{encoder: {{units: {units}}}}}\n")
