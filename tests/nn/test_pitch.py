@@ -15,9 +15,8 @@ from seq2seq_asr.nn.pitch import Pitch, best_path, followed, voicing_probability
 def voice(pitches: Tensor, rate: int = 16000) -> Tensor:
     """Harmonics of a pitch in Hz that may change with every sample: eight, or as many as the rate holds."""
     phase = 2 * math.pi * torch.cumsum(pitches.double(), 0) / rate
-    return (
-        0.1 * torch.stack([(k * phase).sin() / k for k in range(1, 9) if k * pitches.max() < rate / 2]).sum(0).float()
-    )
+    harmonics = [(k * phase).sin() / k for k in range(1, 9) if k * pitches.max() < rate / 2]
+    return 0.1 * torch.stack(harmonics).sum(0).float()
 
 
 def values(samples: Tensor, rate: int = 16000) -> Tensor:
