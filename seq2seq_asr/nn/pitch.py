@@ -8,7 +8,6 @@ Mandarin, and little else in a filterbank, depend on it.
 import math
 
 import torch
-import torchaudio
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,8 +56,10 @@ class Pitch(nn.Module):
 
     def __init__(self, rate: int) -> None:
         super().__init__()
+        from torchaudio.transforms import Resample  # takes long to import, and is only wanted here
+
         self.rate = rate
-        self.resample = torchaudio.transforms.Resample(rate, RATE, rolloff=2 * BAND / RATE)
+        self.resample = Resample(rate, RATE, rolloff=2 * BAND / RATE)
         if rate != RATE:
             self.resample.register_buffer("kernel", self.resample.kernel, persistent=False)
         self.window, self.shift = round(RATE * FRAME_LENGTH), round(RATE * FRAME_SHIFT)
