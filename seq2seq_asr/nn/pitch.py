@@ -174,7 +174,7 @@ def _interpolation(lags: Float[Tensor, " L"], longest: int) -> Float[Tensor, "K 
 def _values(
     height: Float[Tensor, "B T"], alike: Float[Tensor, "B T"], frames: Int[Tensor, " B"]
 ) -> Float[Tensor, "B T 3"]:
-    """Voicing, height and slope of a path, from the logarithm of its pitch and its correlations (section 3)."""
+    """Voicing, height and slope of a path, from the logarithm of its pitch and its correlations."""
     valid = valid_mask(frames, height.shape[1])
     weight = voicing_probability(alike) * valid
     sums = F.avg_pool1d(torch.stack((weight, weight * height), dim=1), 2 * CONTEXT + 1, 1, CONTEXT)
@@ -185,6 +185,6 @@ def _values(
 
 
 def voicing_probability(alike: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Probability that a frame whose correlation with itself is this, from 0 to 1, is voiced (section 3.1)."""
+    """Probability that a frame whose correlation with itself is this, from 0 to 1, is voiced, as fitted in the paper."""
     rising = 5.4 * (7.5 * (alike - 1)).exp() + 4.8 * alike + 4.2 * (20 * (alike - 1)).exp()
     return (rising - 5.2 - 2 * (-10 * alike).exp()).sigmoid()
