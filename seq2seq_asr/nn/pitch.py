@@ -185,6 +185,6 @@ def _values(
 
 
 def voicing_probability(alike: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Probability that a frame whose correlation with itself is this, from 0 to 1, is voiced, as fitted in the paper."""
+    """Probability of a voice in a frame whose correlation with itself is this, from 0 to 1, as fitted in the paper."""
     rising = 5.4 * (7.5 * (alike - 1)).exp() + 4.8 * alike + 4.2 * (20 * (alike - 1)).exp()
     return (rising - 5.2 - 2 * (-10 * alike).exp()).sigmoid()
