@@ -109,4 +109,14 @@ def _at_once(function: Callable[[Given], Found], given: Sequence[Given]) -> list
 @functools.lru_cache(maxsize=1)
 def _second_thread(process: int) -> ThreadPoolExecutor:
     """Of this process: threads do not survive a fork."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="in_two_threads", initializer=torch.get_num_threads)
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="in_two_threads", initializer=_begin_thread)
+
+
+def _begin_thread() -> None:
+    """Keep autocast's cache when this thread leaves autocast: weights that the other has cast lie in it too.
+
+    Were it emptied while the other side runs, its next steps would cast them again, and gradients be summed in another
+    order.
+    """
+    torch.get_num_threads()
+    torch.autocast_increment_nesting()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,32 @@ def test_outputs_and_gradients_are_those_of_one_after_the_other(
         expected = everything(layer, frames, lengths)
     for one, other in zip(at_once, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("early", [0, 1])
+def test_the_side_that_ends_first_leaves_the_other_its_cast_weights(early: int) -> None:
+    """Else gradients of a weight that is used again are summed in single precision, not in bfloat16."""
+    x, weight = torch.randn(3, 5, requires_grad=True), torch.randn(4, 5, requires_grad=True)
+    ended = threading.Event()
+
+    def quick(x: Tensor) -> Tensor:
+        threading.Timer(0.2, ended.set).start()  # once it has left autocast
+        return x.sin()
+
+    def slow(x: Tensor) -> Tensor:
+        first = nn.functional.linear(x, weight)
+        assert ended.wait(20)
+        return first + nn.functional.linear(x.cos(), weight)
+
+    def gradients(at_once: bool) -> tuple[Tensor, ...]:
+        sides = (quick, slow) if early == 0 else (slow, quick)
+        with torch.autocast("cpu", torch.bfloat16):
+            one, other = in_two_threads(sides, x, [weight]) if at_once else (sides[0](x), sides[1](x))
+            return torch.autograd.grad(one.float().sum() + other.float().sum(), (x, weight))
+
+    found = gradients(True)
+    expected = gradients(False)
+    assert torch.equal(found[1], expected[1])
 
 
 def test_the_gradient_is_right() -> None:
