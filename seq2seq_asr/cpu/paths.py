@@ -1,4 +1,4 @@
-"""The best path through lags and frames; ``nn.pitch.best_path`` in PyTorch takes a few operations a frame."""
+"""The best path through lags and frames; ``nn.pitch.best_path_in_tensors`` takes a few operations a frame."""
 
 from typing import no_type_check
 

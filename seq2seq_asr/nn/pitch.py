@@ -1,8 +1,8 @@
 """Pitch of a batch: how much of a voice a frame has, how high it is and how it moves.
 
 After Ghahremani et al. 2014, "A pitch extraction algorithm tuned for automatic speech recognition": a normalised
-cross-correlation for every lag, the best path through lags and frames, and what they derive from it. The tones of
-Mandarin, and little else in a filterbank, depend on it.
+cross-correlation for every lag, the best path through lags and frames, and what they derive from it. Words of Mandarin
+differ by tones, of which a filterbank shows little.
 """
 
 import math
@@ -30,7 +30,7 @@ LEAP = 0.05
 PREFERENCE = 10.0
 """Short lags are preferred: a lag of so many Hz would count nothing (soft-min-f0 of the paper)."""
 BALLAST = 0.01
-"""Frames this far below the utterance's mean power say half as much where the pitch is."""
+"""A frame with this share of the utterance's mean power says 0.7 times as much where the pitch is."""
 CONTEXT = 75
 """Frames on either side that the mean pitch is taken over."""
 FFT_SIZE = 192
@@ -89,7 +89,7 @@ class Pitch(nn.Module):
             samples, lengths = self.resampled(waveforms.float(), lengths)
             plain, steady = self.correlations(samples, lengths, size)
             worth = steady * (1 - PREFERENCE * self.lags)
-            path = followed(worth, frames)
+            path = best_path(worth, frames)
             alike = plain.gather(2, path[:, :, None]).squeeze(2).clamp(-1, 1).abs()
             return _values(-self.lags.log()[path], alike, frames)
 
@@ -132,19 +132,19 @@ class Pitch(nn.Module):
         return plain @ self.between, (products * (powers + faint).clamp(min=tiny).rsqrt()) @ self.between
 
 
-def followed(worth: Float[Tensor, "B T L"], frames: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:
-    """`best_path`, on a CPU by a compiled loop."""
+def best_path(worth: Float[Tensor, "B T L"], frames: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:
+    """The lag of each frame on the path of most worth; on a CPU a compiled loop finds it."""
     if worth.device.type != "cpu":
-        return best_path(worth, frames)
+        return best_path_in_tensors(worth, frames)
     from seq2seq_asr.cpu import paths  # imports Numba
 
     return paths.best_path(worth, frames, GLIDE, LEAP)
 
 
-def best_path(worth: Float[Tensor, "B T L"], frames: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:
+def best_path_in_tensors(worth: Float[Tensor, "B T L"], frames: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:
     """The lag of each frame on the path of most worth (Viterbi 1967): `GLIDE` steps are free, others cost `LEAP`.
 
-    Past an utterance's frames the path stays where it is.
+    In the paper the cost grows with the square of the change. Past an utterance's frames the path stays where it is.
     """
     places = torch.arange(worth.shape[2], device=worth.device)
     inside = valid_mask(frames, worth.shape[1])
@@ -185,6 +185,6 @@ def _values(
 
 
 def voicing_probability(alike: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Probability of a voice in a frame whose correlation with itself is this, from 0 to 1, as fitted in the paper."""
+    """Probability of a voice in a frame whose correlation with itself is this, from 0 to 1, as fitted for Kaldi."""
     rising = 5.4 * (7.5 * (alike - 1)).exp() + 4.8 * alike + 4.2 * (20 * (alike - 1)).exp()
     return (rising - 5.2 - 2 * (-10 * alike).exp()).sigmoid()

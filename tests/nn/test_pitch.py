@@ -9,7 +9,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn import pitch
 from seq2seq_asr.nn.fbank import Fbank
 from seq2seq_asr.nn.features import Features, FeaturesConfig
-from seq2seq_asr.nn.pitch import Pitch, best_path, followed, voicing_probability
+from seq2seq_asr.nn.pitch import Pitch, best_path, best_path_in_tensors, voicing_probability
 
 
 def voice(pitches: Tensor, rate: int = 16000) -> Tensor:
@@ -31,7 +31,7 @@ def tracked(samples: Tensor, rate: int = 16000) -> Tensor:
     finder, lengths = Pitch(rate), torch.tensor([len(samples)])
     frames = Fbank(rate=rate, bins=20).frame_counts(lengths)
     _, steady = finder.correlations(*finder.resampled(samples[None], lengths), int(frames))
-    return 1 / finder.lags[best_path(steady * (1 - pitch.PREFERENCE * finder.lags), frames)[0]]
+    return 1 / finder.lags[best_path_in_tensors(steady * (1 - pitch.PREFERENCE * finder.lags), frames)[0]]
 
 
 @pytest.mark.parametrize("rate", [4000, 8000, 16000, 22050])
@@ -93,7 +93,7 @@ def test_correlations_are_those_of_their_formula():
             assert float(plain[0, frame, place]) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("find", [best_path, followed], ids=["tensors", "loop"])
+@pytest.mark.parametrize("find", [best_path_in_tensors, best_path], ids=["tensors", "loop"])
 def test_the_path_is_the_best_of_all(find, monkeypatch):
     monkeypatch.setattr(pitch, "GLIDE", 1)
     worth = torch.rand(20, 4, 5) * 0.2
@@ -109,7 +109,7 @@ def test_the_path_is_the_best_of_all(find, monkeypatch):
 
 def test_the_compiled_loop_finds_the_same_path():
     worth, frames = torch.rand(7, 60, 40), torch.tensor([60, 59, 31, 2, 1, 0, 47])
-    assert torch.equal(followed(worth, frames), best_path(worth, frames))
+    assert torch.equal(best_path(worth, frames), best_path_in_tensors(worth, frames))
 
 
 def test_an_utterance_has_the_same_pitch_alone_and_in_any_batch():

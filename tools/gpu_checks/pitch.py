@@ -8,7 +8,7 @@ import torch
 from gpu_common import Check, Failed, Where
 
 from seq2seq_asr.nn.fbank import Fbank
-from seq2seq_asr.nn.pitch import Pitch, best_path, followed
+from seq2seq_asr.nn.pitch import Pitch, best_path, best_path_in_tensors
 
 RATE = 16000
 
@@ -16,8 +16,8 @@ RATE = 16000
 def same_path(where: Where, batch: int, frames: int, lags: int) -> str:
     """To the last lag: both make the same sums of the same numbers."""
     worth, lengths = torch.rand(batch, frames, lags), torch.randint(frames + 1, (batch,))
-    found = best_path(worth.to(where.device), lengths.to(where.device)).cpu()
-    if not torch.equal(found, followed(worth, lengths)):
+    found = best_path_in_tensors(worth.to(where.device), lengths.to(where.device)).cpu()
+    if not torch.equal(found, best_path(worth, lengths)):
         raise Failed("another path than the compiled loop's")
     return "as the compiled loop"
 
