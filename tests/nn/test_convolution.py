@@ -91,3 +91,12 @@ def test_what_has_no_place_in_frequency_passes_by_and_is_added(kind):
     torch.testing.assert_close(frames, expected)
     for b, length in enumerate(lengths.tolist()):
         assert (frames[b, length:] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [ConvolutionalFrontEnd, VggFrontEnd])
+def test_maps_have_channels_side_by_side_also_after_weights_were_loaded(kind):
+    front = kind((4, 4), 8)
+    front.load_state_dict({name: value.contiguous().clone() for name, value in front.state_dict().items()})
+    maps, _ = front.convolve(torch.randn(3, 1, 11, 8), LENGTHS)
+    assert maps.stride(1) == 1
+    assert maps.is_contiguous(memory_format=torch.channels_last)
