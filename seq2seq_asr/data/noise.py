@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from seq2seq_asr.data.audio import audio_duration, read_channels, resample, to_mono
 from seq2seq_asr.errors import AudioError, UsageError
@@ -115,14 +115,10 @@ def crackle(size: int, rate: int, clicks: float, random: np.random.Generator) ->
     """
     struck = random.random(size) < clicks / rate
     struck[int(random.integers(size))] = True  # one at least
-    strokes = np.where(struck, random.standard_exponential(size) * random.choice((-1.0, 1.0), size), 0.0)
+    strokes = random.standard_exponential(size) * random.choice((-1.0, 1.0), size)
     decay = random.uniform(0.0001, 0.002) * rate
     ringing = np.exp(-np.arange(round(10 * decay) + 1) / decay) * random.standard_normal(round(10 * decay) + 1)
-    return convolve(strokes, ringing)[:size].astype(np.float32)
-
-
-def convolve(one: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"]) -> Float[np.ndarray, " P"]:
-    """Linear convolution by way of the spectrum."""
-    size = len(one) + len(other) - 1
-    whole = 1 << (size - 1).bit_length()
-    return np.fft.irfft(np.fft.rfft(one, whole) * np.fft.rfft(other, whole), whole)[:size]
+    sound = np.zeros(size + len(ringing))
+    for start in np.flatnonzero(struck):
+        sound[start : start + len(ringing)] += strokes[start] * ringing
+    return sound[:size].astype(np.float32)

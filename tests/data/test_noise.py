@@ -4,7 +4,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig, coloured_noise, convolve, crackle, mix
+from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig, coloured_noise, crackle, mix
 from seq2seq_asr.errors import AudioError, UsageError
 
 
@@ -40,12 +40,6 @@ def test_a_crackle_has_as_many_clicks_as_asked_with_quiet_between(clicks):
     starts = np.sum((frames[1:] > 0.01 * frames.max()) & (frames[:-1] <= 0.01 * frames.max()))
     assert 0.3 * 5 * clicks <= starts <= 1.5 * 5 * clicks + 3  # quiet ones and overlaps are not told apart
     assert np.mean(frames < 0.01 * frames.max()) > 0.2
-
-
-@given(st.integers(1, 40), st.integers(1, 40))
-def test_convolution_is_the_sum_it_stands_for(size, other):
-    one, two = np.random.default_rng(size).random(size), np.random.default_rng(other).random(other)
-    assert np.allclose(convolve(one, two), np.convolve(one, two))
 
 
 def test_synthetic_noise_is_a_crackle_now_and_then():
