@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import say
@@ -25,6 +24,7 @@ from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, Valida
 from seq2seq_asr.training.checkpoint import sweep_leftovers
 from seq2seq_asr.training.claim import held
 from seq2seq_asr.training.datamodule import Feeding
+from seq2seq_asr.training.devices import find_devices, find_precision
 from seq2seq_asr.training.examples import LogExamples
 from seq2seq_asr.training.faults import explained, stop_children
 from seq2seq_asr.training.metrics import EpochClock, EpochLine, MetricsFile
@@ -155,12 +155,13 @@ def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequenc
         UsageError: There are not the devices asked for.
     """
     config = session.trainer
+    devices = find_devices(config)
     started, outside = processes_started_outside(), devices_started_outside()
     trainer = pl.Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices or outside or (1 if config.accelerator == "cpu" else "auto"),
+        accelerator=devices.accelerator,
+        devices=devices.per_node,
         num_nodes=config.num_nodes if config.devices else max(config.num_nodes, started // (outside or 1)),
-        precision=precision(config),
+        precision=find_precision(config),
         max_epochs=config.epochs,
         check_val_every_n_epoch=config.validate_every,
         callbacks=[*extra_callbacks, *build_callbacks(session, watch)],
@@ -201,29 +202,6 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
         StopOnSignal(watch, saving),
         clock,
     ]
-
-
-def precision(config: TrainerConfig) -> Literal["32-true", "bf16-mixed"]:
-    """The precision to train in: bfloat16 by itself only where it is no emulation."""
-    if config.precision != "auto":
-        return config.precision
-    if config.accelerator != "cpu" and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = cpu_has_bfloat16(torch.cpu.get_capabilities())
-    return "bf16-mixed" if native else "32-true"
-
-
-def cpu_has_bfloat16(capabilities: Mapping[str, Any]) -> bool:
-    """Whether a processor multiplies bfloat16 itself.
-
-    oneDNN's own answer is yes for every AVX-512, where it may emulate: a training step then takes half as long again as
-    in 32 bit.
-
-    Args:
-        capabilities: What `torch.cpu.get_capabilities` tells of it.
-    """
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def validation_subset(dev: Sequence[Utterance], count: int) -> list[Utterance]:

@@ -191,6 +191,15 @@ def test_audio_that_cannot_be_used_is_named_whether_a_file_or_in_a_manifest(
         assert "good.wav\t" in result.out or "1 utterances" in result.out
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path: Path, call: Call) -> None:
+    manifest = write_lines(tmp_path / "m.jsonl", [GOOD])
+    flags = ["--data.train", manifest, "--data.dev", manifest, "--trainer.accelerator", "gpu"]
+    result = call(fit.main, *flags, "--checkpoints", tmp_path / "runs")
+    assert result.code == 2 and "torch sees no GPU" in result.complaint
+    assert not (tmp_path / "runs").exists()
+
+
 def test_audio_missing_in_training_is_one_line(tones_run: Path, tmp_path: Path, call: Call) -> None:
     manifest = write_lines(tmp_path / "m.jsonl", [GOOD, GOOD | {"id": "b", "text": "mid"}])
     flags = ["--data.train", manifest, "--data.dev", manifest, "--model.encoder.units", 4, "--logging.wandb", "off"]

@@ -4,11 +4,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import Interrupted
@@ -18,7 +16,6 @@ from seq2seq_asr.training.faults import clearer_error, stop_children
 from seq2seq_asr.training.session import (
     Session,
     build_trainer,
-    cpu_has_bfloat16,
     train,
     validation_subset,
 )
@@ -91,26 +88,3 @@ def test_children_that_hang_are_ended_and_those_that_failed_counted() -> None:
     assert stop_children(trainer) == 1
     assert [child.wait(timeout=5) for child in children] == [3, 0, -9]
     assert stop_children(SimpleNamespace(strategy=SimpleNamespace(launcher=None))) == 0
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "native"),
-    [
-        ({"architecture": "x86_64", "avx2": True}, False),
-        ({"architecture": "x86_64", "avx512_f": True, "avx512_vnni": True, "avx512_bf16": False}, False),
-        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, True),
-        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
-        ({"architecture": "arm64", "neon": True, "bf16": True}, True),
-        ({"architecture": "arm64", "neon": True, "bf16": False}, False),
-    ],
-)
-def test_a_processor_that_would_emulate_bfloat16_trains_in_single_precision(
-    capabilities: dict[str, object], native: bool
-) -> None:
-    assert cpu_has_bfloat16(capabilities) is native
-
-
-@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="Linux lists what its processor can do")
-def test_this_processor_is_told_as_the_system_tells_it() -> None:
-    flags = set(Path("/proc/cpuinfo").read_text().split())
-    assert cpu_has_bfloat16(torch.cpu.get_capabilities()) is bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})

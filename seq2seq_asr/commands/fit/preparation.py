@@ -24,6 +24,7 @@ from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
 from seq2seq_asr.training.claim import claimed_run, held, write_config
+from seq2seq_asr.training.devices import find_devices
 from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, open_run
@@ -48,8 +49,9 @@ def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> 
     """Make or find everything that training needs.
 
     Raises:
-        AsrError: Data, tokenizer or folder cannot be used; the text says which and why.
+        AsrError: Data, devices, tokenizer or folder cannot be used; the text says which and why.
     """
+    find_devices(config.trainer)  # what is not there is told before anything is made
     if config.resume:
         run = resumed_run(config.checkpoints / config.name)
         return _resumed_session(config, run, _read_corpus(config, progress))
