@@ -47,9 +47,9 @@ class FeaturesConfig:
         return self.bins * (1 + self.deltas)
 
     @property
-    def others(self) -> int:
-        """Values of a frame that have no place in frequency; they come last."""
-        return Pitch.size if self.pitch else 0
+    def others(self) -> tuple[int, ...]:
+        """Values of a frame that have no place in frequency, as orders of time derivatives; they come last."""
+        return Pitch.orders if self.pitch else ()
 
 
 class Features(nn.Module):
@@ -61,7 +61,7 @@ class Features(nn.Module):
     def __init__(self, config: FeaturesConfig) -> None:
         super().__init__()
         self.config = config
-        self.size = config.spectrum + config.others
+        self.size = config.spectrum + len(config.others)
         """Values of a frame (F)."""
         self.fbank = Fbank(bins=config.bins, rate=config.rate) if config.kind == "fbank" else None
         self.pitch = Pitch(config.rate) if config.pitch else None

@@ -50,7 +50,8 @@ class Pitch(nn.Module):
         rate: Samples per second of the waveforms (Hz).
     """
 
-    size = 3
+    orders = (0, 0, 1)
+    """The time derivative that each value of a frame is."""
     lags: Tensor
     between: Tensor
 
@@ -84,7 +85,7 @@ class Pitch(nn.Module):
             Voicing, height and slope, zero past the frames of each utterance.
         """
         if size == 0:
-            return waveforms.new_zeros(len(waveforms), 0, self.size)
+            return waveforms.new_zeros(len(waveforms), 0, len(self.orders))
         with torch.autocast(waveforms.device.type, enabled=False):
             samples, lengths = self.resampled(waveforms.float(), lengths)
             plain, steady = self.correlations(samples, lengths, size)

@@ -63,10 +63,11 @@ class SpecAugment(nn.Module):
     Args:
         config: The settings.
         deltas: Order of the deltas that follow the bins: a frequency mask hides them with their bin.
-        others: Values at the end of a frame that are no bins, which no frequency mask hides.
+        others: The values at the end of a frame that are no bins, which no frequency mask hides: the order of the time
+            derivative that each of them is. A tempo multiplies a slope.
     """
 
-    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0, others: int = 0) -> None:
+    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0, others: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.config = config
         self.streams, self.others = 1 + deltas, others
@@ -88,20 +89,28 @@ class SpecAugment(nn.Module):
             return features, lengths
         if self.config.slowest < self.config.fastest:
             slowest, fastest = math.log(self.config.slowest), math.log(self.config.fastest)
-            tempos = (slowest + (fastest - slowest) * torch.rand(len(features))).exp()
-            features, lengths = change_tempo(features, lengths, tempos.to(features.device))
+            tempos = (slowest + (fastest - slowest) * torch.rand(len(features))).exp().to(features.device)
+            features, lengths = change_tempo(features, lengths, tempos)
+            features = self._scale_slopes(features, tempos)
         if self.config.time_warp > 0:
             features = warp_time(features, lengths, self.config.time_warp)
         valid = valid_mask(lengths, features.shape[1])[:, :, None]
         hidden = self._frequency_mask(features) | self._time_mask(features, lengths)  # (B, T, F)
         return features.masked_fill(hidden & valid, 0.0), lengths
 
+    def _scale_slopes(self, features: Float[Tensor, "B T F"], tempos: Float[Tensor, " B"]) -> Float[Tensor, "B T F"]:
+        """What changes with the tempo; deltas of bins do not, since they are normalised."""
+        for place, order in enumerate(self.others, start=features.shape[2] - len(self.others)):
+            if order:
+                features[:, :, place] *= tempos[:, None].to(features.dtype) ** order
+        return features
+
     def _frequency_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
-        bins = (features.shape[2] - self.others) // self.streams
+        bins = (features.shape[2] - len(self.others)) // self.streams
         sizes = torch.full((len(features), 1), bins, device=features.device)
         limits = sizes.clamp(max=self.config.frequency_width).expand(-1, self.config.frequency_masks)
         hidden = random_blocks(limits, sizes, bins).repeat(1, self.streams)
-        return F.pad(hidden, (0, self.others))[:, None, :]
+        return F.pad(hidden, (0, len(self.others)))[:, None, :]
 
     def _time_mask(self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Bool[Tensor, "B T 1"]:
         config, sizes = self.config, lengths[:, None]

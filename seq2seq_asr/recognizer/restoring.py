@@ -114,7 +114,7 @@ def check_shapes(config: ModelConfig, vocabulary: int, contents: dict[str, Any],
 
 def outlined(config: ModelConfig, targets: int) -> dict[str, nn.Module]:
     """The parts of a model whose size a setting decides, by their names."""
-    encoder = Encoder(config.encoder, config.features.spectrum, config.features.others)
+    encoder = Encoder(config.encoder, config.features.spectrum, len(config.features.others))
     if config.task == "classify":
         pooling = build_pooling(config.pooling, config.encoder)
         return {"encoder": encoder, "pooling": pooling, "output": nn.Linear(encoder.size, targets)}

@@ -56,7 +56,7 @@ def test_frequency_masks_keep_to_their_width_and_never_touch_padding(masks):
 def test_values_that_are_no_bins_are_hidden_with_their_time_alone():
     config = SpecAugmentConfig(frequency_masks=2, frequency_width=8, time_masks=2, time_width=30)
     features, lengths = torch.ones(200, 60, 2 * 8 + 3), torch.full((200,), 60)
-    hidden = SpecAugment(config, deltas=1, others=3)(features, lengths)[0] == 0
+    hidden = SpecAugment(config, deltas=1, others=(0, 0, 1))(features, lengths)[0] == 0
     assert (hidden[:, :, 16:] == hidden.all(2, keepdim=True)).all() and hidden[:, :, 16:].any()
     assert (hidden[:, :, :8] == hidden[:, :, 8:16]).all() and (hidden[:, :, :16].any(2) & ~hidden.all(2)).any()
 
@@ -168,6 +168,19 @@ def test_tempos_are_drawn_evenly_on_a_logarithmic_scale():
     assert -1 <= drawn.min() < -0.98 and 0.98 < drawn.max() <= 1
     assert drawn.mean() == pytest.approx(0, abs=0.05) and drawn.std() == pytest.approx(2 / 12**0.5, rel=0.05)
     assert found.shape[1] == changed.max()
+
+
+def test_a_tempo_scales_slopes_so_that_they_fit_what_they_are_slopes_of():
+    lengths = torch.tensor([100, 60])
+    height = torch.randn(2, 1, 1) * torch.arange(100.0)[:, None]  # straight lines
+    slope = height.diff(dim=1, prepend=height[:, :1])
+    slope[:, 0] = slope[:, 1]
+    config = SpecAugmentConfig(frequency_masks=0, time_masks=0, slowest=0.5, fastest=2.0)
+    augment = SpecAugment(config, others=(0, 1))
+    found, changed = augment(torch.cat((torch.randn(2, 100, 5), height, slope), dim=2), lengths)
+    for row, length in zip(found, changed.tolist(), strict=True):
+        torch.testing.assert_close(row[: length - 2, 5].diff(), row[: length - 3, 6], rtol=1e-3, atol=1e-4)
+    assert (changed != lengths).any()
 
 
 def test_policies_are_those_of_the_paper():
