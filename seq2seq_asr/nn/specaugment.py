@@ -99,7 +99,7 @@ class SpecAugment(nn.Module):
         return features.masked_fill(hidden & valid, 0.0), lengths
 
     def _scale_slopes(self, features: Float[Tensor, "B T F"], tempos: Float[Tensor, " B"]) -> Float[Tensor, "B T F"]:
-        """What changes with the tempo; deltas of bins do not, since they are normalised."""
+        """Slopes change with the tempo; deltas of bins stay, since normalising an utterance undoes any factor."""
         for place, order in enumerate(self.others, start=features.shape[2] - len(self.others)):
             if order:
                 features[:, :, place] *= tempos[:, None].to(features.dtype) ** order

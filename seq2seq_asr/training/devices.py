@@ -49,7 +49,7 @@ def find_precision(config: TrainerConfig) -> Literal["32-true", "bf16-mixed"]:
 def cpu_has_bfloat16(capabilities: Mapping[str, Any]) -> bool:
     """Whether a processor multiplies bfloat16 itself.
 
-    oneDNN's own answer is yes for every AVX-512, where it may emulate: a training step then takes half as long again as
+    oneDNN's own answer is yes for every AVX-512, where it may emulate: a training step then takes 1.6 times as long as
     in 32 bit.
 
     Args:

@@ -42,6 +42,17 @@ def test_a_crackle_has_as_many_clicks_as_asked_with_quiet_between(clicks):
     assert np.mean(frames < 0.01 * frames.max()) > 0.2
 
 
+@pytest.mark.parametrize("clicks", [0.0, 20.0, 2000.0])
+def test_a_crackle_is_the_sum_of_its_clicks_ringing(clicks):
+    noise, drawn = crackle(4000, 16000, clicks, np.random.default_rng(3)), np.random.default_rng(3)
+    struck = drawn.random(4000) < clicks / 16000
+    struck[drawn.integers(4000)] = True
+    strokes = struck * drawn.standard_exponential(4000) * drawn.choice((-1.0, 1.0), 4000)
+    decay = drawn.uniform(0.0001, 0.002) * 16000
+    ringing = np.exp(-np.arange(round(10 * decay) + 1) / decay) * drawn.standard_normal(round(10 * decay) + 1)
+    np.testing.assert_allclose(noise, np.convolve(strokes, ringing)[:4000], rtol=1e-5, atol=1e-7)
+
+
 def test_synthetic_noise_is_a_crackle_now_and_then():
     adder = NoiseAdder(NoiseConfig(probability=1.0, snr_min=0.0, snr_max=0.0), 8000)
     added = [adder(np.full(8000, 1e-3, np.float32), np.random.default_rng(seed)) - 1e-3 for seed in range(200)]
