@@ -36,13 +36,16 @@ class SpecAugmentConfig:
     fastest: float = 1.0
     """Fastest tempo; like slowest 1 to leave the tempo as it is."""
 
+    pitch_hidden: float = 0.0
+    """Chance that all pitch of an utterance is hidden, so that no word is known by its tones alone."""
+
     def __post_init__(self) -> None:
         if not 0.25 <= self.slowest <= 1.0 <= self.fastest <= 4.0:
             raise UsageError(f"slowest, fastest: expected 0.25 to 1 and 1 to 4, got {self.slowest} and {self.fastest}")
         for name in ("frequency_masks", "frequency_width", "time_masks", "time_width", "time_warp"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("time_ratio", "time_masks_per_frame"):
+        for name in ("time_ratio", "time_masks_per_frame", "pitch_hidden"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
 
@@ -96,6 +99,8 @@ class SpecAugment(nn.Module):
             features = warp_time(features, lengths, self.config.time_warp)
         valid = valid_mask(lengths, features.shape[1])[:, :, None]
         hidden = self._frequency_mask(features) | self._time_mask(features, lengths)  # (B, T, F)
+        if self.others and self.config.pitch_hidden > 0:
+            hidden = hidden | self._pitch_mask(features)
         return features.masked_fill(hidden & valid, 0.0), lengths
 
     def _scale_slopes(self, features: Float[Tensor, "B T F"], tempos: Float[Tensor, " B"]) -> Float[Tensor, "B T F"]:
@@ -111,6 +116,11 @@ class SpecAugment(nn.Module):
         limits = sizes.clamp(max=self.config.frequency_width).expand(-1, self.config.frequency_masks)
         hidden = random_blocks(limits, sizes, bins).repeat(1, self.streams)
         return F.pad(hidden, (0, len(self.others)))[:, None, :]
+
+    def _pitch_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
+        hidden = (torch.rand(len(features)) < self.config.pitch_hidden).to(features.device)
+        pitch = torch.arange(features.shape[2], device=features.device) >= features.shape[2] - len(self.others)
+        return (hidden[:, None] & pitch)[:, None, :]
 
     def _time_mask(self, features: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Bool[Tensor, "B T 1"]:
         config, sizes = self.config, lengths[:, None]

@@ -61,6 +61,16 @@ def test_values_that_are_no_bins_are_hidden_with_their_time_alone():
     assert (hidden[:, :, :8] == hidden[:, :, 8:16]).all() and (hidden[:, :, :16].any(2) & ~hidden.all(2)).any()
 
 
+def test_pitch_is_hidden_as_a_whole_in_its_share_of_the_utterances():
+    config = SpecAugmentConfig(frequency_masks=0, time_masks=0, pitch_hidden=0.3)
+    features, lengths = torch.ones(2000, 10, 4 + 3), torch.full((2000,), 8)
+    hidden = SpecAugment(config, others=(0, 0, 1))(features, lengths)[0] == 0
+    assert not hidden[:, :, :4].any() and not hidden[:, 8:].any()
+    assert (hidden[:, :8, 4:] == hidden[:, :1, 4:5]).all()
+    assert hidden[:, 0, 4].float().mean() == pytest.approx(0.3, abs=0.04)
+    assert torch.equal(SpecAugment(config)(features, lengths)[0], features)
+
+
 def test_frequency_masks_wider_than_the_features_stay_inside():
     hidden = masked(SpecAugmentConfig(frequency_width=1000, time_masks=0), torch.tensor([5] * 50), bins=4)
     assert hidden[:, :5].any() and not hidden[:, 5:].any()
@@ -191,7 +201,14 @@ def test_policies_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    "field, value", [("frequency_masks", -1), ("time_ratio", 1.5), ("time_masks_per_frame", -0.1), ("slowest", 1.5)]
+    "field, value",
+    [
+        ("frequency_masks", -1),
+        ("time_ratio", 1.5),
+        ("time_masks_per_frame", -0.1),
+        ("slowest", 1.5),
+        ("pitch_hidden", 1.5),
+    ],
 )
 def test_impossible_settings_name_their_field(field, value):
     with pytest.raises(UsageError, match=field):

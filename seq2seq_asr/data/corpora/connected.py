@@ -26,10 +26,11 @@ RATE = 16000
 _MANIFEST = "manifest.jsonl"
 _SETTINGS = "connected.json"
 _SIGNATURE = b'{\n "connected": '
-_VERSION = 3
+_VERSION = 4
 _FLOOR = 10 ** (-70 / 20)
 """Level of the noise under everything: -70 dB of full scale, so that no pause is digital silence."""
-_LONGEST_CUT = 0.2
+_LONGEST_CUT = 0.55
+"""Share of a word that is lost at most: slowly spoken words of two syllables lose the second of them."""
 _Card = TypeVar("_Card")
 
 
@@ -52,7 +53,7 @@ class ConnectedConfig:
     trim: float = 1.0
     """Chance that a word loses what its recording holds before and after it."""
     cut: float = 0.0
-    """Chance that a word also loses up to 200 ms of its end, as in a recording that was stopped too early."""
+    """Chance that a word also loses up to 55 % of itself at its end, as in a recording that was stopped too early."""
     seed: int = 0
     """Draws speakers, words, pauses and noise."""
 
@@ -81,7 +82,7 @@ class String(NamedTuple):
     words: tuple[Utterance, ...]
     trimmed: tuple[bool, ...]
     cuts: tuple[float, ...]
-    """Seconds taken off the end of each word."""
+    """Share of each word that is taken off its end."""
     pauses: tuple[float, ...]
 
 
@@ -156,7 +157,7 @@ def join(
         string: Says what the words' ends lose and how long the pauses between them are.
         generator: Draws the noise.
     """
-    words = [_without_end(word, cut) for word, cut in zip(words, string.cuts, strict=True)]
+    words = [word[: len(word) - int(cut * len(word))] for word, cut in zip(words, string.cuts, strict=True)]
     gaps = [0, *(round(pause * RATE) for pause in string.pauses)]
     total = sum(len(word) for word in words) + sum(gaps)
     samples = generator.standard_normal(total, dtype=np.float32) * np.float32(_FLOOR)
@@ -168,13 +169,8 @@ def join(
     return np.clip(samples, -1.0, 1.0)
 
 
-def _without_end(word: Float32[np.ndarray, " N"], seconds: float) -> Float32[np.ndarray, " M"]:
-    """The word without its last seconds, but two thirds of it at least."""
-    return word[: max(len(word) - round(seconds * RATE), len(word) - len(word) // 3)]
-
-
 def _cut(chance: float, generator: np.random.Generator) -> float:
-    """Seconds to cut off a word; always takes two numbers from the generator."""
+    """Share to cut off a word; always takes two numbers from the generator."""
     drawn, share = generator.random(2)
     return float(_LONGEST_CUT * share) if drawn < chance else 0.0
 

@@ -1,18 +1,26 @@
 """Where the word is in a recording of a single word: without clicks, crackle, hum and the tail of the word before."""
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 
 FRAME = 160
 """Samples that a level is measured over: 10 ms at 16 kHz."""
 BELOW_PEAK = 10 ** (-35 / 20)
-"""Frames over 35 dB below the loudest voiced one are quiet."""
+"""Frames over 35 dB below the loudest voiced one are quiet: between two of them lies no one sound."""
+FAINTEST = 10 ** (-55 / 20)
+"""Around what is not quiet the word is heard down to 55 dB below its loudest voiced frame, as [f] needs it, ..."""
+ABOVE_NOISE = 10 ** (8 / 20)
+"""... but no further than to 8 dB above the recording's noise."""
+_NOISE = 0.2
+"""The level that a fifth of a recording's frames stay below is its noise."""
 LONGEST_CLOSURE = 25
 """Quiet frames that a word may hold, as the closures of its stops do; a longer quiet ends it."""
+LONGEST_CLOSURE_OF_TAIL = 12
+"""Quiet frames after a sound in whose midst the recording begins; more, and it is the tail of the word before."""
 LONGEST_CONSONANT = 50
 """Unvoiced frames that a word may begin or end with."""
 MARGIN = 3
-"""Frames of quiet kept on each side."""
+"""Frames kept on each side."""
 _COARSE = 4
 """Samples averaged to one before periods are looked for: voices have theirs below 1 kHz."""
 _WINDOW = 160
@@ -28,10 +36,11 @@ _SHORTEST_VOICE = 4
 def endpoint(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " M"]:
     """The stretch of sound with the most energy in its voiced frames, and 30 ms on each side of it.
 
-    Sounds belong to one stretch where less than 250 ms of quiet lie between them (levels and durations after Rabiner
-    and Sambur 1975, "An algorithm for determining the endpoints of isolated utterances"; voice in place of their zero
-    crossings, since crackle is often louder than the word). It reaches half a second beyond its voice at most. Where
-    nothing is voiced, all frames count as if they were.
+    Sounds belong to one stretch where less than 250 ms of quiet lie between them, 100 ms behind a sound that was under
+    way when the recording began. A high threshold finds the stretch and a low one its ends (Rabiner and Sambur 1975,
+    "An algorithm for determining the endpoints of isolated utterances"; voice in place of their zero crossings, since
+    crackle is often louder than the word). It reaches half a second beyond its voice at most. Where nothing is voiced,
+    all frames count as if they were.
 
     Args:
         samples: One recorded word at 16 kHz.
@@ -43,13 +52,30 @@ def endpoint(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " M"]:
     voiced = voicing(samples, frames)
     spoken = np.where(voiced, energies, 0) if voiced.any() else energies
     quiet = spoken.max() * BELOW_PEAK**2
-    loud = np.flatnonzero(energies >= quiet)
-    stretches = np.split(loud, np.flatnonzero(np.diff(loud) > LONGEST_CLOSURE) + 1)
-    word = max(stretches, key=lambda stretch: float(spoken[stretch[0] : stretch[-1] + 1].sum()))
+    word = max(_stretches(energies >= quiet), key=lambda stretch: float(spoken[stretch[0] : stretch[-1] + 1].sum()))
     voice = word[spoken[word] >= quiet]
-    first = max(int(word[0]), int(voice[0]) - LONGEST_CONSONANT) - MARGIN
-    last = min(int(word[-1]), int(voice[-1]) + LONGEST_CONSONANT) + 1 + MARGIN
+    faintest = max(np.quantile(energies, _NOISE) * ABOVE_NOISE**2, spoken.max() * FAINTEST**2)
+    first, last = _grown(int(word[0]), int(word[-1]), energies >= min(faintest, quiet))
+    first = max(first, int(voice[0]) - LONGEST_CONSONANT) - MARGIN
+    last = min(last, int(voice[-1]) + LONGEST_CONSONANT) + 1 + MARGIN
     return samples[max(first, 0) * FRAME : last * FRAME]
+
+
+def _stretches(loud: Bool[np.ndarray, " F"]) -> list[Int[np.ndarray, " _"]]:
+    """The loud frames of each stretch."""
+    frames = np.flatnonzero(loud)
+    quiet = np.diff(frames) - 1
+    ends = np.flatnonzero(quiet >= LONGEST_CLOSURE)
+    if frames[0] <= MARGIN:
+        ends = np.union1d(ends, np.flatnonzero(quiet >= LONGEST_CLOSURE_OF_TAIL)[:1])
+    return np.split(frames, ends + 1)
+
+
+def _grown(first: int, last: int, heard: Bool[np.ndarray, " F"]) -> tuple[int, int]:
+    """The first and last frame of a stretch, moved outwards as long as something is heard."""
+    silent = np.flatnonzero(~heard)
+    before, after = silent[silent < first], silent[silent > last]
+    return int(before[-1]) + 1 if len(before) else 0, int(after[0]) - 1 if len(after) else len(heard) - 1
 
 
 def voicing(samples: Float32[np.ndarray, " N"], frames: int) -> Bool[np.ndarray, " F"]:

@@ -32,6 +32,33 @@ def test_a_closure_belongs_to_the_word_and_a_longer_quiet_does_not(gap, together
     assert len(found) == pytest.approx(16000 * (expected + 0.06))
 
 
+@pytest.mark.parametrize(
+    ("level", "noise", "kept"),
+    [
+        (10 ** (-50 / 20), QUIET, 0.2),
+        (10 ** (-57 / 20), 1e-4, 0.0),  # fainter than anything of a word
+        (10 ** (-50 / 20), 10 ** (-55 / 20), 0.0),  # near the noise
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_faint_consonant_is_kept_where_it_stands_out_of_the_noise(level, noise, kept, first):
+    parts = [(0.2, level), (0.3, 1.0)] if first else [(0.3, 1.0), (0.2, level)]
+    found = endpoint(recording((0.4, noise), *parts, (0.4, noise)))
+    assert len(found) == pytest.approx(16000 * (0.3 + kept + 0.06))
+    assert (found == np.float32(1.0)).sum() == 4800
+
+
+@pytest.mark.parametrize(("before", "gap", "together"), [(0.0, 0.11, True), (0.0, 0.13, False), (0.1, 0.13, True)])
+def test_a_sound_under_way_at_the_beginning_is_the_tail_of_another_word(before, gap, together):
+    found = endpoint(recording((before, QUIET), (0.2, 1.0), (gap, QUIET), (0.3, 1.0), (0.2, QUIET)))
+    assert (found == 1.0).sum() == (8000 if together else 4800)
+
+
+def test_what_lies_behind_the_tail_of_another_word_may_hold_closures():
+    found = endpoint(recording((0.2, 1.0), (0.13, QUIET), (0.2, 1.0), (0.13, QUIET), (0.2, 1.0), (0.2, QUIET)))
+    assert (found == 1.0).sum() == 6400
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_click_louder_than_the_word_is_not_the_word(first):
     click, word = [(0.01, 1.0)], [(0.5, 0.5)]
