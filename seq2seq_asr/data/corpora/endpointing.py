@@ -36,7 +36,7 @@ _SHORTEST_VOICE = 4
 def endpoint(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " M"]:
     """The stretch of sound with the most energy in its voiced frames, and 30 ms on each side of it.
 
-    Sounds belong to one stretch where less than 250 ms of quiet lie between them, 100 ms behind a sound that was under
+    Sounds belong to one stretch where less than 250 ms of quiet lie between them, 120 ms behind a sound that was under
     way when the recording began. A high threshold finds the stretch and a low one its ends (Rabiner and Sambur 1975,
     "An algorithm for determining the endpoints of isolated utterances"; voice in place of their zero crossings, since
     crackle is often louder than the word). It reaches half a second beyond its voice at most. Where nothing is voiced,
