@@ -35,7 +35,7 @@ class ConnectConfig:
     trim: float = 1.0
     """Chance that a word loses what its recording holds before and after it: quiet, clicks, part of another word."""
     cut: float = 0.0
-    """Chance that a word of a training string loses up to 55 % of its end, as in recordings stopped too early."""
+    """Chance that a word of a training string loses up to 55 % of its length, as in recordings stopped too early."""
 
 
 @dataclass(frozen=True, kw_only=True)

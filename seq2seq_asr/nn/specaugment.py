@@ -35,7 +35,6 @@ class SpecAugmentConfig:
     """Slowest tempo of an utterance; each is drawn on a logarithmic scale, and the spectra of its frames stay."""
     fastest: float = 1.0
     """Fastest tempo; like slowest 1 to leave the tempo as it is."""
-
     pitch_hidden: float = 0.0
     """Chance that all pitch of an utterance is hidden, so that no word is known by its tones alone."""
 

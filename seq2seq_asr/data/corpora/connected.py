@@ -53,7 +53,7 @@ class ConnectedConfig:
     trim: float = 1.0
     """Chance that a word loses what its recording holds before and after it."""
     cut: float = 0.0
-    """Chance that a word also loses up to 55 % of itself at its end, as in a recording that was stopped too early."""
+    """Chance that a word also loses up to 55 % of its length at its end, as in a recording stopped too early."""
     seed: int = 0
     """Draws speakers, words, pauses and noise."""
 

@@ -6,17 +6,17 @@ from jaxtyping import Bool, Float32, Int
 FRAME = 160
 """Samples that a level is measured over: 10 ms at 16 kHz."""
 BELOW_PEAK = 10 ** (-35 / 20)
-"""Frames over 35 dB below the loudest voiced one are quiet: between two of them lies no one sound."""
+"""Frames over 35 dB below the loudest voiced one are quiet."""
 FAINTEST = 10 ** (-55 / 20)
-"""Around what is not quiet the word is heard down to 55 dB below its loudest voiced frame, as [f] needs it, ..."""
+"""The ends of a word are followed down to 55 dB below its loudest voiced frame, for the sake of [f], ..."""
 ABOVE_NOISE = 10 ** (8 / 20)
-"""... but no further than to 8 dB above the recording's noise."""
+"""... but not below 8 dB above the recording's noise."""
 _NOISE = 0.2
 """The level that a fifth of a recording's frames stay below is its noise."""
 LONGEST_CLOSURE = 25
 """Quiet frames that a word may hold, as the closures of its stops do; a longer quiet ends it."""
-LONGEST_CLOSURE_OF_TAIL = 12
-"""Quiet frames after a sound in whose midst the recording begins; more, and it is the tail of the word before."""
+LONGEST_CLOSURE_IN_TAIL = 12
+"""The same for the tail of the word before, which is what a recording begins within."""
 LONGEST_CONSONANT = 50
 """Unvoiced frames that a word may begin or end with."""
 MARGIN = 3
@@ -67,7 +67,7 @@ def _stretches(loud: Bool[np.ndarray, " F"]) -> list[Int[np.ndarray, " _"]]:
     quiet = np.diff(frames) - 1
     ends = np.flatnonzero(quiet >= LONGEST_CLOSURE)
     if frames[0] <= MARGIN:
-        ends = np.union1d(ends, np.flatnonzero(quiet >= LONGEST_CLOSURE_OF_TAIL)[:1])
+        ends = np.union1d(ends, np.flatnonzero(quiet >= LONGEST_CLOSURE_IN_TAIL)[:1])
     return np.split(frames, ends + 1)
 
 
