@@ -1,5 +1,6 @@
 """What every entry point shares: exit codes, signals and one-line errors."""
 
+import faulthandler
 import os
 import signal
 import sys
@@ -31,7 +32,17 @@ def run_entry_point(main: Callable[[list[str]], int]) -> NoReturn:
         main: Takes the arguments after the program's name and returns an exit code.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
+    _handle_signals_on_a_stack_apart()
     sys.exit(exit_code_of(main, sys.argv[1:]))
+
+
+def _handle_signals_on_a_stack_apart() -> None:
+    """Keep handlers off the main thread's stack, which may be none when they come (see `nn.quiet_threads`).
+
+    `faulthandler` allocates the other stack. It also tells where Python was if the process should crash.
+    """
+    if sys.__stderr__ is not None and not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)
 
 
 def exit_code_of(main: Callable[[list[str]], int], argv: list[str]) -> int:

@@ -56,6 +56,7 @@ def fit(config: FitConfig, progress: ProgressLine | None = None) -> RunFolder:
     # Lightning takes seconds to import: only once it is sure that there is something to train.
     from seq2seq_asr.commands.fit.preparation import prepare_session
     from seq2seq_asr.nn.allocation import keep_freed_memory
+    from seq2seq_asr.nn.quiet_threads import start_quiet_threads
     from seq2seq_asr.training.session import train
 
     keep_freed_memory()
@@ -64,6 +65,7 @@ def fit(config: FitConfig, progress: ProgressLine | None = None) -> RunFolder:
     if session.finished:
         say(f"{session.run.path}: all {session.epochs_done} epochs are done; more with --trainer.epochs")
         return session.run
+    start_quiet_threads()
     train(session, resume=config.resume)
     if is_main_process():
         say(f"{session.run.path}: trained in {(time.monotonic() - started) / 60:.1f} min")

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from seq2seq_asr.nn.quiet_threads import take_no_signals
+
 Side = Callable[[Tensor], Tensor]
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -113,10 +115,11 @@ def _second_thread(process: int) -> ThreadPoolExecutor:
 
 
 def _begin_thread() -> None:
-    """Keep autocast's cache when this thread leaves autocast: weights that the other has cast lie in it too.
+    """Take no signals, and keep autocast's cache on leaving autocast: weights that the other has cast lie in it too.
 
     Were it emptied while the other side runs, its next steps would cast them again, and gradients be summed in another
     order.
     """
+    take_no_signals()
     torch.get_num_threads()
     torch.autocast_increment_nesting()

@@ -25,6 +25,7 @@ from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.evaluation.report import Scored, format_report, make_report
 from seq2seq_asr.nn.allocation import keep_freed_memory
+from seq2seq_asr.nn.quiet_threads import start_quiet_threads
 from seq2seq_asr.recognizer import (
     DECODING_BATCHES,
     Recognizer,
@@ -58,6 +59,7 @@ class Decoded:
 def decode(config: DecodeConfig) -> int:
     """Decode as configured; returns the exit code."""
     keep_freed_memory()
+    start_quiet_threads()
     run = find_run(config)
     config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
     recognizer = load_classifier(config) if is_classifier(run.path) else load_recognizer(config, run)
