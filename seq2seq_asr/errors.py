@@ -16,7 +16,7 @@ class UsageError(AsrError):
 
 
 class ManifestError(AsrError):
-    """A manifest, transcript or corpus folder that cannot be read; the text starts with ``file:line:``."""
+    """A manifest, transcript or corpus folder that cannot be used; the text names the file, and a wrong line."""
 
 
 class AudioError(AsrError):

@@ -1,4 +1,4 @@
-"""Reading audio and precomputed features: whatever leaves this file is mono, finite, complete and at one rate."""
+"""Reading audio and precomputed features: what `read_audio` returns is mono, finite, complete and at one rate."""
 
 import math
 import os
@@ -131,13 +131,22 @@ def check_signal(samples: Float32[np.ndarray, " N"], path: Path) -> None:
     """
     if samples.size == 0:
         raise AudioError(f"{path}: no samples")
+    require_finite(samples, path)
     low, high = samples.min(), samples.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise AudioError(f"{path}: samples hold NaN or infinite values")
     if low == high:
         raise AudioError(f"{path}: silent: all {samples.size} samples are {low:g}")
     if max(-low, high) > LOUDEST:
         raise AudioError(f"{path}: samples reach {max(-low, high):g} where full scale is 1: divide them by their scale")
+
+
+def require_finite(samples: Float32[np.ndarray, "*shape"], path: Path) -> None:
+    """Refuse NaN and infinite values.
+
+    Raises:
+        AudioError: There is one.
+    """
+    if samples.size and not (np.isfinite(samples.min()) and np.isfinite(samples.max())):
+        raise AudioError(f"{path}: samples hold NaN or infinite values")
 
 
 def check_length(samples: np.ndarray, minimum: int, path: Path) -> None:

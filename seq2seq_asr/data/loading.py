@@ -90,11 +90,12 @@ def read_split(
         ManifestError: A manifest cannot be read, or an id occurs twice across them.
     """
     utterances: dict[str, Utterance] = {}
+    found_in: dict[str, Path] = {}
     for path in manifests:
         for utterance in read_utterances(path, allow_empty_text=allow_empty_text, root=root):
             if utterance.id in utterances:
-                raise ManifestError(f"{path}: id {utterance.id!r} is also in another manifest of this split")
-            utterances[utterance.id] = utterance
+                raise ManifestError(f"{path}: id {utterance.id!r} is also in {found_in[utterance.id]}")
+            utterances[utterance.id], found_in[utterance.id] = utterance, path
     return list(utterances.values())
 
 

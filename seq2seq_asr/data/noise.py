@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from seq2seq_asr.data.audio import audio_duration, read_channels, resample, to_mono
+from seq2seq_asr.data.audio import audio_duration, read_channels, require_finite, resample, to_mono
 from seq2seq_asr.errors import AudioError, UsageError
 
 CRACKLE = 1 / 3
@@ -72,6 +72,7 @@ class NoiseAdder:
         wanted, length = size / self.rate, audio_duration(path)
         offset = random.uniform(0.0, max(0.0, length - wanted))
         samples, rate = read_channels(path, offset=offset, duration=min(wanted, length - offset))
+        require_finite(samples, path)
         return np.resize(resample(to_mono(samples, path), rate, self.rate), size)
 
 

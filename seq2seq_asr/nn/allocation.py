@@ -6,6 +6,8 @@ import ctypes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3)."""
 _LARGE = 1 << 30
+_LARGEST_OF_OLD = 1 << 25
+"""Until version 2.34, glibc refuses a larger threshold for memory of its own mapping."""
 
 
 def keep_freed_memory() -> bool:
@@ -20,6 +22,8 @@ def keep_freed_memory() -> bool:
     with contextlib.suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018  another library's mallopt may mean other things
-        settings = {_MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _LARGE, _ARENA_MAX: 1}  # other arenas hand back anyhow
+        if not any(library.mallopt(_MMAP_THRESHOLD, size) for size in (_LARGE, _LARGEST_OF_OLD)):
+            return False  # the others alone would fix this threshold at its start, which is small
+        settings = {_TRIM_THRESHOLD: _LARGE, _ARENA_MAX: 1}  # other arenas hand back anyhow
         return all([library.mallopt(name, value) for name, value in settings.items()])
     return False

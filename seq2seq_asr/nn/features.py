@@ -40,6 +40,8 @@ class FeaturesConfig:
             raise UsageError(f"bins must be at least 1, got {self.bins}")
         if self.pitch and self.kind != "fbank":
             raise UsageError(f"pitch is found in waveforms; kind {self.kind} has none")
+        if self.pitch and self.rate % 100:  # the filterbank's frames are whole samples, and not 10 ms then
+            raise UsageError(f"pitch needs a rate that is a multiple of 100 Hz, got {self.rate}")
 
     @property
     def spectrum(self) -> int:
@@ -55,15 +57,14 @@ class FeaturesConfig:
 class Features(nn.Module):
     """Filterbank (unless precomputed), deltas, normalisation and pitch; nothing in it is learnt by gradient."""
 
-    frame_shift = FRAME_SHIFT
-    """Seconds from one frame to the next; precomputed arrays are taken to have the same."""
-
     def __init__(self, config: FeaturesConfig) -> None:
         super().__init__()
         self.config = config
         self.size = config.spectrum + len(config.others)
         """Values of a frame (F)."""
         self.fbank = Fbank(bins=config.bins, rate=config.rate) if config.kind == "fbank" else None
+        self.frame_shift = self.fbank.frame_shift / config.rate if self.fbank else FRAME_SHIFT
+        """Seconds from one frame to the next; those of precomputed arrays are taken to be 10 ms."""
         self.pitch = Pitch(config.rate) if config.pitch else None
         self.normalise = Normalise(config.normalisation, config.spectrum)
 

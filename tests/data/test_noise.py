@@ -77,6 +77,16 @@ def test_recordings_are_cut_repeated_and_resampled_to_the_length(tmp_path):
     assert signs == {1.0, -1.0}
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_recording_of_noise_that_is_not_finite_is_named_before_it_spoils_speech(tmp_path, bad):
+    noise = np.zeros(9000, np.float32)
+    noise[100] = bad
+    soundfile.write(tmp_path / "hiss.wav", noise, 8000, subtype="FLOAT")
+    adder = NoiseAdder(NoiseConfig(probability=1.0, folders=(tmp_path,)), 8000)
+    with pytest.raises(AudioError, match=r"hiss\.wav: samples hold NaN"):
+        adder(tone(9000), np.random.default_rng(0))
+
+
 def test_a_folder_without_recordings_is_named(tmp_path):
     with pytest.raises(AudioError, match=str(tmp_path)):
         NoiseAdder(NoiseConfig(probability=1.0, folders=(tmp_path,)), 8000)

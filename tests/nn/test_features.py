@@ -22,6 +22,15 @@ def test_without_deltas_and_normalisation_features_are_the_filterbank():
     assert features.frame_shift == 0.01
 
 
+def test_the_shift_of_frames_is_that_of_whole_samples():
+    features = Features(FeaturesConfig(rate=22050))
+    frames = features.frame_count(22050 * 600)
+    assert features.frame_shift == 220 / 22050
+    assert frames * features.frame_shift == pytest.approx(600, abs=0.03)
+    with pytest.raises(UsageError, match="multiple of 100 Hz, got 22050"):
+        FeaturesConfig(rate=22050, pitch=True)
+
+
 @pytest.mark.parametrize("kind", ["fbank", "precomputed"])
 @pytest.mark.parametrize("normalisation", ["none", "utterance", "global"])
 @pytest.mark.parametrize("deltas", [0, 1, 2])

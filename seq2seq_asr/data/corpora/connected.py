@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import soundfile
 from jaxtyping import Float32
 
 from seq2seq_asr.data.audio import read_audio
 from seq2seq_asr.data.corpora.endpointing import endpoint
+from seq2seq_asr.data.corpora.making import partial_folder, write_flac
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, ManifestError, UsageError
@@ -110,16 +110,14 @@ def make_connected(config: ConnectedConfig, folder: Path, progress: Callable[[in
     if _is_made(folder, settings):
         return folder / _MANIFEST
     strings = plan(config, read_manifest(config.source))
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        (partial / "audio").mkdir(parents=True)
-        write_manifest(partial / _MANIFEST, _make(strings, config.seed, partial / "audio", progress))
-        (partial / _SETTINGS).write_text(settings, encoding="utf-8")
-        _move(partial, folder, settings)
+        with partial_folder(folder) as partial:
+            (partial / "audio").mkdir()
+            write_manifest(partial / _MANIFEST, _make(strings, config.seed, partial / "audio", progress))
+            (partial / _SETTINGS).write_text(settings, encoding="utf-8")
+            _move(partial, folder, settings)
     except OSError as error:
         raise AsrError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder / _MANIFEST
 
 
@@ -202,7 +200,7 @@ def _make(
         words = [read(word, trimmed) for word, trimmed in zip(string.words, string.trimmed, strict=True)]
         samples = join(words, string, np.random.default_rng([seed, string.number]))
         path = folder / f"{string.number:06d}.flac"
-        soundfile.write(path, samples, RATE, subtype="PCM_16")
+        write_flac(path, samples, RATE)
         made.append((string.number, _utterance(string, path, len(samples))))
         if progress:
             progress(len(made), len(strings))
@@ -255,4 +253,8 @@ def _move(partial: Path, folder: Path, settings: str) -> None:
         outdated = partial.with_suffix(".outdated")
         os.rename(folder, outdated)
         shutil.rmtree(outdated, ignore_errors=True)
-    os.rename(partial, folder)
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if not _is_made(folder, settings):  # Or it was quicker now.
+            raise

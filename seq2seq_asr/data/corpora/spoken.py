@@ -7,12 +7,9 @@ seed: the same settings give the same bytes, however many workers make them.
 import hashlib
 import json
 import os
-import secrets
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,6 +17,7 @@ from typing import Literal
 
 from seq2seq_asr.data.corpora import spoken_grammar, spoken_voices
 from seq2seq_asr.data.corpora.espeak import Espeak
+from seq2seq_asr.data.corpora.making import partial_folder
 from seq2seq_asr.data.corpora.spoken_voices import Take
 from seq2seq_asr.data.manifest import Utterance, write_manifest
 from seq2seq_asr.errors import AsrError, UsageError
@@ -27,7 +25,6 @@ from seq2seq_asr.errors import AsrError, UsageError
 FORMAT = 1
 """Raised whenever the same settings begin to give other audio."""
 SPLITS = ("train", "dev", "test")
-_ABANDONED = 3600.0
 _MOST_WORKERS = 8
 
 
@@ -97,7 +94,7 @@ def make_spoken(
     if all(path.is_file() for path in manifests.values()):
         return manifests
     try:
-        with _partial_folder(final) as partial:
+        with partial_folder(final) as partial:
             _make(config, partial, workers or _cores(), progress or (lambda done, total: None))
             _put_in_place(partial, final)
     except OSError as error:
@@ -114,21 +111,6 @@ def _name(config: SpokenConfig) -> str:
 def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, _MOST_WORKERS)
-
-
-@contextmanager
-def _partial_folder(final: Path) -> Iterator[Path]:
-    """A new folder beside `final`, gone at the end whatever happens; those that a killed process left go as well."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    for left in final.parent.glob(".spoken-*.partial"):
-        if time.time() - left.stat().st_mtime > _ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
-    partial = final.with_name(f".{final.name}.{secrets.token_hex(6)}.partial")
-    partial.mkdir()
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put_in_place(partial: Path, final: Path) -> None:

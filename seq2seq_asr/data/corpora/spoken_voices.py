@@ -1,6 +1,5 @@
 """Who speaks the spoken corpus, how, and in what noise; and the work of making one recording."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxtyping import Float32, Int16
 
 from seq2seq_asr.data.audio import resample
 from seq2seq_asr.data.corpora import espeak
+from seq2seq_asr.data.corpora.making import write_flac
 
 SAMPLE_RATE = 16000
 """Samples a second of the corpus (Hz)."""
@@ -111,11 +111,8 @@ def record(take: Take, voice: espeak.Espeak, folder: Path) -> tuple[Path, float]
     samples, _ = soundfile.read(spoken, dtype="float32")
     spoken.unlink()
     recording = _in_noise(resample(_trim(samples), espeak.SAMPLE_RATE, SAMPLE_RATE), generator, take.snr)
-    # Written by way of memory: libsndfile says nothing when the disk is full.
-    flac = io.BytesIO()
-    soundfile.write(flac, recording, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     path = folder / f"{take.id}.flac"
-    path.write_bytes(flac.getvalue())
+    write_flac(path, recording, SAMPLE_RATE)
     return path, len(recording) / SAMPLE_RATE
 
 

@@ -1,6 +1,8 @@
 """Connected words: one speaker a string, balanced, repeatable, and whole or not there."""
 
 import json
+import os
+import time
 from collections import Counter
 
 import numpy as np
@@ -152,6 +154,28 @@ def test_an_interrupted_making_leaves_nothing_or_the_old(source, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make_connected(ConnectedConfig(source=source, count=4), tmp_path / "out", stop)
     assert contents(tmp_path / "out") == before
+
+
+def test_what_a_killed_making_has_left_goes_once_nobody_can_be_writing_it(source, tmp_path):
+    old, new = tmp_path / ".out.0a1b2c.partial", tmp_path / ".out.3d4e5f.partial"
+    for folder, age in ((old, 7200), (new, 60)):
+        folder.mkdir()
+        os.utime(folder, (time.time() - age,) * 2)
+    make_connected(ConnectedConfig(source=source, count=3), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "out", "words"]
+
+
+def test_work_that_another_process_finished_at_the_same_time_is_kept(source, tmp_path, monkeypatch):
+    config = ConnectedConfig(source=source, count=3)
+    other, rename = make_connected(config, tmp_path / "other").parent, os.rename
+
+    def race(partial, folder):
+        rename(other, folder)
+        rename(partial, folder)
+
+    monkeypatch.setattr(connected.os, "rename", race)
+    assert len(read_manifest(make_connected(config, tmp_path / "out"))) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "words"]
 
 
 def test_work_that_another_process_finished_first_is_kept(source, tmp_path):
