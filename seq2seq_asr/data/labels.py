@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import ManifestError, TokenizerError
+from seq2seq_asr.whole_file import replacing
 
 MOST_BYTES: Final = 2**24
 
@@ -78,14 +78,11 @@ class Labels:
         Raises:
             TokenizerError: The file cannot be written.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_bytes(_content(self.names))
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                temporary.write_bytes(_content(self.names))
         except OSError as error:
             raise TokenizerError(f"{path}: cannot be written ({error.strerror})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @staticmethod
     def normalise(text: str) -> str:

@@ -14,6 +14,7 @@ from seq2seq_asr.data.confinement import Confinement, require_plain_path
 from seq2seq_asr.data.kaldi import read_kaldi
 from seq2seq_asr.data.utterance import Utterance as Utterance
 from seq2seq_asr.errors import ManifestError
+from seq2seq_asr.whole_file import replacing
 
 _KEYS = frozenset({"audio_filepath", "features_filepath", "duration", "text", "offset", "speaker", "lang", "id"})
 _UNFIT = re.compile("[\0\ud800-\udfff]").search
@@ -76,16 +77,9 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            for utterance in utterances:
-                file.write(json.dumps(_entry(utterance, folder), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for utterance in utterances:
+            file.write(json.dumps(_entry(utterance, folder), ensure_ascii=False) + "\n")
 
 
 def read_utterances(path: Path, *, allow_empty_text: bool = False, root: Path | None = None) -> list[Utterance]:

@@ -3,8 +3,6 @@
 import contextlib
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import sentencepiece
 from seq2seq_asr.data.normaliser import NormaliserName, normalise
 from seq2seq_asr.errors import TokenizerError, UsageError
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS, SPECIAL_PIECES, UNK
+from seq2seq_asr.whole_file import replacing
 
 MAX_MODEL_BYTES: Final = 32 * 2**20
 _BYTE_PIECES: Final = 256
@@ -128,7 +127,9 @@ class Tokenizer:
             TokenizerError: The file cannot be written.
         """
         try:
-            _write_atomically(path, self.model + _trailer(self.normaliser))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_bytes(self.model + _trailer(self.normaliser))
         except OSError as error:
             raise TokenizerError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -231,18 +232,3 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except TokenizerError as error:
         raise TokenizerError(f"{path}: {error}") from error
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -4,7 +4,6 @@ Whatever sclite would take for markup is percent-escaped (``(`` is ``%28``), ali
 that scores stay the same and reading gives back what was written. Runs of white space become one space.
 """
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from seq2seq_asr.errors import ManifestError
+from seq2seq_asr.whole_file import replacing
 
 _UNKNOWN: Final = "unknown"
 """Stands for a missing speaker: sclite wants one."""
@@ -50,12 +50,8 @@ def write_trn(path: Path, lines: Iterable[TrnLine]) -> None:
             raise ManifestError(f"{path}:{number}: empty utterance id")
         _claim(seen, line, f"{path}:{number}")
         rendered.append(_render(line) + "\n")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text("".join(rendered), encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_trn(path: Path) -> list[TrnLine]:

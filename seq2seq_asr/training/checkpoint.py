@@ -13,6 +13,7 @@ from torch import nn
 
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.sums import HashingFile, check_sums, known_sums, put_in_place, sums_path
+from seq2seq_asr.whole_file import temporary_of
 
 FORMAT = 1
 """Version of what ``checkpoint["seq2seq_asr"]`` holds."""
@@ -29,7 +30,7 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path, keep: Path | Non
     Raises:
         CheckpointError: The folder is not writable or the disk is full; the old file still stands.
     """
-    temporary = _temporary(path)
+    temporary = temporary_of(path)
     try:
         with temporary.open("wb") as file:
             hashing = HashingFile(file)
@@ -45,21 +46,17 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path, keep: Path | Non
     finally:
         for leftover in (path, sums_path(path), *((keep, sums_path(keep)) if keep else ())):
             with contextlib.suppress(OSError):
-                _temporary(leftover).unlink()
+                temporary_of(leftover).unlink()
 
 
 def _keep(path: Path, keep: Path) -> None:
     """Give a file a second name; where the file system knows no links, the first one is lost."""
-    link = _temporary(keep)
+    link = temporary_of(keep)
     try:
         os.link(path, link)
     except OSError:
         link = path
     put_in_place(link, keep, known_sums(path))
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.processes import is_launched_by_us, is_main_process, processes_started_outside
 from seq2seq_asr.training.run_folder import RunFolder, create_run
+from seq2seq_asr.whole_file import replacing
 
 LOCK = "training.lock"
 """File of a run that its training holds; it is there while it trains."""
@@ -71,10 +72,9 @@ def write_config(run: RunFolder, yaml: str) -> None:
     Raises:
         CheckpointError: The folder is not writable.
     """
-    temporary = run.config.with_name(f".{run.config.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(yaml, encoding="utf-8")
-        temporary.replace(run.config)
+        with replacing(run.config) as temporary:
+            temporary.write_text(yaml, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"{run.path}: cannot be written ({error.strerror})") from error
 

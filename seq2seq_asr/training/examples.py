@@ -1,5 +1,6 @@
 """A few validation utterances a person can look at: attention plots, transcripts, audio."""
 
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from seq2seq_asr.console import say
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
 from seq2seq_asr.evaluation.wer import word_errors
@@ -16,6 +18,9 @@ from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.training.plots import attention_figure, save_figure
 from seq2seq_asr.training.wandb_log import WandbLog
 from seq2seq_asr.vocabulary import SOS
+
+LONGEST_NAME = 150
+"""Bytes of an id in a file's name, of the 255 that most file systems allow."""
 
 
 class Example(NamedTuple):
@@ -52,7 +57,11 @@ class LogExamples(Callback):
                 rate, batch = trainer.datamodule.reader.rate, self.batch  # type: ignore[attr-defined]
                 self.wandb.send(trainer.global_step, lambda: audio_media(batch, rate))
         examples = transcribe_with_attention(pl_module, self.batch)
-        paths = [plot_example(example, self.folder, pl_module.model.frame_shift) for example in examples]
+        try:
+            paths = [plot_example(example, self.folder, pl_module.model.frame_shift) for example in examples]
+        except OSError as error:
+            say(f"warning: attention is not drawn ({error})")
+            return
         if self.wandb is not None:
             self.wandb.send(trainer.global_step, lambda: example_media(examples, paths))
 
@@ -89,13 +98,23 @@ def transcribe_with_attention(module: Any, batch: Batch) -> list[Example]:
 
 
 def plot_example(example: Example, folder: Path, seconds_per_frame: float) -> Path:
-    """Save one attention plot as ``attention_<id>.png``."""
+    """Save one attention plot as ``attention_<id>.png``.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in example.id)
-    path = folder / f"attention_{name}.png"
+    path = folder / f"attention_{file_name(example.id)}.png"
     figure = attention_figure(example.alignment, example.pieces, seconds_per_frame, title=example.reference)
     save_figure(figure, path)
     return path
+
+
+def file_name(id: str) -> str:
+    """An id that every file system takes as part of a name: with a hash where it had to change, so that ids differ."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in id)
+    plain = plain.encode()[:LONGEST_NAME].decode(errors="ignore")
+    return plain if plain == id else f"{plain}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
 
 
 def audio_media(batch: Batch, rate: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Figures of every epoch: ``metrics.csv``, learning curves, one line on stderr."""
 
 import csv
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.training.criterion import WER, Criterion
 from seq2seq_asr.training.health import HEALTH_COLUMNS
 from seq2seq_asr.training.plots import health_figure, learning_curves_figure, save_figure
+from seq2seq_asr.whole_file import replacing
 
 COLUMNS = (
     "epoch",
@@ -78,17 +78,17 @@ class EpochClock(Callback):
 
 
 class MetricsFile(Callback):
-    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do, and draws the learning curves.
+    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do.
+
+    Stands before what saves the epoch: one that is not saved is repeated, and its row with it.
 
     Args:
         path: The file.
-        plots: Folder for ``learning_curves.png``.
         clock: Measures the epoch.
     """
 
-    def __init__(self, path: Path, plots: Path, clock: EpochClock) -> None:
-        self.path, self.plots, self.clock = path, plots, clock
-        self.drawn, self.due = time.monotonic(), False
+    def __init__(self, path: Path, clock: EpochClock) -> None:
+        self.path, self.clock = path, clock
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget epochs that a resumed run repeats."""
@@ -96,27 +96,48 @@ class MetricsFile(Callback):
             write_rows(self.path, [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the epoch's row, and draw the curves if they are due."""
+        """Write the epoch's row."""
         if not trainer.is_global_zero:
             return
         figures = epoch_figures(trainer, pl_module, self.clock)
         row = {name: f"{value:.{9 if name == 'step' else 6}g}" for name, value in figures.items()}
         rows = [*(read_rows(self.path) if self.path.exists() else []), row]
         write_rows(self.path, rows)
-        self.due = self.due or pl_module.validated
-        if self.due and time.monotonic() - self.drawn >= SECONDS_A_DRAWING:
-            self._draw(rows, pl_module.validation.criterion)
+
+
+class LearningCurves(Callback):
+    """Draws ``metrics.csv`` when there are new figures of a validation; a drawing that fails ends no training.
+
+    Args:
+        metrics: The file.
+        plots: Folder for ``learning_curves.png`` and ``attention_health.png``.
+    """
+
+    def __init__(self, metrics: Path, plots: Path) -> None:
+        self.metrics, self.plots = metrics, plots
+        self.drawn, self.due = time.monotonic(), False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Draw the curves if they are due."""
+        self.due = self.due or bool(pl_module.validated)
+        if time.monotonic() - self.drawn >= SECONDS_A_DRAWING:
+            self._draw(trainer, pl_module.validation.criterion)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Draw the last curves."""
-        if trainer.is_global_zero and self.due:
-            self._draw(read_rows(self.path), pl_module.validation.criterion)
+        self._draw(trainer, pl_module.validation.criterion)
 
-    def _draw(self, rows: Sequence[Mapping[str, str]], criterion: Criterion) -> None:
-        self.plots.mkdir(exist_ok=True)
-        save_figure(learning_curves_figure(rows, criterion), self.plots / "learning_curves.png")
-        if any(row.get(HEALTH_COLUMNS[0]) for row in rows):
-            save_figure(health_figure(rows), self.plots / "attention_health.png")
+    def _draw(self, trainer: pl.Trainer, criterion: Criterion) -> None:
+        if not (self.due and trainer.is_global_zero):
+            return
+        try:
+            self.plots.mkdir(exist_ok=True)
+            rows = read_rows(self.metrics)
+            save_figure(learning_curves_figure(rows, criterion), self.plots / "learning_curves.png")
+            if any(row.get(HEALTH_COLUMNS[0]) for row in rows):
+                save_figure(health_figure(rows), self.plots / "attention_health.png")
+        except OSError as error:
+            say(f"warning: learning curves are not drawn ({error})")
         self.drawn, self.due = time.monotonic(), False
 
 
@@ -178,9 +199,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     The columns of attention health are there where there is attention.
     """
     columns = (*COLUMNS, *(name for name in HEALTH_COLUMNS if any(row.get(name) for row in rows)))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)

@@ -4,7 +4,6 @@ Figures are made without pyplot: no global state, no window, safe from any threa
 """
 
 import math
-import os
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from seq2seq_asr.training.criterion import WER, Criterion
+from seq2seq_asr.whole_file import replacing
 
 BLUE: Final = "#1f5fa8"
 ORANGE: Final = "#d9722e"
@@ -179,12 +179,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         OSError: The folder is missing or cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=140)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:

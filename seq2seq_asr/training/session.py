@@ -27,7 +27,7 @@ from seq2seq_asr.training.datamodule import Feeding
 from seq2seq_asr.training.devices import find_devices, find_precision
 from seq2seq_asr.training.examples import LogExamples
 from seq2seq_asr.training.faults import explained, stop_children
-from seq2seq_asr.training.metrics import EpochClock, EpochLine, MetricsFile
+from seq2seq_asr.training.metrics import EpochClock, EpochLine, LearningCurves, MetricsFile
 from seq2seq_asr.training.module import Recognition
 from seq2seq_asr.training.mwer import MwerConfig
 from seq2seq_asr.training.plugins import SafeCheckpointIO
@@ -181,7 +181,7 @@ def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequenc
 
 
 def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
-    """In the order in which they act: an epoch is shown and saved before its figures are written."""
+    """In the order in which they act: an epoch's figures are written before it is saved, and drawn when it is."""
     clock = EpochClock()
     log = WandbLog(session.run, session.logging, session.record.get("config", {}), clock)
     wanted = [log] if session.logging.wandb != "off" else []
@@ -195,8 +195,9 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
         *wanted,
         *examples,
         WatchAlignment(session.logging, log if wanted else None),  # before saving, which keeps what it has said
+        MetricsFile(session.run.metrics, clock),
         saving,
-        MetricsFile(session.run.metrics, session.run.plots, clock),
+        LearningCurves(session.run.metrics, session.run.plots),
         EpochLine(clock),
         *shown,
         StopOnSignal(watch, saving),

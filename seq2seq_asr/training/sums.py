@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.whole_file import replacing
 
 
 class HashingFile:
@@ -65,12 +66,8 @@ def write_sums(path: Path, sums: Sequence[str]) -> None:
     if not sums:
         place.unlink(missing_ok=True)
         return
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(f"{digest}  {path.name}\n" for digest in sums)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, place)
+    with replacing(place) as temporary:
+        temporary.write_text("".join(f"{digest}  {path.name}\n" for digest in sums), encoding="utf-8")
 
 
 def put_in_place(temporary: Path, path: Path, sums: Sequence[str]) -> None:

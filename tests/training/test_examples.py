@@ -14,7 +14,8 @@ import torch
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.training.datamodule import Feeding
-from seq2seq_asr.training.examples import first_examples, plot_example, transcribe_with_attention
+from seq2seq_asr.training.examples import file_name, first_examples, plot_example, transcribe_with_attention
+from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.session import Session, build_parts, train
 from seq2seq_asr.training.settings import LoggingConfig
@@ -59,6 +60,23 @@ def test_a_plot_is_named_after_its_utterance_within_the_folder(parts, tmp_path: 
     (example, *_) = transcribe_with_attention(module, first_examples(feeding, 1))
     path = plot_example(example._replace(id="../a b/ü"), tmp_path / "plots", 0.02)
     assert path.parent == tmp_path / "plots" and path.read_bytes().startswith(b"\x89PNG")
+    assert plot_example(example._replace(id="语" * 83), tmp_path / "plots", 0.02).is_file(), "249 bytes"
+
+
+def test_ids_that_differ_have_files_that_differ() -> None:
+    names = [file_name(id) for id in ("a_1", "a:1", "a/1", "x" * 200, "x" * 201, "语" * 83)]
+    assert len(set(names)) == len(names) and names[0] == "a_1"
+    assert all(len(name.encode()) < 170 for name in names)
+
+
+def test_a_plot_that_cannot_be_written_ends_no_training(toy_session: Build, capsys: pytest.CaptureFixture) -> None:
+    session = toy_session(epochs=1)
+    session = replace(session, logging=replace(session.logging, examples=1))
+    session.run.plots.write_text("a file, where a folder is wanted")
+    train(session)
+    told = capsys.readouterr().err
+    assert "warning: attention is not drawn" in told and "warning: learning curves are not drawn" in told
+    assert read_rows(session.run.metrics)[0]["epoch"] == "0" and session.run.best.is_file()
 
 
 def test_offline_logs_hold_what_one_wants_to_look_at(toy_session: Build, tones, capfd: pytest.CaptureFixture) -> None:

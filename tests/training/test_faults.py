@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from seq2seq_asr.console import Terminated
 from seq2seq_asr.data import dataset
 from seq2seq_asr.errors import AudioError, CheckpointError, TrainingError
+from seq2seq_asr.nn.specaugment import SpecAugmentConfig
 from seq2seq_asr.training import probing, requeue
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.probing import ProbeMemory
@@ -86,6 +87,20 @@ def test_the_probed_batch_is_as_long_as_the_slowest_speed_makes_it(toy_session: 
     assert batch.inputs.shape[1] == int(batch.lengths.max()) >= int(seconds * 8000 / 0.9)
     _, feeding = build_parts(toy_session("even", speed=0.0))
     assert probing.largest_batch(feeding, 0, 1).inputs.shape[1] == round(seconds * 8000)
+    one, *others = probing.largest_batch(feeding, 0, 1, tempo=0.25).inputs.chunk(4, dim=1)
+    assert one.shape[1] == round(seconds * 8000) and all(torch.equal(one, other) for other in others)
+
+
+def test_tempo_is_probed_at_its_slowest_and_not_by_chance(toy_session: Build) -> None:
+    session, frames = toy_session(speed=0.0), []
+    config = replace(session.model.config, specaugment=SpecAugmentConfig(slowest=0.5, fastest=2.0))
+    session = replace(session, model=type(session.model)(config, len(session.tokenizer)))
+    session.model.encoder.register_forward_pre_hook(lambda _, given: frames.append(given[0].shape[1]))
+    note = Note(at=1)
+    with pytest.raises(TrainingError, match="out of memory"):
+        train(session, extra_callbacks=[ProbeMemory(everywhere=True), note])
+    longest = max(utterance.duration for utterance in session.train)
+    assert frames[0] == pytest.approx(2 * longest * 100, abs=3) and session.model.specaugment.training
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, path: Path | None, action: Callable[[], None]) -> None:

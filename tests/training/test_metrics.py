@@ -13,8 +13,9 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from seq2seq_asr.training import bar, metrics
+from seq2seq_asr.training.callbacks import SaveCheckpoints
 from seq2seq_asr.training.criterion import ACCURACY, WER
-from seq2seq_asr.training.metrics import COLUMNS, EpochClock, epoch_line, read_rows, write_rows
+from seq2seq_asr.training.metrics import COLUMNS, EpochClock, LearningCurves, epoch_line, read_rows, write_rows
 from seq2seq_asr.training.session import Session, train
 
 Build = Callable[..., Session]
@@ -50,6 +51,20 @@ def test_rows_come_back_and_a_cut_one_is_left_out(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "3,17,0.")
     assert read_rows(path) == rows
     assert [one.name for one in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.parametrize("first", [SaveCheckpoints, LearningCurves])
+def test_every_epoch_has_one_row_wherever_its_end_was_cut_off(
+    first: type[Callback], toy_session: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise RuntimeError("the power is gone")
+
+    with monkeypatch.context() as cut, pytest.raises(RuntimeError, match="power"):
+        cut.setattr(first, "on_train_epoch_end", die)
+        train(toy_session())
+    train(session := toy_session(), resume=True)
+    assert [row["epoch"] for row in read_rows(session.run.metrics)] == ["0", "1"]
 
 
 def test_the_clock_tells_waiting_from_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from seq2seq_asr.commands.compare.style import SCRIPT, STYLE
 from seq2seq_asr.commands.compare.words import answer, budget_words, method_words
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.whole_file import replacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,10 @@ def write_page(path: Path, comparison: Comparison) -> None:
     Raises:
         CheckpointError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    text = page(comparison)
     try:
-        temporary.write_text(page(comparison), encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -10,6 +10,7 @@ from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.results import RunResult
 from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.whole_file import replacing
 
 
 def write_tables(folder: Path, ranking: Ranking, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> None:
@@ -96,9 +97,7 @@ def _number(value: Any) -> Any:
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)

@@ -16,6 +16,7 @@ from seq2seq_asr.evaluation.report import Report, Scored, format_report, report_
 from seq2seq_asr.evaluation.trn import TrnLine, write_trn
 from seq2seq_asr.recognizer import Transcript
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.whole_file import replacing
 
 SCORES = ("ref.trn", "hyp.trn", "wer.txt", "wer.json")
 """What `write_scores` writes."""
@@ -93,10 +94,8 @@ class HypothesisFile:
         """Put the lines into the order of the manifest; until then they stand as they were decoded."""
         if self.path is None:
             return
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with writing(self.path):
+        with writing(self.path), replacing(self.path) as temporary:
             temporary.write_text("".join(self.lines[place] for place in sorted(self.lines)), "utf-8", newline="\n")
-            temporary.replace(self.path)
 
     def __enter__(self) -> "HypothesisFile":
         return self

@@ -1,7 +1,6 @@
 """What ``doctor`` does: find the target, examine every set, report."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.features import Features
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.whole_file import replacing
 
 
 def doctor(config: DoctorConfig) -> int:
@@ -68,14 +68,12 @@ def write_report(path: Path, health: Health) -> None:
     Raises:
         UsageError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(health_json(health), ensure_ascii=False, allow_nan=False, indent=1)
     try:
-        temporary.write_text(json.dumps(health_json(health), ensure_ascii=False, allow_nan=False, indent=1), "utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, "utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def names(paths: Sequence[Path]) -> list[str]:

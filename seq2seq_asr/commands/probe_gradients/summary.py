@@ -37,6 +37,7 @@ import numpy as np
 from jaxtyping import Float
 
 from seq2seq_asr.nn.flow import LayerFlow, by_layer
+from seq2seq_asr.whole_file import replacing
 
 FORMAT = 1
 FEWEST = 0.25
@@ -168,9 +169,8 @@ def place(layer: Mapping[str, Any], steps: int) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _stacked(flows: Sequence[LayerFlow]) -> Float[np.ndarray, "N D"]:

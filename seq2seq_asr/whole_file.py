@@ -1,0 +1,30 @@
+"""Files that are replaced whole or not at all, whatever happens meanwhile."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def temporary_of(path: Path) -> Path:
+    """Where this process writes what is to become `path`: beside it, hidden."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place to write a file in; when the block ends without an error, it is put in the place of `path`.
+
+    It is flushed to the disk before, so that even when the power fails there is the old file or the new one.
+
+    Raises:
+        OSError: The folder is missing or cannot be written, or the disk is full.
+    """
+    temporary = temporary_of(path)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
