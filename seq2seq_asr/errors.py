@@ -16,7 +16,7 @@ class UsageError(AsrError):
 
 
 class ManifestError(AsrError):
-    """A manifest, transcript or corpus folder that cannot be used; the text names the file, and a wrong line."""
+    """Manifest, transcript or corpus folder that cannot be used; the text names the file, and the line if one is bad."""
 
 
 class AudioError(AsrError):

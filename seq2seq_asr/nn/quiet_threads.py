@@ -10,9 +10,7 @@ import signal
 
 import torch
 
-FAULTS = {
-    getattr(signal, name) for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
-}  # fmt: skip
+FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
 """What a thread causes itself: blocked, they would end the process without a word."""
 _SHARED_SIZE = 1 << 20
 
