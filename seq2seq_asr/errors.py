@@ -16,7 +16,7 @@ class UsageError(AsrError):
 
 
 class ManifestError(AsrError):
-    """Manifest, transcript or corpus folder that cannot be used; the text names the file, and the line if one is bad."""
+    """A manifest, transcript or corpus folder that cannot be used; the text names the file, and a line that is bad."""
 
 
 class AudioError(AsrError):
