@@ -201,6 +201,7 @@ class Concurrent:
         self.kernel[(1,)](*arguments, **constants)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("cell", "chunks", "warps"), [("lstm", 4, 8), ("gru", 1, 8), ("relu", 1, 4)])
 def test_programs_that_share_units_and_run_at_the_same_time(cell, chunks, warps, monkeypatch):
     drawing, lengths = drawn(2, 7, 41, cell), torch.tensor([7, 4])

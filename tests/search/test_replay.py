@@ -79,6 +79,7 @@ def test_batch_after_batch_as_without_places(limits: dict, parts: tuple[str, ...
     check(World(stepping), limits, parts)
 
 
+@pytest.mark.nightly
 def test_the_kernels_step_as_without_places() -> None:
     pytest.importorskip("triton")
     batches = [(1, [3, 2]), (2, [2, 3])]

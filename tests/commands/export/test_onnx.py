@@ -95,6 +95,7 @@ def batch(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return padded.astype(np.float32), lengths
 
 
+@pytest.mark.nightly
 def test_a_greedy_decoding_by_onnxruntime_finds_our_tokens(tones_run: Path, made: Path) -> None:
     inputs, lengths = batch(tones_run.parent)
     recognizer, runtime = Recognizer.load(tones_run, device="cpu"), Runtime(made)
@@ -112,6 +113,7 @@ def test_a_greedy_decoding_by_onnxruntime_finds_our_tokens(tones_run: Path, made
     assert sum(map(str.__eq__, texts, references)) >= 4, "the run has learnt something"
 
 
+@pytest.mark.nightly
 def test_the_json_file_names_what_the_graphs_take_and_give(made: Path) -> None:
     names = ["decoder_step.onnx", "encoder.onnx", "recognizer.json", "tokenizer.model"]
     assert sorted(path.name for path in made.iterdir()) == names
