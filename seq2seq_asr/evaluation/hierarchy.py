@@ -1,10 +1,15 @@
 """How far a rate can be trusted that was measured over several trained models: seeds and test units are both drawn.
 
-A test set's interval says how another test set might have come out; another seed may change as much. Both are resampled
-here, independently of each other, as both would be new if somebody repeated the experiment (the two-way bootstrap of
-A. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007). Of n seeds or units n - 1 are drawn:
-n of n would understate the spread by the factor (n - 1) / n, much where n is 3 (J. Rao and C. Wu, "Resampling inference
-with complex survey data", Journal of the American Statistical Association 83, 1988).
+A test set's interval says how another test set might have come out; another seed may change as much. For an interval both
+are resampled, independently of each other, as both would be new if somebody repeated the experiment (the two-way bootstrap
+of A. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007). Of n seeds or units n - 1 are drawn: n of n
+would understate the spread by the factor (n - 1) / n, much where n is 3 (J. Rao and C. Wu, "Resampling inference with
+complex survey data", Journal of the American Statistical Association 83, 1988).
+
+A difference is tested by Student's t instead: what two speakers or three seeds say of a spread is itself uncertain, which a
+bootstrap of so few does not know. The variances of units and of both systems' seeds add up, with the degrees of freedom of
+B. Welch, "The generalization of Student's problem when several different population variances are involved", Biometrika 34,
+1947.
 """
 
 import math
@@ -54,22 +59,18 @@ def seeds_difference(
     second: Real[np.ndarray, "Q B"],
     lengths: Real[np.ndarray, " B"],
     speakers: Sequence[str | None] | None = None,
-    *,
-    samples: int = SAMPLES,
-    seed: int = 0,
 ) -> Comparison:
-    """Is the second system better than the first? Both are scored on the same units; runs of each are drawn alone.
+    """Is the second system better than the first? Both are scored on the same units, each with seeds of its own.
 
     Args:
         first: Errors of each run of the first system on each utterance.
         second: Errors of each run of the second system.
         lengths: Reference length of each utterance.
         speakers: As in `seeds_interval`.
-        samples: Resampled experiments.
-        seed: Seed of the draws.
 
     Returns:
         Difference of the mean rates, its interval and a two-sided p-value; (-inf, inf) and 1 where nothing can be said.
+        The seeds of a system with a single run are taken as they are.
 
     Raises:
         ValueError: No utterances, no reference, or arguments of different length.
@@ -78,18 +79,41 @@ def seeds_difference(
     totals, unit = per_unit(np.concatenate([first, second, lengths[None]]).astype(np.float64), speakers)
     if not totals[-1].any():
         raise ValueError("nothing to compare: every reference is empty")
-    units = totals.shape[1]
-    means = totals[:-1].sum(axis=1) / totals[-1].sum()
-    difference = float(means[runs:].mean() - means[:runs].mean())
+    units, words = totals.shape[1], totals[-1].sum()
+    rates = totals[:-1].sum(axis=1) / words
+    difference = float(rates[runs:].mean() - rates[:runs].mean())
     if units < 2:
         return Comparison(difference=difference, interval=Interval(-math.inf, math.inf, unit, units), p_value=1.0)
-    draw = np.random.default_rng(seed)
-    weights, drawn_lengths = _drawn_units(draw, totals[-1], samples)
-    rates = [_rates(draw, rows, weights, drawn_lengths) for rows in (totals[:runs], totals[runs:-1])]
-    drawn = rates[1] - rates[0]
-    rarer = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
-    p_value = min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
-    return Comparison(difference=difference, interval=Interval(*middle(drawn), unit, units), p_value=p_value)
+    # How far each unit is from the difference of all: the variance of a ratio, linearised.
+    beside = totals[runs:-1].mean(axis=0) - totals[:runs].mean(axis=0) - difference * totals[-1]
+    spreads = [(units * float(np.var(beside / words, ddof=1)), units - 1)]
+    spreads += [(float(np.var(part, ddof=1)) / len(part), len(part) - 1) for part in _several(rates, runs)]
+    half, p_value = _student(difference, spreads)
+    return Comparison(
+        difference=difference, interval=Interval(difference - half, difference + half, unit, units), p_value=p_value
+    )
+
+
+def _several(rates: Float[np.ndarray, " runs"], first: int) -> list[Float[np.ndarray, " n"]]:
+    """The rates of each of the two systems that has more than one run."""
+    return [part for part in (rates[:first], rates[first:]) if len(part) > 1]
+
+
+def _student(value: float, spreads: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """Half the 95 % interval of a value and its two-sided p-value against zero.
+
+    Args:
+        value: An estimate.
+        spreads: Variances that add up to its own, each with its degrees of freedom.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    variance = sum(part for part, _ in spreads)
+    if variance <= (1e-9 * value) ** 2:
+        return 0.0, float(value == 0)
+    degrees = variance**2 / sum(part**2 / count for part, count in spreads)
+    deviation = math.sqrt(variance)
+    return deviation * float(stdtrit(degrees, 0.975)), 2 * float(stdtr(degrees, -abs(value) / deviation))
 
 
 def _drawn_units(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ class Standing:
     permutation: float = 1.0
     """P-value of the paired permutation against the best, seeds averaged."""
     p_value: float = 1.0
-    """The larger of both p-values, corrected for the number of systems (Holm)."""
+    """The larger of both p-values, corrected for the number of pairs of systems (Holm)."""
     verdict: Verdict = "not significant"
 
     @property
@@ -80,16 +81,15 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
     present = [system for system in systems if results.get(system.name)]
     standings = [_alone(system, tuple(results[system.name])) for system in present]
     standings.sort(key=lambda one: one.rate)
-    best, others = standings[0], standings[1:]
-    test = best.runs[0].test
-    speakers = test.speakers if usable(test, len(others)) else None
-    tested = [_against(best, one, test, speakers) for one in others]
-    for place, p_value in enumerate(holm([one.p_value for one in tested])):
-        worse = p_value <= LEVEL
-        verdict: Verdict = "significantly worse" if worse else "not significant"
-        tested[place] = replace(tested[place], p_value=p_value, verdict=verdict)
+    test = standings[0].runs[0].test
+    pairs = list(combinations(standings, 2))
+    speakers = test.speakers if usable(test, len(pairs)) else None
+    tested = [_against(better, other, test, speakers) for better, other in pairs]
+    corrected = holm([one.p_value for one in tested])
+    # Pairs with the best come first.
+    others = [_judged(*one) for one in zip(tested[: len(standings) - 1], corrected, strict=False)]
     return Ranking(
-        standings=(replace(best, verdict="best"), *tested),
+        standings=(replace(standings[0], verdict="best"), *others),
         unit="utterance" if speakers is None else "speaker",
         units=len(test.ids) if speakers is None else test.speaker_count,
         test=test,
@@ -109,9 +109,13 @@ def _alone(system: System, runs: tuple[RunResult, ...]) -> Standing:
     return Standing(system=system, runs=runs, interval=seeds_interval(errors, test.lengths, test.speakers))
 
 
-def _against(best: Standing, other: Standing, test: ScoredSet, speakers: Sequence[str | None] | None) -> Standing:
-    exchanged = paired_permutation(best.errors.mean(axis=0), other.errors.mean(axis=0), speakers)
-    difference = seeds_difference(best.errors, other.errors, test.lengths, test.speakers)
+def _judged(other: Standing, p_value: float) -> Standing:
+    return replace(other, p_value=p_value, verdict="significantly worse" if p_value <= LEVEL else "not significant")
+
+
+def _against(better: Standing, other: Standing, test: ScoredSet, speakers: Sequence[str | None] | None) -> Standing:
+    exchanged = paired_permutation(better.errors.mean(axis=0), other.errors.mean(axis=0), speakers)
+    difference = seeds_difference(better.errors, other.errors, test.lengths, test.speakers)
     return replace(
         other,
         difference=difference,

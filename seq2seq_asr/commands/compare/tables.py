@@ -44,7 +44,7 @@ def system_row(one: Standing, measured: Mapping[str, Measured], flops: Mapping[s
         "verdict": one.verdict,
         "p_value": _number(one.p_value) if against else "",
         "p_permutation": _number(one.permutation) if against else "",
-        "p_bootstrap": _number(against.p_value) if against else "",
+        "p_student": _number(against.p_value) if against else "",
         "difference": _number(against.difference) if against else "",
         "difference_low": _number(against.interval.low) if against else "",
         "difference_high": _number(against.interval.high) if against else "",

@@ -112,9 +112,10 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
         "have come out.",
         "A system counts as worse than the best only where two tests agree: errors of both are exchanged "
         f"{ranking.unit} by {ranking.unit} (paired permutation, {ranking.units} {ranking.unit}s, errors averaged over "
-        "seeds), and the bootstrap of their difference leaves zero outside. The larger p-value counts, corrected for "
-        "the number of systems (Holm 1979) at the 5 % level. ‘Not significantly worse’ does not mean equal: a larger "
-        "test set or more seeds may tell them apart.",
+        f"seeds), and Student's t over {'seeds and ' if seeds > 1 else ''}{unit}s (variances added, degrees of freedom "
+        "after Welch 1947). The larger p-value counts, corrected for all pairs of systems, since the best is found on "
+        "the same data (Holm 1979), at the 5 % level. ‘Not significantly worse’ does not mean equal: a larger test "
+        "set, more speakers or more seeds may tell them apart.",
     ]
     if ranking.unit == "utterance" and ranking.test.speaker_count >= 2:
         lines.append(
