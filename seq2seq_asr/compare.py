@@ -15,7 +15,8 @@ better, by how much, and whether that is significant.
 Files come first; several are several comparisons, one after the other, and flags hold for all. Every run is an
 ordinary run folder, checkpoints/NAME/SYSTEM_seedN: what is finished is skipped and what was interrupted goes on, so
 the same command resumes. Results: checkpoints/NAME/comparison.html (all in one file), comparison.csv (a row a system)
-and runs.csv (a row a run). Exit code 1 means that a run has failed; the others are done all the same.
+and runs.csv (a row a run); comparison_dev.html and so on with --split dev. Exit code 1 means that a run has failed;
+the others are done all the same.
 
   --axes "model.encoder.cell + model.decoder.cell = elman, gru" "model.attention.kind = none, additive"
   --only "gru_*_seed1"      does a part alone; with --again even if it is finished

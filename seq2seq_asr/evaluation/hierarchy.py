@@ -1,15 +1,15 @@
 """How far a rate can be trusted that was measured over several trained models: seeds and test units are both drawn.
 
-A test set's interval says how another test set might have come out; another seed may change as much. For an interval both
-are resampled, independently of each other, as both would be new if somebody repeated the experiment (the two-way bootstrap
-of A. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007). Of n seeds or units n - 1 are drawn: n of n
-would understate the spread by the factor (n - 1) / n, much where n is 3 (J. Rao and C. Wu, "Resampling inference with
-complex survey data", Journal of the American Statistical Association 83, 1988).
+A test set's interval says how another test set might have come out; another seed may change as much. For an interval
+both are resampled, independently of each other, as both would be new if somebody repeated the experiment (the two-way
+bootstrap of A. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007). Of n seeds or units n - 1 are
+drawn: n of n would understate the spread by the factor (n - 1) / n, much where n is 3 (J. Rao and C. Wu, "Resampling
+inference with complex survey data", Journal of the American Statistical Association 83, 1988).
 
-A difference is tested by Student's t instead: what two speakers or three seeds say of a spread is itself uncertain, which a
-bootstrap of so few does not know. The variances of units and of both systems' seeds add up, with the degrees of freedom of
-B. Welch, "The generalization of Student's problem when several different population variances are involved", Biometrika 34,
-1947.
+A difference is tested by Student's t instead: what two speakers or three seeds say of a spread is itself uncertain,
+which a bootstrap of so few does not know. The variances of units and of both systems' seeds add up, with the degrees of
+freedom of B. Welch, "The generalization of Student's problem when several different population variances are involved",
+Biometrika 34, 1947.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""From finished runs to ``comparison.html``, ``comparison.csv`` and ``runs.csv``."""
+"""From finished runs to ``comparison.html``, ``comparison.csv`` and ``runs.csv``; ``comparison_dev.html`` … of dev."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from seq2seq_asr.commands.compare.page import Comparison, write_page
 from seq2seq_asr.commands.compare.pool import Failure
 from seq2seq_asr.commands.compare.ranking import Ranking, rank
 from seq2seq_asr.commands.compare.results import RunResult, check_same_test, read_result
-from seq2seq_asr.commands.compare.stages import decoded, is_classification, trained
+from seq2seq_asr.commands.compare.stages import another_setting, decoded, is_classification, trained
 from seq2seq_asr.commands.compare.tables import write_tables
 from seq2seq_asr.commands.compare.words import answer
 from seq2seq_asr.console import say
@@ -33,7 +33,7 @@ def report(
     Raises:
         AsrError: Results are damaged, of different test sets, or the folder cannot be written.
     """
-    finished = [run for run in runs if trained(run) and decoded(run, config)]
+    finished = [run for run in runs if trained(run) and decoded(run, config) and _as_planned(run)]
     if not finished:
         say("no run is finished: there is nothing to report yet")
         return ""
@@ -57,9 +57,19 @@ def report(
         notes=notes,
     )
     folder = config.checkpoints / config.name
-    write_tables(folder, ranking, by_name, comparison.flops)
-    write_page(folder / "comparison.html", comparison)
-    return f"{answer(ranking)}\n{folder / 'comparison.html'}"
+    suffix = "" if config.split == "test" else f"_{config.split}"
+    write_tables(folder, ranking, by_name, comparison.flops, suffix)
+    path = folder / f"comparison{suffix}.html"
+    write_page(path, comparison)
+    return f"{answer(ranking)}\n{path}"
+
+
+def _as_planned(run: Run) -> bool:
+    """Whether a finished run was trained as the others; `only` may have left it out when settings changed."""
+    change = another_setting(run)
+    if change:
+        say(f"{run.path}: left out of the ranking, it was trained with another {change}")
+    return not change
 
 
 def operations(ranking: Ranking, measured: dict[str, Measured]) -> dict[str, float]:

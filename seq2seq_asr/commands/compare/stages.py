@@ -97,7 +97,8 @@ def decoded(run: Run, config: CompareConfig) -> bool:
         return False
     # A classifier searches nothing.
     search = then.search if is_classification(run) else config.search
-    return then.search == search and then.checkpoint == config.checkpoint
+    others = (then.lm, then.ngram, then.hotwords)  # what a run was tuned with is no part of a comparison
+    return then.search == search and then.checkpoint == config.checkpoint and others == (None, None, None)
 
 
 def decode_flags(run: Run, config: CompareConfig) -> list[str]:
@@ -106,7 +107,7 @@ def decode_flags(run: Run, config: CompareConfig) -> list[str]:
     flags += ["--out", str(decode_folder(run, config))]
     if run.config.trainer.accelerator == "cpu":
         flags += ["--device", "cpu"]
-    return flags if is_classification(run) else flags + search_flags(config.search)
+    return flags if is_classification(run) else [*flags, "--no_tuned", *search_flags(config.search)]
 
 
 def search_flags(search: BeamConfig) -> list[str]:
@@ -147,15 +148,22 @@ def check_same_settings(run: Run) -> None:
     Raises:
         UsageError: It was not; the text names a setting.
     """
-    path = run.path / "config.yaml"
-    if not path.is_file():
-        return
-    before = to_mapping(replace(load_yaml(path, FitConfig), resume=False))
-    for name, change in changed_settings(before, as_recorded(run.config)).items():
+    change = another_setting(run)
+    if change:
         raise UsageError(
-            f"{run.path}: was trained with another {name} ({change}): "
+            f"{run.path}: was trained with another {change}: "
             "give this comparison another --name, or --again to train it anew"
         )
+
+
+def another_setting(run: Run) -> str:
+    """A setting in which the run that exists differs from what is planned now, and how; empty where there is none."""
+    path = run.path / "config.yaml"
+    if not path.is_file():
+        return ""
+    before = to_mapping(replace(load_yaml(path, FitConfig), resume=False))
+    changed = changed_settings(before, as_recorded(run.config))
+    return next((f"{name} ({change})" for name, change in changed.items()), "")
 
 
 def set_aside(run: Run) -> None:

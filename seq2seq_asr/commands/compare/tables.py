@@ -13,8 +13,10 @@ from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.whole_file import replacing
 
 
-def write_tables(folder: Path, ranking: Ranking, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> None:
-    """Write both files; fractions, seconds and bytes, not percent.
+def write_tables(
+    folder: Path, ranking: Ranking, measured: Mapping[str, Measured], flops: Mapping[str, float], suffix: str = ""
+) -> None:
+    """Write both files, their names with the suffix; fractions, seconds and bytes, not percent.
 
     Raises:
         CheckpointError: One cannot be written.
@@ -22,8 +24,8 @@ def write_tables(folder: Path, ranking: Ranking, measured: Mapping[str, Measured
     systems = [system_row(one, measured, flops) for one in ranking.standings]
     runs = [run_row(run, one) for one in ranking.standings for run in one.runs]
     try:
-        for name, rows in (("comparison.csv", systems), ("runs.csv", runs)):
-            _write(folder / name, rows)
+        for name, rows in (("comparison", systems), ("runs", runs)):
+            _write(folder / f"{name}{suffix}.csv", rows)
     except OSError as error:
         raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
 

@@ -12,7 +12,7 @@ from seq2seq_asr.commands.compare.budget import Measured, with_epochs
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.pool import Pool, Stage, Task
-from seq2seq_asr.commands.compare.stages import fitting, trained
+from seq2seq_asr.commands.compare.stages import another_setting, fitting, set_aside, trained
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import TrainingError, UsageError
@@ -30,7 +30,10 @@ def timed(config: CompareConfig, measured: Sequence[Measured], jobs: int, progre
         TrainingError: A timed training has failed.
         UsageError: Not even one epoch fits.
     """
-    runs = [_timing_run(one) for one in measured]
+    runs = [_timing_run(one, jobs) for one in measured]
+    for run in runs:
+        if config.again or another_setting(run):
+            set_aside(run)
     left = [run for run in runs if not trained(run)]
     done = 0
 
@@ -72,10 +75,11 @@ def epochs_within(budget: float, seconds: Sequence[float], validate_every: int) 
         epochs = wanted
 
 
-def _timing_run(measured: Measured) -> Run:
+def _timing_run(measured: Measured, jobs: int) -> Run:
+    """Timed as the runs will be trained: so many at the same time, which slows each."""
     config = measured.system.config
     trainer = replace(config.trainer, epochs=EPOCHS, validate_every=EPOCHS)
-    made = replace(config, trainer=trainer, checkpoints=config.checkpoints / "timing")
+    made = replace(config, trainer=trainer, checkpoints=config.checkpoints / "timing" / f"{jobs}_at_a_time")
     return Run(system=measured.system.name, seed=config.seed, config=made)
 
 

@@ -176,9 +176,29 @@ def test_the_page_is_whole_and_fetches_nothing(compared: Path) -> None:
 
 @pytest.mark.slow
 def test_other_settings_under_the_same_name_are_refused(compared: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = (compared / "comparison.csv").read_text()
     assert compare("--settings", "optimizer.lr = 0.1") == 2
     assert "was trained with another optimizer.lr" in capfd.readouterr().err
     assert compare("--only", "lstm*") == 2 and "only: no run matches 'lstm*'" in capfd.readouterr().err
+    assert (compared / "comparison.csv").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_run_of_other_settings_is_left_out_of_the_ranking(compared: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As if the GRU had been trained anew, alone, with other settings; the report of dev stands beside that of test."""
+    other = compared.parent / "other"
+    shutil.copytree(compared, other)
+    before = (other / "comparison.html").read_bytes()
+    for run, lr in (("elman_seed1", "0.003"), ("gru_seed1", "0.1")):
+        config = other / run / "config.yaml"
+        text = config.read_text().replace("checkpoints/toys", "checkpoints/other")
+        config.write_text(re.sub(r"  lr: .*", f"  lr: {lr}", text))
+        (other / run / "compare_test").rename(other / run / "compare_dev")
+    flags = ["--name", "other", "--split", "dev", "--only", "gru*", "--settings", "optimizer.lr = 0.1"]
+    assert compare(*flags) == 0
+    assert "elman_seed1: left out of the ranking, it was trained with another optimizer.lr" in capfd.readouterr().err
+    assert [row["system"] for row in table(other / "comparison_dev.csv")] == ["gru"]
+    assert (other / "comparison.html").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -1,0 +1,49 @@
+"""What a run still has to do: its folder alone decides, and nothing that only one run has may enter a comparison."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import Run
+from seq2seq_asr.commands.compare.stages import another_setting, decode_flags, decode_folder, decoded
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.defaults import parse_for_run
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.strict_yaml import to_yaml
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made = Run(system="gru", seed=1, config=replace(FitConfig(), name="gru_seed1", checkpoints=tmp_path))
+    made.path.mkdir()
+    (made.path / "config.yaml").write_text(to_yaml(made.config), encoding="utf-8")
+    return made
+
+
+def test_a_run_is_decoded_as_all_others_whatever_tune_left_in_it(run: Run) -> None:
+    config = CompareConfig(configs=(Path("a.yaml"),), search=BeamConfig(beam=3, length_bonus=0.5))
+    said = parse_for_run(decode_flags(run, config), "decode")
+    assert said.search == config.search and not said.tuned
+
+
+@pytest.mark.parametrize("setting", ["lm", "ngram", "hotwords"])
+def test_what_was_decoded_with_a_model_of_the_language_is_decoded_again(run: Run, setting: str) -> None:
+    config = CompareConfig(configs=(Path("a.yaml"),))
+    folder = decode_folder(run, config)
+    folder.mkdir()
+    (folder / "wer.json").write_text("{}")
+    for given, done in (({}, True), ({setting: Path("some.file")}, False)):
+        then = DecodeConfig(search=config.search, checkpoint=config.checkpoint, **given)  # type: ignore[arg-type]
+        (folder / "decode.yaml").write_text(to_yaml(then), encoding="utf-8")
+        assert decoded(run, config) is done
+
+
+def test_another_setting_is_named(run: Run) -> None:
+    assert another_setting(run) == ""
+    other = replace(run, config=replace(run.config, optimizer=replace(run.config.optimizer, lr=0.5)))
+    assert another_setting(other) == f"optimizer.lr ({FitConfig().optimizer.lr} → 0.5)"
+    longer = replace(run, config=replace(run.config, trainer=replace(run.config.trainer, epochs=99)))
+    assert another_setting(longer).startswith("trainer.epochs (")

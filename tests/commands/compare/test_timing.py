@@ -1,0 +1,46 @@
+"""Timings that stand are used again, but not for other settings, nor for another number of runs at the same time."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seq2seq_asr.commands.compare.budget import Measured
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import Run, System
+from seq2seq_asr.commands.compare.timing import _timing_run, timed
+from seq2seq_asr.commands.progress import ProgressLine
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.errors import TrainingError
+from seq2seq_asr.strict_yaml import to_yaml
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Measured:
+    config = replace(FitConfig(), name="gru", checkpoints=tmp_path)
+    missing = (tmp_path / "missing.jsonl",)
+    config = replace(config, data=replace(config.data, train=missing, dev=missing))
+    system = System(name="gru", place={}, config=config)
+    return Measured(system=system, parameters=1, steps_an_epoch=7, audio_seconds=9.0, tokens=9, vocabulary=9)
+
+
+def leave(run: Run) -> None:
+    """What a timing of 5, 4 and 6 seconds leaves."""
+    run.path.mkdir(parents=True)
+    (run.path / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
+    (run.path / "last.ckpt").write_bytes(b"")
+    (run.path / "metrics.csv").write_text("epoch,seconds\n0,5\n1,4\n2,6\n")
+
+
+def test_a_timing_counts_for_its_own_settings_alone(measured: Measured) -> None:
+    run = _timing_run(measured, 1)
+    leave(run)
+    config = CompareConfig(configs=(Path("a.yaml"),), match="time", minutes=1.0)
+    with ProgressLine() as progress:
+        (one,) = timed(config, [measured], 1, progress)
+        assert one.system.config.trainer.epochs > 3
+        assert _timing_run(measured, 2).path != run.path, "two at a time slow each other"
+        system = replace(measured.system, config=replace(measured.system.config, seed=5))
+        with pytest.raises(TrainingError, match="timing of gru failed: .*missing.jsonl"):
+            timed(config, [replace(measured, system=system)], 1, progress)
+    assert (run.path.parent / "replaced" / f"{run.name}-1" / "metrics.csv").is_file()
