@@ -14,11 +14,24 @@ Biometrika 34, 1947.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Real
 
-from seq2seq_asr.evaluation.intervals import SAMPLES, Comparison, Interval, middle, per_unit
+from seq2seq_asr.evaluation.intervals import SAMPLES, Interval, middle, per_unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The second system against the first on the same utterances."""
+
+    difference: float
+    """Rate of the second minus rate of the first, a fraction: negative when the second is better."""
+    interval: Interval
+    """95 % interval of the difference."""
+    p_value: float
+    """Two-sided: how often equal systems would differ as much."""
 
 
 def seeds_interval(

@@ -1,4 +1,4 @@
-"""How far an error rate can be trusted: bootstrap intervals and a paired test between two systems.
+"""How far an error rate can be trusted: bootstrap intervals.
 
 Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004.
 Words of one utterance, and utterances of one speaker, err together; whole speakers are therefore resampled where they
@@ -34,18 +34,6 @@ class Interval:
         return math.isfinite(self.high)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The second system against the first on the same utterances."""
-
-    difference: float
-    """Rate of the second minus rate of the first, a fraction: negative when the second is better."""
-    interval: Interval
-    """95 % interval of the difference."""
-    p_value: float
-    """Two-sided: how often resampling turns the difference around. At least 2 / (samples + 1)."""
-
-
 def bootstrap_interval(
     errors: Real[np.ndarray, " B"],
     lengths: Real[np.ndarray, " B"],
@@ -79,49 +67,6 @@ def bootstrap_interval(
     drawn_errors, drawn_lengths = _resample(totals, samples, seed)
     low, high = middle(drawn_errors / drawn_lengths)
     return Interval(low, high, unit, units)
-
-
-def paired_bootstrap(
-    first: Real[np.ndarray, " B"],
-    second: Real[np.ndarray, " B"],
-    lengths: Real[np.ndarray, " B"],
-    speakers: Sequence[str | None] | None = None,
-    *,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> Comparison:
-    """Is the second system better than the first? Both are scored on the same resampled corpora.
-
-    Pairing removes what both find hard, so differences much smaller than either interval can be told
-    (Bisani & Ney 2004, section 4).
-
-    Args:
-        first: Errors of the first system on each utterance.
-        second: Errors of the second system on each utterance.
-        lengths: Reference length of each utterance.
-        speakers: Speaker of each utterance, where known; used as in :func:`bootstrap_interval`.
-        samples: Resampled corpora.
-        seed: Seed of the draws.
-
-    Returns:
-        Difference, its interval and a two-sided p-value; (-inf, inf) and 1 where nothing can be said.
-
-    Raises:
-        ValueError: No utterances, no reference, or arguments of different length.
-    """
-    totals, unit = per_unit(np.stack([first, second, lengths]).astype(np.float64), speakers)
-    if not totals[2].any():
-        raise ValueError("nothing to compare: every reference is empty")
-    units = totals.shape[1]
-    difference = float((totals[1].sum() - totals[0].sum()) / totals[2].sum())
-    if units < 2:
-        return Comparison(difference=difference, interval=Interval(-math.inf, math.inf, unit, units), p_value=1.0)
-    drawn_first, drawn_second, drawn_lengths = _resample(totals, samples, seed)
-    differences = (drawn_second - drawn_first) / drawn_lengths
-    # One is added to both counts so that no finite number of draws claims p = 0.
-    rarer = int(min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)))
-    p_value = min(1.0, 2 * (rarer + 1) / (len(differences) + 1))
-    return Comparison(difference=difference, interval=Interval(*middle(differences), unit, units), p_value=p_value)
 
 
 def per_unit(

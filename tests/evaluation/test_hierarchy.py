@@ -107,3 +107,33 @@ def test_what_cannot_be_told() -> None:
     assert seeds_difference(np.ones((2, 1)), np.zeros((2, 1)), np.ones(1)).p_value == 1.0
     with pytest.raises(ValueError, match="nothing to compare"):
         seeds_difference(np.ones((2, 3)), np.zeros((2, 3)), np.zeros(3))
+
+
+def twins(draw: np.random.Generator, better: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two systems, a run each, that share what is hard; the second is spared a share ``better`` of its errors."""
+    lengths = draw.integers(5, 30, size=200)
+    rates = draw.beta(1, 9, size=200)
+    return draw.binomial(lengths, rates)[None], draw.binomial(lengths, rates * (1 - better))[None], lengths
+
+
+def test_a_better_system_is_recognised_though_the_single_intervals_overlap() -> None:
+    first, second, lengths = twins(np.random.default_rng(12), better=0.2)
+    told = seeds_difference(first, second, lengths)
+    assert told.p_value < 0.05
+    assert told.interval.low < told.difference < told.interval.high < 0
+    assert told.difference == pytest.approx((second.sum() - first.sum()) / lengths.sum())
+    assert bootstrap_interval(second[0], lengths).high > bootstrap_interval(first[0], lengths).low
+
+
+def test_swapping_the_systems_turns_the_difference_around() -> None:
+    first, second, lengths = twins(np.random.default_rng(13), better=0.1)
+    forward, backward = seeds_difference(first, second, lengths), seeds_difference(second, first, lengths)
+    assert forward.difference == -backward.difference and forward.p_value == pytest.approx(backward.p_value)
+    assert forward.interval.low == pytest.approx(-backward.interval.high)
+
+
+def test_a_system_does_not_differ_from_itself() -> None:
+    errors, _, lengths = twins(np.random.default_rng(14))
+    told = seeds_difference(errors, errors, lengths)
+    assert (told.difference, told.p_value) == (0.0, 1.0)
+    assert (told.interval.low, told.interval.high) == (0.0, 0.0)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from seq2seq_asr.evaluation.intervals import bootstrap_interval, paired_bootstrap
+from seq2seq_asr.evaluation.intervals import bootstrap_interval
 
 CORPORA = 200
 
@@ -98,49 +98,3 @@ def test_wrong_arguments_are_refused():
         bootstrap_interval(np.array([]), np.array([]))
     with pytest.raises(ValueError, match="2 speakers for 3"):
         bootstrap_interval(np.arange(3), np.full(3, 9), ["a", "b"])
-    with pytest.raises(ValueError, match="every reference is empty"):
-        paired_bootstrap(np.arange(3), np.arange(3), np.zeros(3))
-
-
-def twins(generator, better=0.0):
-    """Two systems that share what is hard; the second is spared a share ``better`` of its errors."""
-    lengths = generator.integers(5, 30, size=200)
-    rates = generator.beta(1, 9, size=200)
-    return generator.binomial(lengths, rates), generator.binomial(lengths, rates * (1 - better)), lengths
-
-
-def test_equal_systems_seldom_seem_to_differ():
-    generator = np.random.default_rng(11)
-    found = [paired_bootstrap(*twins(generator), samples=500).p_value <= 0.05 for _ in range(CORPORA)]
-    assert np.mean(found) < 0.11
-
-
-def test_a_better_system_is_recognised_though_the_single_intervals_overlap():
-    first, second, lengths = twins(np.random.default_rng(12), better=0.2)
-    comparison = paired_bootstrap(first, second, lengths)
-    assert comparison.p_value < 0.05
-    assert comparison.interval.low < comparison.difference < comparison.interval.high < 0
-    assert comparison.difference == pytest.approx((second.sum() - first.sum()) / lengths.sum())
-    assert bootstrap_interval(second, lengths).high > bootstrap_interval(first, lengths).low
-
-
-def test_swapping_the_systems_turns_the_difference_around():
-    first, second, lengths = twins(np.random.default_rng(13), better=0.1)
-    forward = paired_bootstrap(first, second, lengths, samples=4000)
-    backward = paired_bootstrap(second, first, lengths, samples=4000)
-    assert forward.difference == -backward.difference
-    assert forward.p_value == pytest.approx(backward.p_value, abs=0.06)  # three standard errors of 4,000 draws
-    assert forward.interval.low == pytest.approx(-backward.interval.high, abs=1e-3)
-
-
-def test_a_system_does_not_differ_from_itself():
-    errors, lengths = corpus(np.random.default_rng(14))
-    comparison = paired_bootstrap(errors, errors, lengths)
-    assert (comparison.difference, comparison.p_value) == (0.0, 1.0)
-    assert (comparison.interval.low, comparison.interval.high) == (0.0, 0.0)
-
-
-def test_one_utterance_proves_nothing():
-    comparison = paired_bootstrap(np.array([9]), np.array([0]), np.array([10]))
-    assert (comparison.difference, comparison.p_value) == (-0.9, 1.0)
-    assert not comparison.interval.known

@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet
-from seq2seq_asr.evaluation.hierarchy import seeds_difference, seeds_interval
-from seq2seq_asr.evaluation.intervals import Comparison, Interval
+from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference, seeds_interval
+from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_p_value
 
 Verdict = Literal["best", "not significant", "significantly worse"]
