@@ -111,7 +111,7 @@ class LightGruCell(UnrolledCell):
     ) -> Float[Tensor, "B K"]:
         """The state is the output."""
         update, candidate = (given + self.recurrent(state if seen is None else seen)).chunk(2, dim=-1)
-        return torch.lerp(torch.relu(candidate), state, torch.sigmoid(update))
+        return torch.lerp(torch.relu(candidate), state.to(candidate.dtype), torch.sigmoid(update))
 
 
 def build_cell(kind: CellKind, input_size: int, units: int, peephole: PeepholeConfig) -> Cell:

@@ -144,7 +144,8 @@ def steps_quickly(decoder: Decoder) -> bool:
     """Whether `Stepping` knows the decoder's kind."""
     config, attention = decoder.config, decoder.attention
     plain = config.layers == 1 and not (config.layer_norm or config.projection or config.tied or decoder.parallel)
-    return plain and config.cell == "gru" and isinstance(attention, LocationAttention) and attention.plain
+    whole = config.regularisation.zoneout == 0  # with it, a state keeps a share of the last one in evaluation too
+    return plain and whole and config.cell == "gru" and isinstance(attention, LocationAttention) and attention.plain
 
 
 def stepping(decoder: Decoder) -> Decoder | Stepping | FusedStepping | CompiledStepping:

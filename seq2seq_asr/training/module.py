@@ -20,6 +20,7 @@ from seq2seq_asr.training.health import HEALTH_SUMS
 from seq2seq_asr.training.mwer import MwerConfig, mwer_losses
 from seq2seq_asr.training.schedule import (
     OptimizerConfig,
+    adopt_rates,
     build_optimizer,
     build_scheduler,
     gradient_norm,
@@ -99,7 +100,8 @@ class Recognition(pl.LightningModule):
         checkpoint["epoch_sums"] = dict(self.epoch_sums)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on adding up."""
+        """Go on adding up, at the rates that are asked for now."""
+        adopt_rates(checkpoint, self.optimizer)
         self.epoch_sums = self.epoch_sums | checkpoint.get("epoch_sums", {})
 
     def on_train_epoch_start(self) -> None:

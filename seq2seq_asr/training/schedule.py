@@ -1,9 +1,9 @@
 """Optimiser, learning-rate schedules and the scheduled-sampling ramp."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -51,6 +51,19 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.A
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
+
+
+def adopt_rates(checkpoint: Mapping[str, Any], config: OptimizerConfig) -> None:
+    """Let a stored optimiser go on with this learning rate and weight decay; equal ones change no bit of it."""
+    for state in checkpoint.get("optimizer_states", ()):
+        for group, decay in zip(state["param_groups"], (config.weight_decay, 0.0), strict=True):
+            group["lr"] *= config.lr / group["initial_lr"]
+            group |= {"initial_lr": config.lr, "weight_decay": decay}
+    for state in checkpoint.get("lr_schedulers", ()):
+        state["_last_lr"] = [
+            last * (config.lr / base) for last, base in zip(state["_last_lr"], state["base_lrs"], strict=True)
+        ]
+        state["base_lrs"] = [config.lr] * len(state["base_lrs"])
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: OptimizerConfig, steps: int) -> LambdaLR:

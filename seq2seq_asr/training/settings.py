@@ -55,7 +55,7 @@ class LoggingConfig:
     examples: int = 4
     """Validation utterances whose audio, transcript and attention are logged."""
     every: int = 10
-    """Steps between two logged training losses."""
+    """Steps between two logged training losses; 0 is never."""
     alignment_epochs: int = 3
     """Epochs after which a validation that finds no alignment of tokens with frames warns, once; 0 is never."""
     alignment_floor: float = 0.15
@@ -64,6 +64,8 @@ class LoggingConfig:
     """Tell W&B the host name, the command line, hardware and absolute paths as well."""
 
     def __post_init__(self) -> None:
+        if self.every < 0:
+            raise UsageError("logging.every: must be 0 or more")
         if self.alignment_epochs < 0:
             raise UsageError("logging.alignment_epochs: must be 0 or more")
         if not 0 <= self.alignment_floor <= 1:

@@ -87,7 +87,7 @@ class WandbLog(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Loss and gradient norm of every so many steps."""
-        if trainer.global_step % self.settings.every == 0:
+        if self.settings.every > 0 and trainer.global_step % self.settings.every == 0:
             norm = pl_module.step_norm
             clipped = float(norm > pl_module.optimizer.clip_norm)
             figures = {"train/loss": pl_module.step_loss, "train/gradient_norm": norm, "train/clipped": clipped}

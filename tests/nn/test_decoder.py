@@ -62,6 +62,18 @@ def test_every_cell_can_decode(cell):
     assert_select_reorders_all(build(cell=cell))
 
 
+@pytest.mark.parametrize("encoded", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cell", get_args(CellKind))
+def test_every_cell_trains_in_bfloat16_whatever_the_encoder_gives(cell, encoded):
+    decoder, states = build(layers=1, cell=cell, dropout=0.0).float().train(), torch.randn(3, 6, 4)
+    expected, _ = decoder(TOKENS, decoder.memory(states, LENGTHS))
+    with torch.autocast("cpu", torch.bfloat16):
+        scores, _ = decoder(TOKENS, decoder.memory(states.to(encoded), LENGTHS))
+    torch.testing.assert_close(scores.float(), expected, atol=0.1, rtol=0.1)
+    scores.float().sum().backward()
+    assert all(one.grad is None or one.grad.isfinite().all() for one in decoder.parameters())
+
+
 @every_option
 def test_every_option_can_decode(settings):
     assert_steps_equal_teacher_forcing(build(**settings))

@@ -7,6 +7,7 @@ import torch
 
 from seq2seq_asr.nn.attention import AttentionConfig
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
+from seq2seq_asr.nn.regularisation import RegularisationConfig
 from seq2seq_asr.nn.stepping import Stepping, stepping, steps_quickly
 from seq2seq_asr.vocabulary import SOS
 
@@ -87,12 +88,23 @@ def test_autocast_changes_nothing() -> None:
     "other",
     [
         {"layers": 2}, {"cell": "lstm"}, {"layer_norm": True}, {"projection": 4},
-        {"tied": True, "projection": 5},
+        {"tied": True, "projection": 5}, {"regularisation": RegularisationConfig(zoneout=0.3)},
     ],
 )  # fmt: skip
 def test_other_decoders_step_as_before(other: dict) -> None:
     decoder = decoder_of(dataclasses.replace(DecoderConfig(units=6, embedding=5), **other))
     assert not steps_quickly(decoder) and stepping(decoder) is decoder
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RegularisationConfig)])
+def test_a_search_steps_as_validation_does_whatever_the_regularisation(name: str) -> None:
+    regularisation = RegularisationConfig(**{name: True if name == "variational" else 0.3})
+    cell = "lstm" if name == "zoneout_memory" else "gru"
+    decoder = decoder_of(DecoderConfig(units=6, embedding=5, cell=cell, regularisation=regularisation))
+    encoded, lengths = utterances(12, 12, 7)
+    quick = run(stepping(decoder), encoded, lengths, beam=2)
+    for found, wanted in zip(quick, run(decoder, encoded, lengths, beam=2), strict=True):
+        torch.testing.assert_close(found.log_softmax(-1), wanted.log_softmax(-1))
 
 
 @pytest.mark.parametrize("other", [{"kind": "additive"}, {"cumulative": True}, {"window": 3}, {"smoothing": True}])

@@ -1,6 +1,7 @@
 """A run stopped after any step and resumed ends with the weights of a run that was never stopped."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,3 +85,28 @@ def test_a_toy_is_learnt_to_word_error_rate_zero(toy_session: Build) -> None:
     session = toy_session("learnt", epochs=60, lr=1e-2, speed=0.0, validate_every=60)
     trainer = train(session)
     assert float(trainer.callback_metrics["val_wer"]) == 0.0
+
+
+class Rates(Callback):
+    """Notes the learning rate and weight decay of every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, float, float]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        matrices, others = trainer.optimizers[0].param_groups
+        self.seen.append((matrices["lr"], matrices["weight_decay"], others["weight_decay"]))
+
+
+def test_a_resumed_run_goes_on_at_the_rates_asked_for(toy_session: Build) -> None:
+    """A twentieth of the learning rate is that at every step, from the first one on."""
+    whole, first = toy_session("whole", lr=2e-3), toy_session("rates", lr=2e-3)
+    expected, found = Rates(), Rates()
+    train(whole, extra_callbacks=[expected])
+    with pytest.raises(Stop):
+        run(first, stop_after=3)
+    second = toy_session("rates", lr=1e-4)
+    second = replace(second, optimizer=replace(second.optimizer, weight_decay=0.5))
+    train(second, resume=True, extra_callbacks=[found])
+    assert [rate for rate, _, _ in found.seen] == pytest.approx([rate / 20 for rate, _, _ in expected.seen[3:]])
+    assert {one[1:] for one in found.seen} == {(0.5, 0.0)}

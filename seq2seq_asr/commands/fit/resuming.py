@@ -16,7 +16,7 @@ from seq2seq_asr.training.run_folder import RunFolder
 
 FIXED = ("model.", "tokenizer.")
 """Settings that the weights depend on."""
-FREE = ("name", "checkpoints", "trainer.progress", "logging.", "data.workers", "data.memory_mb")
+FREE = ("name", "checkpoints", "trainer.progress", "logging.", "data.workers", "data.memory_mb", "model.kernels")
 """Settings that change nothing of what is trained."""
 
 
