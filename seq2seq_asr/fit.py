@@ -11,10 +11,10 @@ from seq2seq_asr.console import run_entry_point, say
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.requeue import restarted
+from seq2seq_asr.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from seq2seq_asr.commands.progress import ProgressLine
-    from seq2seq_asr.training.run_folder import RunFolder
 
 PROGRAM = "python -m seq2seq_asr.fit"
 
@@ -35,12 +35,14 @@ def main(argv: list[str]) -> int:
 def parse_fit(argv: list[str]) -> FitConfig:
     """The configuration that flags and file give; a resumed run starts from its own file.
 
-    A job that SLURM has restarted resumes by itself, as its command cannot change in between.
+    A job that SLURM has restarted resumes by itself, as its command cannot change in between, or begins anew where it
+    had saved nothing.
     """
     description = (FitConfig.__doc__ or "").strip()
     config = parse(FitConfig, argv, prog=PROGRAM, description=description)
-    own = config.checkpoints / config.name / "config.yaml"
-    if restarted() and not config.resume and own.is_file():
+    run = RunFolder(config.checkpoints / config.name)
+    own = run.config
+    if restarted() and not config.resume and own.is_file() and run.saved:
         return parse_fit([*argv, "--resume"])
     if not config.resume or any(flag.split("=")[0] == "--config" for flag in argv):
         return config

@@ -258,6 +258,8 @@ def test_a_job_that_slurm_restarts_resumes_by_itself(home: Path, monkeypatch: py
     assert not parse_fit(["--config", "toy.yaml"]).resume
     (home / "checkpoints" / "toy").mkdir(parents=True)
     (home / "checkpoints" / "toy" / "config.yaml").write_bytes((home / "toy.yaml").read_bytes())
+    assert not parse_fit(["--config", "toy.yaml"]).resume, "nothing was saved"
+    (home / "checkpoints" / "toy" / "last.ckpt").write_bytes(b"")
     assert parse_fit(["--config", "toy.yaml"]).resume
     monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
     assert not parse_fit(["--config", "toy.yaml"]).resume

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.training.processes import is_launched_by_us, is_main_process, processes_started_outside
+from seq2seq_asr.training.processes import devices_started_outside, is_launched_by_us, is_main_process
+from seq2seq_asr.training.requeue import restarted
 from seq2seq_asr.training.run_folder import RunFolder, create_run
 from seq2seq_asr.whole_file import replacing
 
@@ -34,7 +35,7 @@ def claimed_run(checkpoints: Path, name: str) -> Iterator[RunFolder]:
         own = Path(os.environ[RUN_VARIABLE]) if is_launched_by_us() else checkpoints / name
         yield wait_for(RunFolder(own))
         return
-    outside = processes_started_outside() > 1
+    outside = devices_started_outside() is not None
     run = claim_shared_run(checkpoints / name) if outside else create_run(checkpoints, name)
     os.environ[RUN_VARIABLE] = str(run.path)
     try:
@@ -46,9 +47,15 @@ def claimed_run(checkpoints: Path, name: str) -> Iterator[RunFolder]:
 
 
 def claim_shared_run(path: Path) -> RunFolder:
-    """Under torchrun or SLURM all processes start at once, so the name must be known: no number can be added."""
+    """Under torchrun or SLURM no number is added: all processes start at once, and a job that is requeued must find it.
+
+    What a requeued job left before its first save is begun anew.
+
+    Raises:
+        CheckpointError: There is such a run, or it cannot be made.
+    """
     run = RunFolder(path)
-    if run.config.exists():
+    if run.config.exists() and (run.saved or not restarted()):
         raise CheckpointError(f"{path}: exists already; use --resume, or another --name")
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "best.ckpt"
 
     @property
+    def saved(self) -> bool:
+        """Whether there is a state to go on from."""
+        return any(state.is_file() for state in (self.last, self.previous, self.best))
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch."""
         return self.path / "metrics.csv"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import say
@@ -157,10 +158,17 @@ def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequenc
     config = session.trainer
     devices = find_devices(config)
     started, outside = processes_started_outside(), devices_started_outside()
-    trainer = pl.Trainer(
+    nodes = config.num_nodes if config.devices else max(config.num_nodes, started // (outside or 1))
+    if outside is not None and devices.per_node * nodes != started:
+        raise UsageError(
+            f"trainer.devices: srun or torchrun has started {started}, but {devices.per_node * nodes} are to train"
+        )
+    if outside is not None and devices.accelerator == "cuda" and torch.cuda.device_count() > outside:
+        say(f"warning: torch sees {torch.cuda.device_count()} GPUs here, but only {outside} process(es) were started")
+    return pl.Trainer(
         accelerator=devices.accelerator,
         devices=devices.per_node,
-        num_nodes=config.num_nodes if config.devices else max(config.num_nodes, started // (outside or 1)),
+        num_nodes=nodes,
         precision=find_precision(config),
         max_epochs=config.epochs,
         check_val_every_n_epoch=config.validate_every,
@@ -175,9 +183,6 @@ def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequenc
         deterministic=config.deterministic,
         default_root_dir=session.run.path,
     )
-    if started > 1 and trainer.world_size != started:
-        raise UsageError(f"trainer.devices: {started} processes were started, but {trainer.world_size} are to train")
-    return trainer
 
 
 def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:

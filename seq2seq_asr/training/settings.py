@@ -13,7 +13,7 @@ class TrainerConfig:
     epochs: int = 20
     """Passes over the training data."""
     devices: int = 0
-    """Devices a node; 0 takes every GPU, or one CPU process."""
+    """Devices a node; 0 takes every GPU, or one CPU process, or as many as srun or torchrun has started."""
     num_nodes: int = 1
     """Machines; each runs the same command under torchrun or SLURM."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

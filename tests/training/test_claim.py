@@ -11,7 +11,7 @@ import pytest
 
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training import claim
-from seq2seq_asr.training.claim import LOCK, held
+from seq2seq_asr.training.claim import LOCK, claimed_run, held
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.session import Session, train
 
@@ -109,3 +109,23 @@ def test_the_lock_of_a_file_that_has_gone_meanwhile_is_none(tmp_path: Path, monk
 def test_a_folder_that_takes_no_lock_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="none: cannot be written"), held(RunFolder(tmp_path / "none")):
         raise AssertionError
+
+
+def test_a_requeued_job_finds_its_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under SLURM a name is never given a number; what was begun without a save is begun anew by the same job alone."""
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train.sh", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    monkeypatch.setenv(claim.RUN_VARIABLE, "")  # to be as before when the test ends
+    with claimed_run(tmp_path, "mine") as run:
+        assert run.path == tmp_path / "mine"
+        run.config.write_text("begun: true\n")
+    with pytest.raises(CheckpointError, match="exists already; use --resume"), claimed_run(tmp_path, "mine"):
+        raise AssertionError
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with claimed_run(tmp_path, "mine") as run:
+        assert run.path == tmp_path / "mine"
+        run.last.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="exists already"), claimed_run(tmp_path, "mine"):
+        raise AssertionError
+    assert [one.name for one in tmp_path.iterdir()] == ["mine"]

@@ -49,8 +49,18 @@ def test_torchrun_tells_the_number_of_processes(toy_session: Build, monkeypatch:
     session = toy_session()
     trainer = build_trainer(replace(session, trainer=replace(session.trainer, devices=0)), SignalWatch())
     assert (trainer.world_size, trainer.num_nodes, trainer.num_devices) == (4, 2, 2)
-    with pytest.raises(UsageError, match="4 processes were started, but 1 are to train"):
+    with pytest.raises(UsageError, match="has started 4, but 1 are to train"):
         build_trainer(session, SignalWatch())
+
+
+def test_one_task_of_slurm_cannot_train_on_two_devices(toy_session: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would start no other process under SLURM, and say nothing."""
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train.sh", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    session = toy_session()
+    two = replace(session, trainer=replace(session.trainer, devices=2))
+    with pytest.raises(UsageError, match="trainer.devices: srun or torchrun has started 1, but 2 are to train"):
+        build_trainer(two, SignalWatch())
 
 
 def test_an_error_of_the_loop_leaves_as_it_is(toy_session: Build) -> None:

@@ -62,7 +62,7 @@ def finished(run: Run, config: CompareConfig) -> bool:
 def fitting(run: Run) -> Stage:
     """Training from the start, or from where it was interrupted."""
     folder = RunFolder(run.path)
-    if folder.config.is_file() and any(one.is_file() for one in (folder.last, folder.previous, folder.best)):
+    if folder.config.is_file() and folder.saved:
         return Stage("fit", "fit", ["--resume", "--name", run.name, "--checkpoints", str(run.path.parent)])
     # It ended before its first save: nothing in it is of use, and `fit` would take another name.
     shutil.rmtree(run.path, ignore_errors=True)

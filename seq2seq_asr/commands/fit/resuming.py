@@ -30,7 +30,7 @@ def resumed_run(path: Path) -> RunFolder:
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run folder to resume")
     missing = [needed.name for needed in (run.config, run.targets) if not needed.is_file()]
-    if not any(state.is_file() for state in (run.last, run.previous, run.best)):
+    if not run.saved:
         missing.append(run.last.name)
     if missing:
         raise CheckpointError(
