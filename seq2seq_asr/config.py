@@ -24,6 +24,8 @@ class FitConfig:
     """Continue the run of this name from its last.ckpt, bit-exactly."""
     init_from: Path | None = None
     """Run folder whose weights, where names and shapes agree, are the starting point."""
+    keep_tokenizer: bool = False
+    """With init_from, take its tokenizer too, so that what it has learnt of its pieces is not begun anew."""
     seed: int = 1
     """Seed of weights, batches, augmentation and dropout."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -50,6 +52,7 @@ class FitConfig:
     def _refuse_what_a_classifier_has_not(self) -> None:
         connect = self.data.connect
         wrong = {
+            "keep_tokenizer": (self.keep_tokenizer, "a classifier's targets are the training texts"),
             "tokenizer": (self.tokenizer != TokenizerConfig(), "a classifier's targets are the training texts"),
             "mwer.nbest": (self.mwer.nbest > 0, "there is nothing to search"),
             "optimizer.sampling": (self.optimizer.sampling > 0, "no class is followed by another"),

@@ -132,17 +132,26 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: Path) ->
 def load_matching(model: nn.Module, checkpoint: Mapping[str, Any], skip: tuple[str, ...] = ()) -> tuple[int, list[str]]:
     """Take over what agrees in name and shape, names that start with one of ``skip`` left out.
 
+    A recurrent layer with zoneout or recurrent dropout agrees with one without: its weights are those of one cell.
+
     Returns:
         How many tensors were taken, and the model's names that were not.
     """
     own = model.state_dict()
+    names = {_of_a_layer(name): name for name in own}
+    found = {names.get(_of_a_layer(name), name): value for name, value in model_weights(checkpoint).items()}
     agreeing = {
         name: value
-        for name, value in model_weights(checkpoint).items()
+        for name, value in found.items()
         if name in own and own[name].shape == value.shape and not (skip and name.startswith(skip))
     }
     model.load_state_dict({**own, **agreeing})
     return len(agreeing), sorted(own.keys() - agreeing.keys())
+
+
+def _of_a_layer(name: str) -> str:
+    """The name that a cell's weight has in the library's own layer."""
+    return re.sub(r"\.cell\.((weight|bias)_(ih|hh))$", r".\1_l0", name)
 
 
 def _first_lines(error: Exception) -> str:

@@ -18,10 +18,10 @@ from seq2seq_asr.data.noise import find_audio
 from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
-from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.strict_yaml import load_yaml, to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
 from seq2seq_asr.training.claim import claimed_run, held, write_config
 from seq2seq_asr.training.devices import find_devices
@@ -55,8 +55,25 @@ def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> 
     if config.resume:
         run = resumed_run(config.checkpoints / config.name)
         return _resumed_session(config, run, _read_corpus(config, progress))
+    config = start_of(config)
     with claimed_run(config.checkpoints, config.name) as run:
         return _new_session(replace(config, name=run.name), run, _read_corpus(config, progress))
+
+
+def start_of(config: FitConfig) -> FitConfig:
+    """A new run's configuration; one that keeps another's tokenizer has its settings too.
+
+    Raises:
+        UsageError: What needs a trained run to start from has none.
+        CheckpointError: It cannot be read.
+    """
+    if config.init_from is None:
+        for name, asked in (("keep_tokenizer", config.keep_tokenizer), ("mwer.nbest", config.mwer.nbest > 0)):
+            if asked:
+                raise UsageError(f"{name}: needs a trained run to start from, --init_from RUN")
+    elif config.keep_tokenizer:
+        return replace(config, tokenizer=load_yaml(open_run(config.init_from).config, FitConfig).tokenizer)
+    return config
 
 
 def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
@@ -87,7 +104,9 @@ def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     if config.model.features.normalisation == "global":
         measure_features(model, corpus.train, tokenizer)
     if config.init_from is not None:
-        initialise(model, tokenizer, config.init_from)
+        same = initialise(model, tokenizer, config.init_from)
+        if config.mwer.nbest > 0 and not same:
+            raise UsageError(f"mwer.nbest: {config.init_from} spells with another tokenizer: --keep_tokenizer takes it")
     return _session(config, run, corpus, tokenizer, model)
 
 
@@ -126,8 +145,11 @@ def measure_features(model: Model, train: Sequence[Utterance], tokenizer: Target
     model.features.fit_global((batch.inputs, batch.lengths) for batch in batches)
 
 
-def initialise(model: Model, tokenizer: Targets, source: Path) -> None:
+def initialise(model: Model, tokenizer: Targets, source: Path) -> bool:
     """Take over another run's weights where names and shapes agree; the others are named.
+
+    Returns:
+        Whether that run has the same tokenizer, or labels; layers of tokens are begun anew otherwise.
 
     Raises:
         CheckpointError: No weight agrees.
@@ -144,6 +166,7 @@ def initialise(model: Model, tokenizer: Targets, source: Path) -> None:
         found = model_weights(checkpoint)
         if other := misfits({name: found[name] for name in own if name in found}, model.state_dict()):
             say(f"warning: of another shape in {path}, and begun anew: {told(other)}")
+    return same
 
 
 def warn_of_short_audio(model: Model, train: Sequence[Utterance], tokenizer: Targets) -> None:

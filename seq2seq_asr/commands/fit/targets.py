@@ -9,14 +9,23 @@ from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.training.run_folder import RunFolder, open_run
 
 
 def learn_targets(config: FitConfig, train: Sequence[Utterance], run: RunFolder) -> Targets:
-    """Learn them from the training utterances, and write them into the run's folder."""
+    """Learn them from the training utterances, or take those of another run, and write them into the run's folder.
+
+    Raises:
+        CheckpointError: The other run has no tokenizer.
+    """
     texts = (utterance.text for utterance in train)
-    classes = config.model.task == "classify"
-    targets: Targets = Labels.of(texts) if classes else Tokenizer.train(texts, config.tokenizer)
+    targets: Targets
+    if config.model.task == "classify":
+        targets = Labels.of(texts)
+    elif config.keep_tokenizer and config.init_from is not None:
+        targets = Tokenizer.load(open_run(config.init_from).tokenizer)
+    else:
+        targets = Tokenizer.train(texts, config.tokenizer)
     targets.save(run.path / targets.file)
     return targets
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,13 @@ import torch
 from seq2seq_asr.commands.fit.preparation import initialise, prepare_session, warn_of_short_audio
 from seq2seq_asr.commands.fit.resuming import changed_settings, flat
 from seq2seq_asr.config import FitConfig
-from seq2seq_asr.data.tokenizer import Tokenizer
-from seq2seq_asr.errors import CheckpointError, ManifestError
+from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
+from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import from_mapping, load_yaml
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.claim import claimed_run, wait_for, write_config
+from seq2seq_asr.training.mwer import MwerConfig
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.session import Session
 
@@ -135,6 +138,50 @@ def test_layers_of_another_alphabet_start_anew(tmp_path: Path, arrays: list[np.n
         assert torch.equal(value, before[name] if fresh else taken[name]), name
 
 
+def test_a_tokenizer_can_be_kept(tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]) -> None:
+    """Other texts under the old pieces: no layer is begun anew, and the settings are those of the old tokenizer."""
+    source = prepare_session(config(tmp_path))
+    path = save(source)
+    text = (tmp_path / "train.jsonl").read_text()
+    (tmp_path / "train.jsonl").write_text(re.sub(r'"text": "\w+"', '"text": "cab"', text))
+    other = replace(config(tmp_path, "kept", path), tokenizer=TokenizerConfig(kind="bpe", vocabulary_size=9))
+    session = prepare_session(replace(other, keep_tokenizer=True))
+    assert session.tokenizer.hash == source.tokenizer.hash == Tokenizer.load(session.run.tokenizer).hash
+    assert load_yaml(session.run.config, FitConfig).tokenizer == config(tmp_path).tokenizer
+    for name, value in source.model.state_dict().items():
+        assert torch.equal(session.model.state_dict()[name], value), name
+    assert "; new: " not in capsys.readouterr().err
+
+
+def test_what_needs_a_trained_run_is_refused_without_one(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    plain = config(tmp_path)
+    for asked in (replace(plain, keep_tokenizer=True), replace(plain, mwer=MwerConfig(nbest=2))):
+        with pytest.raises(UsageError, match="needs a trained run to start from, --init_from RUN"):
+            prepare_session(asked)
+    path = save(prepare_session(plain))
+    (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text().replace('"text": "a', '"text": "xyz'))
+    other = replace(config(tmp_path, "other", path), mwer=MwerConfig(nbest=2))
+    with pytest.raises(UsageError, match="spells with another tokenizer: --keep_tokenizer takes it"):
+        prepare_session(other)
+    assert prepare_session(replace(other, keep_tokenizer=True)).mwer.nbest == 2
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
+@pytest.mark.parametrize(("before", "after"), [({}, {"zoneout": 0.2}), ({"recurrent_dropout": 0.2}, {})])
+def test_a_regularised_encoder_takes_the_weights_of_a_plain_one(
+    cell: str, before: dict, after: dict, tmp_path: Path, arrays: list[np.ndarray]
+) -> None:
+    encoder = {"units": 4, "reductions": [2], "cell": cell}
+    source = prepare_session(config(tmp_path, encoder=encoder | {"regularisation": before}))
+    with torch.no_grad():
+        for parameter in source.model.parameters():
+            parameter.uniform_(-1, 1)
+    path = save(source)
+    session = prepare_session(config(tmp_path, "other", path, encoder=encoder | {"regularisation": after}))
+    pairs = zip(source.model.state_dict().values(), session.model.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
 def test_a_run_with_nothing_in_common_is_refused(tmp_path: Path, arrays: list[np.ndarray]) -> None:
     session = prepare_session(config(tmp_path))
     write_atomically({"state_dict": {"model.x": torch.ones(2)}, "seq2seq_asr": {"format": FORMAT}}, session.run.last)
@@ -177,6 +224,7 @@ def test_processes_that_lightning_starts_share_the_folder(
 def test_processes_of_torchrun_meet_in_the_named_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with claimed_run(tmp_path, "toy") as run:
         write_config(run, "name: toy\n")
     with pytest.raises(CheckpointError, match="exists already; use --resume"), claimed_run(tmp_path, "toy"):
@@ -206,6 +254,7 @@ def test_waiting_ends_with_the_config_or_with_an_error(tmp_path: Path) -> None:
 def test_changed_settings_leave_out_what_trains_nothing() -> None:
     before = {"seed": 1, "name": "a", "data": {"workers": 0, "speed": {"probability": 1.0}}, "logging": {"every": 10}}
     after = {"seed": 2, "name": "b", "data": {"workers": 4, "speed": {"probability": 0.5}}, "logging": {"every": 1}}
+    before["model"], after["model"] = {"kernels": "off"}, {"kernels": "auto"}
     assert changed_settings(before, after) == {"seed": "1 → 2", "data.speed.probability": "1.0 → 0.5"}
     assert flat(before)["data.speed.probability"] == 1.0
     assert changed_settings(before, before) == {}
