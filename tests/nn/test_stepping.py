@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from seq2seq_asr.nn.attention import AttentionConfig
+from seq2seq_asr.nn.cells import CellKind
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.nn.regularisation import RegularisationConfig
 from seq2seq_asr.nn.stepping import Stepping, stepping, steps_quickly
@@ -98,8 +99,8 @@ def test_other_decoders_step_as_before(other: dict) -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RegularisationConfig)])
 def test_a_search_steps_as_validation_does_whatever_the_regularisation(name: str) -> None:
-    regularisation = RegularisationConfig(**{name: True if name == "variational" else 0.3})
-    cell = "lstm" if name == "zoneout_memory" else "gru"
+    regularisation = RegularisationConfig(**{name: True if name == "variational" else 0.3})  # type: ignore[arg-type]
+    cell: CellKind = "lstm" if name == "zoneout_memory" else "gru"
     decoder = decoder_of(DecoderConfig(units=6, embedding=5, cell=cell, regularisation=regularisation))
     encoded, lengths = utterances(12, 12, 7)
     quick = run(stepping(decoder), encoded, lengths, beam=2)
