@@ -46,6 +46,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
             raise UsageError(f"name: {self.name!r} cannot be a folder name")
+        if self.model.features.kind == "precomputed" and self.data.noise.probability > 0:
+            raise UsageError("data.noise.probability: noise is added to audio, not to precomputed features")
         if self.model.task == "classify":
             self._refuse_what_a_classifier_has_not()
 

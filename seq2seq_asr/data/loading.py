@@ -72,6 +72,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if bool(self.train) != bool(self.dev):
             raise UsageError("data.train and data.dev: give both, or neither for the embedded corpus")
+        if not self.train and max(self.connect.train, self.connect.dev, self.connect.test) > 0:
+            raise UsageError("data.connect: joins the words of manifests; give data.train and data.dev")
         if self.workers < 0:
             raise UsageError("data.workers: must be 0 or more")
 

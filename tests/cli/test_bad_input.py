@@ -119,6 +119,11 @@ def test_training_needs_transcripts(tmp_path: Path, call: Call) -> None:
         ("name: x\nseed: many", "c.yaml:2: seed: expected an integer, got 'many'"),
         ("name: x\ntrainer:\n  epochs: 0", "c.yaml:3: trainer: trainer.epochs"),
         ("name: ../x", "cannot be a folder name"),
+        ("data: {connect: {train: 9}}", "data.connect: joins the words of manifests; give data.train and data.dev"),
+        (
+            "model: {features: {kind: precomputed}}\ndata: {noise: {probability: 0.5}}",
+            "data.noise.probability: noise is added to audio, not to precomputed features",
+        ),
         ("- a list", "c.yaml:1: expected a mapping"),
         ("name: !!python/object/apply:os.system [ls]", "not allowed"),
     ],
