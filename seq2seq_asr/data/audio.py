@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from seq2seq_asr.data.completeness import LONGEST_HEADER, require_no_holes, require_whole_file
+from seq2seq_asr.data.completeness import LONGEST_HEADER, require_no_holes, require_whole_file, told_length
 from seq2seq_asr.errors import AudioError
 
 TOLERANCE = 0.025
@@ -83,7 +83,7 @@ def to_mono(samples: Float32[np.ndarray, "N C"], path: Path) -> Float32[np.ndarr
 
 
 def audio_duration(path: Path) -> float:
-    """Length of a recording in seconds, as its header tells it.
+    """Length of a recording in seconds, as its header tells it; the frames of an mp3 are counted.
 
     Raises:
         AudioError: The file is missing, not audio, empty, or its header does not tell the length.
@@ -91,7 +91,7 @@ def audio_duration(path: Path) -> float:
     with open_audio(path) as file:
         if not 0 < file.frames < LONGEST_HEADER:
             raise AudioError(f"{path}: empty, or its header does not tell its length")
-        return file.frames / file.samplerate
+        return told_length(file, path) / file.samplerate
 
 
 def read_features(path: Path, *, dim: int | None = None) -> Float32[np.ndarray, "T F"]:
@@ -230,7 +230,7 @@ def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[
         rate, total = file.samplerate, file.frames
         start = round(offset * rate)
         if duration is None:
-            require_whole_file(file, path)
+            total = require_whole_file(file, path)
             wanted = total - start
         else:
             wanted = round(duration * rate)
@@ -239,11 +239,12 @@ def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[
         samples = _read(file, path, start, min(wanted, max(total - start, 0)))
         if duration is None and start == 0:
             require_no_holes(file, path)
-    if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
-        raise AudioError(
-            f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {offset:.3f} s on, "
-            f"found {len(samples)} ({len(samples) / rate:.3f} s)"
-        )
+        if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
+            told_length(file, path)  # it may be the header of an mp3 that is wrong
+            raise AudioError(
+                f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {offset:.3f} s on, "
+                f"found {len(samples)} ({len(samples) / rate:.3f} s)"
+            )
     return samples, rate
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import soundfile
 
+from seq2seq_asr.data.mpeg_frames import mpeg_length
 from seq2seq_asr.errors import AudioError
 
 LONGEST_HEADER = 1 << 36
@@ -21,9 +22,11 @@ _OGG_END_OF_STREAM = 4
 _OGG_DAMAGED = re.compile(r"Ogg : Skipped (\d+) bytes looking for the next page")
 _SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 _SPHERE_HEADER = 1024
+_SPARE_FRAMES = 2
+"""Frames by which the length of an mp3 may be wrong: encoders count differently, and a first frame may be partial."""
 
 
-def require_whole_file(file: soundfile.SoundFile, path: Path) -> None:
+def require_whole_file(file: soundfile.SoundFile, path: Path) -> int:
     """Compare the length that a header promises with the file.
 
     An mp3 without a Xing header promises nothing: cut at the end of a frame, it is whole as far as anyone can tell.
@@ -31,6 +34,9 @@ def require_whole_file(file: soundfile.SoundFile, path: Path) -> None:
     Args:
         file: Just opened.
         path: Its path, for the error and, in a NIST sphere file, for the header.
+
+    Returns:
+        Samples of a channel that can be read.
 
     Raises:
         AudioError: There is less than promised, or no telling.
@@ -45,6 +51,36 @@ def require_whole_file(file: soundfile.SoundFile, path: Path) -> None:
     promised = _sphere_samples(path) if file.format == "NIST" else None
     if promised is not None and file.frames < promised:
         raise AudioError(f"{path}: cut short: expected {promised} samples, found {file.frames}")
+    return told_length(file, path)
+
+
+def told_length(file: soundfile.SoundFile, path: Path) -> int:
+    """Samples of a channel that libsndfile will read, counted in an mp3: there its own figure may be a guess.
+
+    Without a Xing header it supposes every frame to be as large as the first and tags to be sound; with one it reads
+    what that promises, also of several files joined. Beyond its figure it reads nothing.
+
+    Args:
+        file: Just opened.
+        path: Its path.
+
+    Raises:
+        AudioError: An mp3 holds more than would be read, or less than it promises.
+    """
+    counted = mpeg_length(path) if file.format == "MP3" else None
+    if counted is None:
+        return file.frames
+    spare = _SPARE_FRAMES * counted.frame
+    if file.frames < counted.samples - counted.trimmed - spare:
+        raise AudioError(
+            f"{path}: its header does not tell its length: {counted.samples / file.samplerate:.3f} s are there, "
+            f"{file.frames / file.samplerate:.3f} s would be read: mend it with `ffmpeg -i in.mp3 -c copy out.mp3`"
+        )
+    if not counted.promised:
+        return min(file.frames, counted.samples)
+    if file.frames > counted.samples + spare:
+        raise AudioError(f"{path}: cut short: expected {file.frames} samples, found {counted.samples}")
+    return file.frames
 
 
 def require_no_holes(file: soundfile.SoundFile, path: Path) -> None:

@@ -13,7 +13,7 @@ import soundfile
 from jaxtyping import Float, Float32
 
 from seq2seq_asr.data.audio import CANCELLED, LOUDEST, TOLERANCE, open_audio, read_block, resample
-from seq2seq_asr.data.completeness import require_no_holes, require_whole_file
+from seq2seq_asr.data.completeness import require_no_holes, require_whole_file, told_length
 from seq2seq_asr.data.segmenting import Segment, SegmentConfig, energies, frame_size, plan_segments
 from seq2seq_asr.errors import AudioError
 
@@ -49,11 +49,10 @@ class FileRecording:
         with open_audio(path) as file:
             self.rate = file.samplerate
             self.start = round(offset * self.rate)
-            if duration is None:
-                require_whole_file(file, path)
-            there = file.frames - self.start
+            there = (require_whole_file(file, path) if duration is None else file.frames) - self.start
             self.wanted = there if duration is None else round(duration * self.rate)
             if self.wanted <= 0 or there < self.wanted - TOLERANCE * self.rate:
+                told_length(file, path)  # it may be the header of an mp3 that is wrong
                 raise AudioError(
                     f"{path}: cut short: expected {self.wanted} samples from {offset:.3f} s on, found {max(there, 0)}"
                 )
