@@ -19,6 +19,9 @@ LOUDEST = 16.0
 CANCELLED = 0.01
 """Power of the average, relative to what the loudest channel alone would leave of it."""
 
+_MP3_BEFORE = 1.0
+"""Seconds of an mp3 on which a frame may hang: 255 bytes of earlier frames are 0.56 s at 8 kbit/s."""
+
 
 def read_audio(
     path: Path, *, rate: int = 16000, offset: float = 0.0, duration: float | None = None
@@ -236,7 +239,7 @@ def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[
             wanted = round(duration * rate)
         if wanted <= 0:
             raise AudioError(f"{path}: no audio: {total / rate:.3f} s long, asked for it from {offset:.3f} s on")
-        samples = _read(file, path, start, min(wanted, max(total - start, 0)))
+        samples = read_span(file, path, start, min(wanted, max(total - start, 0)))
         if duration is None and start == 0:
             require_no_holes(file, path)
         if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
@@ -248,25 +251,28 @@ def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[
     return samples, rate
 
 
-def _read(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Float32[np.ndarray, "N C"]:
-    if count == 0:
-        return np.zeros((0, file.channels), np.float32)
-    try:
-        if start:
-            file.seek(start)
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise AudioError(f"{path}: damaged or cut short: {_one_line(error)}") from error
-    return read_block(file, path, count)
+def read_span(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Float32[np.ndarray, "N C"]:
+    """Samples of all channels from `start` on, fewer at the end.
 
+    A frame of an mp3 takes bits and overlap from those before, which a seek loses, and soundfile seeks after each read:
+    what comes before is decoded too, and dropped.
 
-def read_block(file: soundfile.SoundFile, path: Path, count: int) -> Float32[np.ndarray, "N C"]:
-    """The next samples of all channels, fewer at the end.
+    Args:
+        file: Opened; where it stands does not matter.
+        path: Its path, for the error.
+        start: First sample.
+        count: How many.
 
     Raises:
         AudioError: The file is damaged, or they do not fit into memory.
     """
+    if count == 0:
+        return np.zeros((0, file.channels), np.float32)
+    before = min(start, round(_MP3_BEFORE * file.samplerate)) if file.format == "MP3" else 0
     try:
-        return file.read(count, dtype="float32", always_2d=True)
+        if file.tell() != start - before:  # seeking leaves traces in the log of an Ogg stream
+            file.seek(start - before)
+        return file.read(before + count, dtype="float32", always_2d=True)[before:]
     except (soundfile.SoundFileError, ValueError, MemoryError) as error:
         raise AudioError(f"{path}: damaged or cut short: {_one_line(error)}") from error
 

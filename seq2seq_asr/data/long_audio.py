@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import soundfile
 from jaxtyping import Float, Float32
 
-from seq2seq_asr.data.audio import CANCELLED, LOUDEST, TOLERANCE, open_audio, read_block, resample
+from seq2seq_asr.data.audio import CANCELLED, LOUDEST, TOLERANCE, open_audio, read_span, resample
 from seq2seq_asr.data.completeness import require_no_holes, require_whole_file, told_length
 from seq2seq_asr.data.segmenting import Segment, SegmentConfig, energies, frame_size, plan_segments
 from seq2seq_asr.errors import AudioError
@@ -64,19 +63,19 @@ class FileRecording:
         Raises:
             AudioError: The file is damaged.
         """
-        left = self.wanted
+        place, end = self.start, self.start + self.wanted
         with open_audio(self.path) as file:
-            if self.start:
-                _seek(file, self.start, self.path)
             for size in sizes:
-                if left == 0:
+                if place == end:
                     break
-                block = read_block(file, self.path, min(size, left))
+                block = read_span(file, self.path, place, min(size, end - place))
                 if len(block) == 0:
-                    raise AudioError(f"{self.path}: cut short: {left / self.rate:.3f} s are missing at its end")
-                left -= len(block)
+                    raise AudioError(
+                        f"{self.path}: cut short: {(end - place) / self.rate:.3f} s are missing at its end"
+                    )
+                place += len(block)
                 yield block
-            if left == 0 and self.to_the_end and self.start == 0:
+            if place == end and self.to_the_end and self.start == 0:
                 require_no_holes(file, self.path)
 
 
@@ -193,10 +192,3 @@ class _Checks:
 def _repeated(size: int) -> Iterator[int]:
     while True:
         yield size
-
-
-def _seek(file: soundfile.SoundFile, start: int, path: Path) -> None:
-    try:
-        file.seek(start)
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise AudioError(f"{path}: damaged or cut short: {' '.join(str(error).split())}") from error

@@ -58,6 +58,23 @@ def test_a_part_is_the_slice_of_the_whole(tmp_path, suffix):
     assert np.array_equal(read_audio(path, offset=0.5)[:12000], part)
 
 
+@pytest.mark.parametrize(
+    ("rate", "options"),
+    [
+        (16000, {"bitrate_mode": "VARIABLE", "compression_level": 0.95}),
+        (48000, {"bitrate_mode": "VARIABLE", "compression_level": 0.5}),
+    ],
+)
+def test_a_part_of_an_mp3_begins_undamaged(tmp_path, rate, options):
+    samples = noise(4.0, rate) * np.where(np.arange(4 * rate) % rate < 0.6 * rate, 1.0, 0.01)
+    path = written(tmp_path / "a.mp3", samples, rate, **options)
+    whole = read_audio(path, rate=rate)
+    for offset in np.arange(0.2, 3.5, 0.15).tolist():
+        start = round(offset * rate)
+        part = read_audio(path, rate=rate, offset=offset, duration=0.25)
+        assert np.abs(part - whole[start : start + len(part)]).max() < 1e-6
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
 def test_a_file_cut_short_is_an_error(tmp_path, suffix, kept):

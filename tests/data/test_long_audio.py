@@ -35,6 +35,17 @@ def test_the_segments_are_the_file(suffix: str, rate: int, tmp_path: Path) -> No
     np.testing.assert_array_equal(np.concatenate(parts), read_audio(path, rate=rate))
 
 
+def test_the_segments_of_an_mp3_are_the_file(tmp_path: Path) -> None:
+    """Each begins within what its frame takes from those before."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, speech(16000), 16000, bitrate_mode="VARIABLE", compression_level=0.95)
+    recording = FileRecording(path)
+    cut = plan(recording, CONFIG)
+    assert len(cut.segments) > 8
+    parts = np.concatenate(list(read_segments(recording, cut.segments, 16000)))
+    np.testing.assert_allclose(parts, read_audio(path), atol=1e-6)
+
+
 def test_a_part_of_a_file_is_that_part(tmp_path: Path) -> None:
     path, samples = tmp_path / "a.wav", speech(8000)
     soundfile.write(path, samples, 8000, subtype="FLOAT")
