@@ -12,6 +12,7 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError, ManifestError
 
 _Table = dict[str, tuple[int, str]]
+_TABLES = ("wav.scp", "text", "utt2spk", "segments", "utt2dur")
 
 
 def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | None = None) -> list[Utterance]:
@@ -51,6 +52,11 @@ def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | Non
     if not utterances:
         raise ManifestError(f"{folder / 'text'}:1: empty")
     return utterances
+
+
+def kaldi_tables(folder: Path) -> list[Path]:
+    """The files of a data folder that `read_kaldi` reads, those that are there."""
+    return [folder / name for name in _TABLES if (folder / name).exists()]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """From settings to manifests: the corpus on disk, the embedded one, or strings joined from single words."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seq2seq_asr.data.corpora.connected import ConnectedConfig, make_connected
+from seq2seq_asr.data.corpora.connected import ConnectedConfig, folder_name, make_connected
 from seq2seq_asr.data.corpora.spoken import cache_folder, make_spoken
 from seq2seq_asr.data.loading import DataConfig, read_split
 
@@ -60,6 +59,5 @@ def _connected(source: Path, count: int, cut: float, config: DataConfig, progres
         trim=connect.trim,
         cut=cut,
     )
-    name = hashlib.sha256(f"{source.resolve()} {settings}".encode()).hexdigest()[:12]
-    folder = cache_folder() / "connected" / f"{source.parent.name}-{source.stem}-{name}"
+    folder = cache_folder() / "connected" / folder_name(settings)
     return make_connected(settings, folder, lambda done, total: progress(folder.name, done, total))

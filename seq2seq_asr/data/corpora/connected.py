@@ -17,7 +17,8 @@ from jaxtyping import Float32
 from seq2seq_asr.data.audio import read_audio
 from seq2seq_asr.data.corpora.endpointing import endpoint
 from seq2seq_asr.data.corpora.making import partial_folder, write_flac
-from seq2seq_asr.data.manifest import read_manifest, write_manifest
+from seq2seq_asr.data.kaldi import kaldi_tables
+from seq2seq_asr.data.manifest import read_utterances, write_manifest
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, ManifestError, UsageError
 
@@ -39,7 +40,7 @@ class ConnectedConfig:
     """Which strings of words are made."""
 
     source: Path
-    """Manifest of isolated words with audio and speakers."""
+    """Manifest or Kaldi data folder of isolated words with audio and speakers."""
     count: int = 4000
     """Number of strings."""
     min_words: int = 2
@@ -95,7 +96,7 @@ def make_connected(config: ConnectedConfig, folder: Path, progress: Callable[[in
     Args:
         config: What to make.
         folder: Folder to hold the audio and ``manifest.jsonl``. When it was made from the same settings and the same
-            source manifest it is kept; made from others it is replaced.
+            source it is kept; made from others it is replaced.
         progress: Told how many strings of how many are done.
 
     Returns:
@@ -109,7 +110,7 @@ def make_connected(config: ConnectedConfig, folder: Path, progress: Callable[[in
     settings = _settings(config)
     if _is_made(folder, settings):
         return folder / _MANIFEST
-    strings = plan(config, read_manifest(config.source))
+    strings = plan(config, read_utterances(config.source))
     try:
         with partial_folder(folder) as partial:
             (partial / "audio").mkdir()
@@ -119,6 +120,19 @@ def make_connected(config: ConnectedConfig, folder: Path, progress: Callable[[in
     except OSError as error:
         raise AsrError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder / _MANIFEST
+
+
+def folder_name(config: ConnectedConfig) -> str:
+    """A name that only strings made from this have: other settings, or another content of the source, have another.
+
+    Strings in a folder of such a name are never replaced: whoever reads them goes on reading them.
+
+    Raises:
+        ManifestError: The source cannot be read.
+    """
+    source = config.source.resolve()
+    made_of = hashlib.sha256(f"{source} {_settings(config)}".encode()).hexdigest()[:12]
+    return f"{source.parent.name}-{source.stem}-{made_of}"
 
 
 def plan(config: ConnectedConfig, words: list[Utterance]) -> list[String]:
@@ -226,9 +240,10 @@ def _utterance(string: String, path: Path, samples: int) -> Utterance:
 
 
 def _settings(config: ConnectedConfig) -> str:
-    """What a made folder depends on: the settings and the source manifest's content, not where that lies."""
+    """What a made folder depends on: the settings and the source's content, not where that lies."""
+    tables = kaldi_tables(config.source) if config.source.is_dir() else [config.source]
     try:
-        source = hashlib.sha256(config.source.read_bytes()).hexdigest()
+        source = hashlib.sha256(b"".join(table.read_bytes() for table in tables)).hexdigest()
     except OSError as error:
         raise ManifestError(f"{config.source}: cannot be read: {error.strerror}") from error
     return json.dumps({"connected": _VERSION} | asdict(config) | {"source": source}, indent=1, sort_keys=True)

@@ -12,7 +12,9 @@ import soundfile
 from seq2seq_asr.data.audio import read_audio
 from seq2seq_asr.data.corpora import connected
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, String, join, make_connected, plan
+from seq2seq_asr.data.loading import ConnectConfig, DataConfig
 from seq2seq_asr.data.manifest import Utterance, read_manifest, write_manifest
+from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.errors import AsrError, ManifestError, UsageError
 
 WORDS = ("eins", "zwei", "drei")
@@ -140,6 +142,37 @@ def test_what_is_made_is_kept_and_what_changed_is_made_again(source, tmp_path):
     write_manifest(source, read_manifest(source)[:4])
     assert (make(count=4, seed=9), len(calls)) == (4, 4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "words"]
+
+
+def test_strings_in_use_are_not_replaced_when_their_source_changes(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQ2SEQ_ASR_CACHE", str(tmp_path / "cache"))
+    config = DataConfig(train=(source,), dev=(source,), connect=ConnectConfig(train=6))
+    (first,) = resolve_splits(config).train
+    before, words = contents(first.parent), read_manifest(source)
+    write_manifest(source, words[:4])
+    (second,) = resolve_splits(config).train
+    assert second != first and contents(first.parent) == before
+    write_manifest(source, words)
+    with monkeypatch.context() as patch:
+        patch.setattr(connected, "_VERSION", connected._VERSION + 1)
+        assert resolve_splits(config).train[0] not in (first, second)
+    assert resolve_splits(config).train == (first,) and contents(first.parent) == before
+
+
+def test_words_may_come_from_a_kaldi_folder(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQ2SEQ_ASR_CACHE", str(tmp_path / "cache"))
+    words, folder = read_manifest(source), tmp_path / "kaldi"
+    folder.mkdir()
+    (folder / "wav.scp").write_text("".join(f"{word.id} {word.audio}\n" for word in words))
+    (folder / "text").write_text("".join(f"{word.id} {word.text}\n" for word in words))
+    speakers = "".join(f"{word.id} {word.speaker}\n" for word in words)
+    (folder / "utt2spk").write_text(speakers)
+    config = DataConfig(train=(folder,), dev=(folder,), connect=ConnectConfig(train=6))
+    (first,) = resolve_splits(config).train
+    assert {one.speaker for one in read_manifest(first)} == {"anna", "bert"}
+    (folder / "utt2spk").write_text(speakers.replace(" bert", " carl"))
+    (second,) = resolve_splits(config).train
+    assert {one.speaker for one in read_manifest(second)} == {"anna", "carl"}
 
 
 def test_an_interrupted_making_leaves_nothing_or_the_old(source, tmp_path):
