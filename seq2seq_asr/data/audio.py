@@ -204,14 +204,15 @@ def _next_smooth(n: int) -> int:
     return best
 
 
-def _require_regular_file(path: Path) -> None:
-    """Stop at a missing path, a folder, a FIFO or a device: opening some of those would wait for ever."""
+def _require_regular_file(path: Path) -> int:
+    """Its size in bytes; stops at a missing path, a folder, a FIFO or a device: some would wait for ever."""
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except (OSError, ValueError) as error:
         raise AudioError(f"{path}: cannot be read: {_one_line(error)}") from error
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise AudioError(f"{path}: not a regular file")
+    return status.st_size
 
 
 def open_audio(path: Path) -> soundfile.SoundFile:
@@ -220,7 +221,8 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     Raises:
         AudioError: The file is missing, not a regular file, or not audio.
     """
-    _require_regular_file(path)
+    if _require_regular_file(path) == 0:  # libsndfile would say that it does not exist
+        raise AudioError(f"{path}: cannot be read as audio: the file is empty")
     try:
         return soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:

@@ -9,11 +9,13 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.audio import audio_duration
 from seq2seq_asr.data.manifest import write_manifest
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import ManifestError, UsageError
+from seq2seq_asr.errors import AudioError, ManifestError, UsageError
 
 _READERS = 8
 """Threads that read headers: the wait is for the disk."""
 _REPORT_EVERY = 20_000
+_FIRST_FEW = 5
+"""Utterances left out that are named."""
 
 Prepare = Callable[[Path, Path], dict[str, Path]]
 """``prepare(raw, out)``: manifests written in `out`, by split."""
@@ -50,15 +52,22 @@ def find_root(raw: Path, names: Sequence[str], *wanted: str) -> Path:
     raise ManifestError(f"{raw}: expected {' or '.join(wanted)} {places}")
 
 
-def write_splits(out: Path, splits: Mapping[str, Iterable[Entry]]) -> dict[str, Path]:
+def write_splits(
+    out: Path, splits: Mapping[str, Iterable[Entry]], *, leave_out_unreadable: bool = False
+) -> dict[str, Path]:
     """Measure every recording and write ``<split>.jsonl`` for every split that has any.
+
+    Args:
+        out: Folder for the manifests.
+        splits: Utterances by split.
+        leave_out_unreadable: Go on without recordings that cannot be read, and tell which; not without all of a split.
 
     Raises:
         AudioError: A recording is missing or damaged.
         ManifestError: There is no utterance in any split, or one split has an id twice.
     """
     # All is measured before anything is written: an error leaves no manifest of half the corpus.
-    measured = {split: _measure(split, list(entries)) for split, entries in splits.items()}
+    measured = {split: _measure(split, list(entries), leave_out_unreadable) for split, entries in splits.items()}
     manifests = {split: out / f"{split}.jsonl" for split, utterances in measured.items() if utterances}
     if not manifests:
         raise ManifestError(f"{out}: no utterances found for {', '.join(splits)}")
@@ -67,19 +76,35 @@ def write_splits(out: Path, splits: Mapping[str, Iterable[Entry]]) -> dict[str, 
     return manifests
 
 
-def _measure(split: str, entries: list[Entry]) -> list[Utterance]:
+def tell_left_out(split: str, why: Sequence[str]) -> None:
+    """Say how many utterances of a split are left out, and of the first few why; nothing where there are none."""
+    if why:
+        more = ", …" if len(why) > _FIRST_FEW else ""
+        say(f"{split}: {len(why)} left out: {', '.join(why[:_FIRST_FEW])}{more}")
+
+
+def _measure(split: str, entries: list[Entry], leave_out_unreadable: bool) -> list[Utterance]:
     _require_distinct(split, entries)
-    utterances = []
+    utterances, unreadable = [], []
     with ThreadPoolExecutor(_READERS) as pool:
-        for entry, duration in zip(entries, pool.map(_duration, entries), strict=True):
-            utterances.append(Utterance(**entry._asdict(), duration=duration))
-            if len(utterances) % _REPORT_EVERY == 0:
-                say(f"{split}: {len(utterances)} of {len(entries)} recordings read")
+        for number, (entry, duration) in enumerate(zip(entries, pool.map(_duration, entries), strict=True), start=1):
+            if isinstance(duration, AudioError):
+                unreadable.append(duration)
+                if not leave_out_unreadable or len(unreadable) == len(entries):
+                    raise duration
+            else:
+                utterances.append(Utterance(**entry._asdict(), duration=duration))
+            if number % _REPORT_EVERY == 0:
+                say(f"{split}: {number} of {len(entries)} recordings read")
+    tell_left_out(split, [str(error) for error in unreadable])
     return utterances
 
 
-def _duration(entry: Entry) -> float:
-    return audio_duration(entry.audio)
+def _duration(entry: Entry) -> float | AudioError:
+    try:
+        return audio_duration(entry.audio)
+    except AudioError as error:
+        return error
 
 
 def _require_distinct(split: str, entries: list[Entry]) -> None:

@@ -224,7 +224,32 @@ def test_commonvoice(tmp_path):
     }
 
 
-@pytest.mark.parametrize("row", ["bob\ta.mp3\tgoed", "bob\ta.mp3\t \t0\tnl", "bob\t\tgoed\t0\tnl"])
+def test_commonvoice_goes_on_without_empty_clips_and_sentences(tmp_path, capsys):
+    for name in ("quoted", "blank", "last"):
+        record(tmp_path / f"clips/{name}.mp3")
+    (tmp_path / "clips/hollow.mp3").touch()
+    names = ["quoted", "blank", "hollow", "missing", "last"]
+    texts = ['""', " ", "goed", "goed", "goed zo"]
+    rows = [f"bob\t{name}.mp3\t{text}\t0\tnl" for name, text in zip(names, texts, strict=True)]
+    commonvoice_folder(tmp_path, *rows)
+    read = prepared(commonvoice, tmp_path, tmp_path / "out")
+    assert [name for name, *_ in read["train"]] == ["train_1", "last"] and len(read["dev"]) == len(read["test"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and all(line.startswith("train: 2 left out: ") for line in told)
+    assert "train.tsv:3: no words in '\"\"', train.tsv:4: no words in ''" in told[0]
+    assert "hollow.mp3: cannot be read as audio: the file is empty" in told[1] and "missing.mp3: " in told[1]
+
+
+def test_a_corpus_without_its_clips_is_refused(tmp_path):
+    commonvoice_folder(tmp_path)
+    for clip in (tmp_path / "clips").iterdir():
+        clip.unlink()
+    with pytest.raises(AudioError, match=r"train_1\.mp3: cannot be read"):
+        commonvoice.prepare(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("row", ["bob\ta.mp3\tgoed", "bob\ta.mp3\tgoed\t0\t", "bob\t\tgoed\t0\tnl"])
 def test_commonvoice_flaws(tmp_path, row):
     commonvoice_folder(tmp_path, row)
     with pytest.raises(ManifestError, match=r"train\.tsv:3: "):
