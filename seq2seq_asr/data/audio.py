@@ -97,6 +97,16 @@ def audio_duration(path: Path) -> float:
         return told_length(file, path) / file.samplerate
 
 
+def audio_channels(path: Path) -> int:
+    """Number of channels of a recording.
+
+    Raises:
+        AudioError: The file is missing or not audio.
+    """
+    with open_audio(path) as file:
+        return int(file.channels)
+
+
 def read_features(path: Path, *, dim: int | None = None) -> Float32[np.ndarray, "T F"]:
     """Read precomputed features from a ``.npy`` file.
 

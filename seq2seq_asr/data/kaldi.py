@@ -2,16 +2,20 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from seq2seq_asr.data.audio import audio_duration
+from seq2seq_asr.data.audio import audio_channels, audio_duration
 from seq2seq_asr.data.confinement import Confinement, require_plain_path
 from seq2seq_asr.data.lines import fault, read_pairs
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError, ManifestError
 
 _Table = dict[str, tuple[int, str]]
+_Number = TypeVar("_Number", int, float)
 _TABLES = ("wav.scp", "text", "utt2spk", "segments", "utt2dur")
 
 
@@ -20,8 +24,9 @@ def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | Non
 
     Args:
         folder: Holds ``wav.scp`` (paths relative to `folder`, or absolute) and ``text``. With ``segments``,
-            ``wav.scp`` names recordings and an end of -1 means the recording's end. Without, lengths come from
-            ``utt2dur`` or else from the headers of the files.
+            ``wav.scp`` names recordings and an end of -1 means the recording's end; a channel as fifth column is taken
+            where the recording has no other. Without, lengths come from ``utt2dur`` or else from the headers of the
+            files.
         allow_empty_text: Accept a folder without ``text``, such as audio yet to be transcribed.
         root: Folder that the audio must lie in, symbolic links followed; None takes it from anywhere.
 
@@ -30,7 +35,7 @@ def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | Non
 
     Raises:
         ManifestError: ``file:line: why``; a pipe or a URL in ``wav.scp`` is such an error.
-        AudioError: A length is needed from a file that cannot be read.
+        AudioError: A length or the number of channels is needed from a file that cannot be read.
     """
     recordings = _recordings(folder / "wav.scp", Confinement(root))
     told = None if allow_empty_text and not (folder / "text").exists() else read_pairs(folder / "text")
@@ -91,37 +96,44 @@ def _recordings(path: Path, confinement: Confinement) -> dict[str, tuple[int, Pa
 def _spans(folder: Path, recordings: dict[str, tuple[int, Path]]) -> dict[str, _Span]:
     segments = folder / "segments"
     if segments.exists():
+        channels = cache(audio_channels)
         return {
-            name: _segment(segments, line, columns, recordings)
+            name: _segment(segments, line, columns, recordings, channels)
             for name, (line, columns) in read_pairs(segments).items()
         }
     durations = _optional_table(folder / "utt2dur")
     spans = {}
     for name, (line, audio) in recordings.items():
         known = durations.get(name)
-        duration = _seconds(folder / "utt2dur", *known) if known else _measured(audio, folder / "wav.scp", line)
-        spans[name] = _Span(audio, 0.0, duration, folder / "wav.scp", line)
+        source = folder / "wav.scp"
+        duration = _seconds(folder / "utt2dur", *known) if known else _told(audio_duration, audio, source, line)
+        spans[name] = _Span(audio, 0.0, duration, source, line)
     return spans
 
 
-def _segment(path: Path, line: int, columns: str, recordings: dict[str, tuple[int, Path]]) -> _Span:
+def _segment(
+    path: Path, line: int, columns: str, recordings: dict[str, tuple[int, Path]], channels: Callable[[Path], int]
+) -> _Span:
     recording, *times = columns.split()
     if recording not in recordings:
         raise fault(path, line, f"recording {recording!r} is not in wav.scp")
-    if len(times) not in (2, 3):  # Kaldi allows a channel as fifth column; the channels are averaged here.
+    if len(times) not in (2, 3):
         raise fault(path, line, "expected <utterance> <recording> <start> <end>")
     audio = recordings[recording][1]
+    if len(times) == 3 and _told(channels, audio, path, line) > 1:  # a channel; averaged, its speaker would be mixed
+        raise fault(path, line, f"channel {times[2]!r} of {audio}: make a file of each channel first")
     start, end = (_number(path, line, time) for time in times[:2])
     if end == -1:
-        end = _measured(audio, path, line)
+        end = _told(audio_duration, audio, path, line)
     if not 0 <= start < end:
         raise fault(path, line, f"expected 0 <= start < end, found {times[0]} and {times[1]}")
     return _Span(audio, start, end - start, path, line)
 
 
-def _measured(audio: Path, path: Path, line: int) -> float:
+def _told(what: Callable[[Path], _Number], audio: Path, path: Path, line: int) -> _Number:
+    """What the header of a recording tells, or an error that names the line as well."""
     try:
-        return audio_duration(audio)
+        return what(audio)
     except AudioError as error:
         raise AudioError(f"{path}:{line}: {error}") from error
 

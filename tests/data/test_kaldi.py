@@ -83,6 +83,20 @@ def test_flawed_segments_are_told_by_file_and_line(folder, segment):
         read_kaldi(folder)
 
 
+def test_a_channel_is_taken_where_there_is_no_other(folder):
+    with_segments(folder, "u1 r1 0.25 0.75 A", "u2 r2 0 0.5 1")
+    assert [u.offset for u in read_kaldi(folder)] == [0.25, 0.0]
+    soundfile.write(folder / "second.flac", np.random.default_rng(0).normal(0, 0.1, (4000, 2)), 8000)
+    with pytest.raises(ManifestError, match=r"segments:2: channel '1' of .*second\.flac: make a file of each channel"):
+        read_kaldi(folder)
+    with_segments(folder, "u1 r1 0.25 0.75", "u2 r2 0 0.5")
+    assert len(read_kaldi(folder)) == 2  # without a channel, their average is meant
+    (folder / "second.flac").unlink()
+    with_segments(folder, "u1 r1 0.25 0.75", "u2 r2 0 0.5 1")
+    with pytest.raises(AudioError, match=r"segments:2: .*second\.flac: cannot be read"):
+        read_kaldi(folder)
+
+
 def test_missing_files_are_told(folder):
     (folder / "second.flac").unlink()
     with pytest.raises(AudioError, match=r"wav\.scp:2: .*second\.flac: cannot be read"):
