@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 _RATES = (44100, 48000, 32000)
 _BITRATES = {  # kbit/s by whether it is MPEG-1 and by layer; MPEG-2 and 2.5 share theirs
@@ -94,7 +94,7 @@ def _frame(header: bytes) -> _Frame | None:
     return _Frame(size, samples, hertz, bits & _KIND)
 
 
-def _frames(raw: BufferedReader) -> Iterator[tuple[int, _Frame]]:
+def _frames(raw: BinaryIO) -> Iterator[tuple[int, _Frame]]:
     """All whole frames and where they begin, in bytes."""
     end = raw.seek(0, os.SEEK_END)
     place: int | None = 0
@@ -111,18 +111,18 @@ def _frames(raw: BufferedReader) -> Iterator[tuple[int, _Frame]]:
             place += frame.size
 
 
-def _frame_at(raw: BufferedReader, place: int) -> _Frame | None:
+def _frame_at(raw: BinaryIO, place: int) -> _Frame | None:
     raw.seek(place)
     return _frame(raw.read(4))
 
 
-def _goes_on(raw: BufferedReader, place: int, frame: _Frame) -> bool:
+def _goes_on(raw: BinaryIO, place: int, frame: _Frame) -> bool:
     """Whether a frame of the same kind follows: four bytes alone may look like a header by chance."""
     following = _frame_at(raw, place + frame.size)
     return following is not None and following.kind == frame.kind
 
 
-def _after_tag(raw: BufferedReader, place: int) -> int | None:
+def _after_tag(raw: BinaryIO, place: int) -> int | None:
     """Where the tag ends that begins here; None if none does."""
     raw.seek(place)
     head = raw.read(32)
@@ -136,7 +136,7 @@ def _after_tag(raw: BufferedReader, place: int) -> int | None:
     return None
 
 
-def _next_frame(raw: BufferedReader, place: int) -> int | None:
+def _next_frame(raw: BinaryIO, place: int) -> int | None:
     """Where after `place` a frame begins that another of its kind follows; None if none does."""
     start = place + 1
     while True:
