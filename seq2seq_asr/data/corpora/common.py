@@ -1,8 +1,10 @@
 """What the corpora share: finding their folder, measuring recordings and writing one manifest a split."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from seq2seq_asr.console import say
@@ -64,16 +66,34 @@ def write_splits(
 
     Raises:
         AudioError: A recording is missing or damaged.
-        ManifestError: There is no utterance in any split, or one split has an id twice.
+        ManifestError: There is no utterance in any split, one split has an id twice, or `out` cannot be written.
     """
+    with _told_if_unwritable(out):
+        _try_writing(out)
     # All is measured before anything is written: an error leaves no manifest of half the corpus.
     measured = {split: _measure(split, list(entries), leave_out_unreadable) for split, entries in splits.items()}
     manifests = {split: out / f"{split}.jsonl" for split, utterances in measured.items() if utterances}
     if not manifests:
         raise ManifestError(f"{out}: no utterances found for {', '.join(splits)}")
     for split, manifest in manifests.items():
-        write_manifest(manifest, measured[split])
+        with _told_if_unwritable(manifest):
+            write_manifest(manifest, measured[split])
     return manifests
+
+
+@contextmanager
+def _told_if_unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _try_writing(folder: Path) -> None:
+    """Write a file that has no name in the folder, or where that is to be made; nothing stays."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with TemporaryFile(dir=there):
+        pass
 
 
 def tell_left_out(split: str, why: Sequence[str]) -> None:

@@ -1,6 +1,8 @@
 """Every corpus, on a tiny folder of its real layout: splits, texts, speakers, lengths, and flaws told by name."""
 
 import itertools
+import re
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +275,29 @@ def test_a_missing_recording_is_told_and_nothing_is_written(tmp_path):
     with pytest.raises(AudioError, match="an406-fcaw-b"):
         an4.prepare(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_recording_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    entry = Entry("a", "x", tmp_path / "missing.wav", "s", "en")
+    for out in (tmp_path / "file", tmp_path / "file/out", Path("/proc/out"), tmp_path / ("n" * 300)):
+        with pytest.raises(ManifestError, match=f"^{re.escape(str(out))}: cannot be written: [^\n]+$"):
+            write_splits(out, {"train": [entry]})
+    with pytest.raises(AudioError, match="missing"):
+        write_splits(tmp_path / "a/b/c", {"train": [entry]})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_that_fills_up_is_told(tmp_path):
+    record(tmp_path / "a.wav")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))  # bytes a file may have
+    try:
+        with pytest.raises(ManifestError, match=r"train\.jsonl: cannot be written: [^\n]+$"):
+            write_splits(tmp_path / "out", {"train": [Entry("a", "x", tmp_path / "a.wav", "s", "en")]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_duplicate_ids_and_empty_corpora_are_told(tmp_path):
