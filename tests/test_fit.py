@@ -253,6 +253,61 @@ def test_a_state_of_another_shape_is_not_resumed(trained: Path, capsys: pytest.C
     assert "decoder.output.bias is 3, not " in line and (run / "last.ckpt").read_bytes() == before
 
 
+def another_run(home: Path, name: str, state: str) -> Path:
+    """A copy of the finished run under another name, as it was when the state was saved."""
+    run = home / "checkpoints" / name
+    shutil.copytree(home / "checkpoints" / "toy", run)
+    contents = read_checkpoint(run / state)
+    write_atomically(contents, run / "last.ckpt")
+    return run
+
+
+def test_an_epoch_half_done_goes_on_with_its_own_utterances_alone(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    another_run(trained, "half", "previous.ckpt")
+    assert read_checkpoint(trained / "checkpoints/half/last.ckpt")["Feeding"]["consumed"] > 0
+    lines = (trained / "train.jsonl").read_text().splitlines(keepends=True)
+    (trained / "fewer.jsonl").write_text("".join(lines[1:]))
+    (trained / "moved.jsonl").write_text("".join(lines))
+    before = (trained / "checkpoints/half/config.yaml").read_bytes()
+    capsys.readouterr()
+    resume = ("--resume", "--name", "half", "--data.dev", "dev.jsonl", "--data.train")
+    assert fit(*resume, "fewer.jsonl") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: checkpoints/half/last.ckpt: an epoch is half done, and data.train holds other")
+    assert (trained / "checkpoints/half/config.yaml").read_bytes() == before
+    assert fit(*resume, "moved.jsonl") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_other_utterances_at_the_start_of_an_epoch_are_warned_of(
+    trained: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    another_run(trained, f"other_{split}", "last.ckpt")
+    lines = (trained / f"{split}.jsonl").read_text().splitlines(keepends=True)
+    (trained / "fewer.jsonl").write_text("".join(lines[1:]))
+    capsys.readouterr()
+    other = {"train": "train.jsonl", "dev": "dev.jsonl", split: "fewer.jsonl"}
+    changed = ("--data.train", other["train"], "--data.dev", other["dev"], "--trainer.epochs", "3")
+    for flags, warnings in (((), 0), (changed, 1), ((), 0)):
+        assert fit("--resume", "--name", f"other_{split}", *flags) == 0
+        text = f"warning: data.{split} holds other utterances than "
+        assert capsys.readouterr().err.count(text) == warnings
+
+
+def test_a_checkpoint_that_does_not_tell_its_utterances_is_resumed(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = another_run(trained, "older", "previous.ckpt")
+    contents = read_checkpoint(run / "last.ckpt")
+    del contents["seq2seq_asr"]["data"]
+    write_atomically(contents, run / "last.ckpt")
+    assert fit("--resume", "--name", "older") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_job_that_slurm_restarts_resumes_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert not parse_fit(["--config", "toy.yaml"]).resume

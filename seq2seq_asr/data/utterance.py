@@ -1,5 +1,7 @@
 """An utterance of a corpus, as every reader and writer of manifests knows it."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,3 +26,11 @@ class Utterance:
     """Name of the speaker, if known."""
     lang: str | None = None
     """Language code, if known."""
+
+
+def digest_of(utterances: Iterable[Utterance]) -> str:
+    """SHA-256 over ids, durations and texts in their order, wherever the files lie: what an epoch is planned from."""
+    digest = hashlib.sha256()
+    for one in utterances:
+        digest.update(ascii((one.id, one.duration, one.text)).encode())
+    return digest.hexdigest()

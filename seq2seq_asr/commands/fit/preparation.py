@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq_asr.commands.fit.resuming import as_recorded, check_resumable, resumed_run
+from seq2seq_asr.commands.fit.resuming import as_recorded, check_corpus, check_resumable, resumed_run
 from seq2seq_asr.commands.fit.targets import check_labels, learn_targets, load_targets
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
@@ -17,7 +17,7 @@ from seq2seq_asr.data.loading import read_split, within_limits
 from seq2seq_asr.data.noise import find_audio
 from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.data.targets import Targets
-from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.data.utterance import Utterance, digest_of
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
@@ -43,6 +43,11 @@ class Corpus:
 
     train: list[Utterance]
     dev: list[Utterance]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What a checkpoint tells of either, so that a resumed run notices others."""
+        return {"train": digest_of(self.train), "dev": digest_of(self.dev)}
 
 
 def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> Session:
@@ -94,6 +99,7 @@ def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Sessi
     path, checkpoint = check_resumable(config, run, tokenizer)
     model = build_model(config, tokenizer)  # its weights and statistics come out of the checkpoint
     require_state(checkpoint, model, config.optimizer, path)
+    check_corpus(path, checkpoint, corpus.digests)
     session = _session(config, run, corpus, tokenizer, model)
     return replace(session, resume_from=path, epochs_done=int(checkpoint["Feeding"]["epoch"]))
 
@@ -127,7 +133,7 @@ def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targe
         logging=config.logging,
         seed=config.seed,
         mwer=config.mwer,
-        record={"config": as_recorded(config), "tokenizer": tokenizer.hash},
+        record={"config": as_recorded(config), "tokenizer": tokenizer.hash, "data": corpus.digests},
     )
 
 

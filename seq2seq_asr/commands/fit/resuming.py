@@ -61,6 +61,31 @@ def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tu
     return path, checkpoint
 
 
+def check_corpus(path: Path, checkpoint: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Notice other utterances than the checkpoint has been trained and validated on; says what they do to the run.
+
+    Args:
+        path: The checkpoint.
+        checkpoint: What is in it; one that does not tell its utterances is let pass.
+        digests: Of the utterances there are now, by split.
+
+    Raises:
+        CheckpointError: Those of training have changed within an epoch, which was planned from them.
+    """
+    before = {**digests, **checkpoint["seq2seq_asr"].get("data", {})}
+    if before["train"] != digests["train"] and checkpoint["Feeding"]["consumed"]:
+        raise CheckpointError(
+            f"{path}: an epoch is half done, and data.train holds other utterances than at its start: restore the "
+            f"manifests, or train under another --name with --init_from {path.parent}"
+        )
+    if not is_main_process():
+        return
+    if before["train"] != digests["train"]:
+        say(f"warning: data.train holds other utterances than {path} was trained on")
+    if before["dev"] != digests["dev"]:
+        say(f"warning: data.dev holds other utterances than before {path}: best.ckpt was chosen by the error on those")
+
+
 def as_recorded(config: FitConfig) -> dict[str, Any]:
     """What is stored of the configuration: a run is not described by how it was resumed."""
     return to_mapping(replace(config, resume=False))
