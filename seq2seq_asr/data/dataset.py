@@ -88,8 +88,9 @@ class InputReader:
 
 
 def quantise(samples: np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1] as 16-bit integers; what lies beyond is clipped."""
-    return np.clip(np.round(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    """Samples as 16-bit integers; one that goes beyond full scale, as floats may, is made softer as a whole."""
+    scaled = samples * (FULL_SCALE / max(1.0, float(np.abs(samples).max(initial=0.0))))
+    return np.clip(np.round(scaled), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 class SpeechDataset(Dataset):

@@ -38,6 +38,8 @@ def source_seconds(source: Source, reader: InputReader) -> float:
 def read_source(source: Source, reader: InputReader) -> np.ndarray:
     """Float32 samples ``(N,)`` in [-1, 1], or features ``(T, F)`` for a model that reads those.
 
+    What goes beyond full scale is made softer as a whole.
+
     Raises:
         AudioError: It cannot be read, is damaged, silent or too short, or is not what the model reads.
     """

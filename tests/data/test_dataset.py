@@ -9,6 +9,7 @@ import torch
 from seq2seq_asr.data.augment import SpeedPerturbConfig
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import Example, InputReader, SpeechDataset, collate
+from seq2seq_asr.data.sources import read_source
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError
@@ -54,11 +55,14 @@ def test_sixteen_bit_audio_and_features_reach_the_model_unchanged(spoken, comput
         np.testing.assert_array_equal(InputReader(RATE, 5)(utterance), np.load(utterance.features))
 
 
-def test_audio_beyond_full_scale_is_clipped(tmp_path):
-    path = tmp_path / "loud.wav"
-    soundfile.write(path, np.array([1.5, -1.5, 0.25], dtype=np.float32), RATE, subtype="FLOAT")
-    samples = InputReader(RATE)(Utterance(id="x", text="x", duration=3 / RATE, audio=path))
-    np.testing.assert_allclose(samples, [1, -1, 0.25], atol=1e-4)
+def test_audio_beyond_full_scale_is_made_softer_as_a_whole_wherever_it_comes_from(tmp_path):
+    path, loud = tmp_path / "loud.wav", np.array([1.5, -3.0, 0.75, 0.3], dtype=np.float32)
+    soundfile.write(path, loud, RATE, subtype="FLOAT")
+    reader, utterance = InputReader(RATE), Utterance(id="x", text="x", duration=4 / RATE, audio=path)
+    found = [reader(utterance), *(read_source(source, reader) for source in (path, utterance, loud))]
+    for samples in found:
+        np.testing.assert_allclose(samples, loud / 3, atol=1 / 32768)
+        np.testing.assert_array_equal(samples, found[0])
 
 
 @pytest.mark.parametrize("corpus", ["spoken", "computed"])

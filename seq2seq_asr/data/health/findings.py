@@ -27,6 +27,7 @@ CHECKS: Final[dict[str, Check]] = {
     "duplicate_audio": Check("warning", "the same audio twice in one set"),
     "rate": Check("warning", "a rate of its own, or one below the model's: bands are missing, which may tell sources"),
     "clipping": Check("warning", "samples stand at the limit for three or more in a row"),
+    "loud": Check("warning", "samples beyond full scale: the utterance is made softer as a whole when it is read"),
     "silence": Check("warning", "barely audible, or nearly all of it is silence"),
     "unknown": Check("warning", "characters that the tokenizer does not know"),
     "duplicate_text": Check("note", "the same text more than once in one set"),

@@ -34,6 +34,8 @@ class Signal:
     """Share of the samples that stand at the extreme value for three or more in a row."""
     quiet: float = 0.0
     """Share of blocks of 20 ms that are 40 dB below the loudest."""
+    peak: float = 0.0
+    """Largest sample, where full scale is 1."""
     level: float = 0.0
     """Root mean square of the loudest block, in dB of full scale."""
 
@@ -71,6 +73,7 @@ def measure(utterance: Utterance, *, whole: bool) -> Signal:
         kind=f"{rate} Hz",
         clipped=max(clipped_share(channel) for channel in channels.T),
         quiet=float((levels < levels.max() - _QUIET_BELOW_LOUDEST).mean()),
+        peak=float(np.abs(mono).max()),
         level=float(levels.max()),
     )
 

@@ -16,6 +16,8 @@ CLIPPED: Final = 1e-3
 """Share of clipped samples from which an utterance is named."""
 QUIET: Final = 0.9
 """Share of quiet blocks from which an utterance is nearly all silence."""
+LOUD: Final = 1.2
+"""Largest sample, where full scale is 1, from which an utterance is named: lossy codecs go a little beyond."""
 BARELY_AUDIBLE: Final = -45.0
 """Level of the loudest block, in dB of full scale, below which an utterance is barely audible."""
 
@@ -70,6 +72,8 @@ def _check_length(item: Examined, signal: Signal, target: Target) -> Iterator[tu
 def _check_sound(item: Examined, signal: Signal) -> Iterator[tuple[str, str]]:
     if signal.clipped >= CLIPPED:
         yield "clipping", f"{100 * signal.clipped:.2f} % of the samples"
+    if signal.peak >= LOUD:
+        yield "loud", f"samples reach {signal.peak:.3g} where full scale is 1"
     if item.utterance.audio and signal.level < BARELY_AUDIBLE:
         yield "silence", f"loudest at {signal.level:.0f} dB"
     elif signal.quiet >= QUIET:

@@ -64,6 +64,7 @@ def sick_corpus(folder: Path) -> tuple[list[Utterance], list[Utterance]]:
         utterance(folder, "b-contrary-2", sound(10), text="b a"),
         utterance(folder, "b-rate", sound(11, rate=16000), text="b c", rate=16000),
         utterance(folder, "b-clipped", np.clip(sound(12), -0.1, 0.1), text="b c a"),
+        utterance(folder, "b-loud", 30 * sound(22), text="a c b"),
         utterance(folder, "b-faint", 0.001 * sound(13), text="c b"),
         utterance(folder, "b-silence", np.concatenate([sound(14, 0.3), 1e-5 * sound(15, 5.0)]), text="c b a"),
         utterance(folder, "b-unknown", sound(16), text="ab xyz"),
@@ -98,6 +99,7 @@ EXPECTED: dict[str, list[tuple[str, ...]]] = {
     "duplicate_audio": [("b-double", "b-double-2")],
     "rate": [("b-rate",)],
     "clipping": [("b-clipped",)],
+    "loud": [("b-loud",)],
     "silence": [("b-faint",), ("b-silence",)],
     "unknown": [("b-unknown",)],
     "duplicate_text": [("b-double", "b-double-2")],
@@ -114,19 +116,20 @@ def test_details_tell_what_to_do_about_it(health: Health) -> None:
     assert "b-unreadable.wav: cannot be read as audio" in details["b-unreadable"]
     assert details["c-long"] == "1.000 s in the manifest, 1.500 s in the file"
     assert details["a-repeats"] == "7 tokens need 10 frames, 0.32 s give 8"
+    assert details["b-loud"].startswith("samples reach ") and details["b-loud"].endswith(" where full scale is 1")
     assert details["b-unknown"] == "1 of 5 pieces: x y z"
 
 
 def test_the_summary_counts(health: Health) -> None:
     train, test = health.summaries
     assert (train.utterances, train.readable, train.speakers, train.kinds) == (
+        20,
         19,
-        18,
         3,
-        {"8000 Hz": 17, "16000 Hz": 1},
+        {"8000 Hz": 18, "16000 Hz": 1},
     )
     assert train.longest == pytest.approx(5.3) and train.shortest == pytest.approx(0.3)
-    assert train.histogram == {"0-0.5": 2, "0.5-1": 0, "1-2": 14, "2-3": 1, "3-5": 0, "5-8": 1}
+    assert train.histogram == {"0-0.5": 2, "0.5-1": 0, "1-2": 15, "2-3": 1, "3-5": 0, "5-8": 1}
     assert train.unknown_rate == pytest.approx(1 / train.tokens) and test.unknown_rate == 0
     assert test.histogram == {"1-2": 3}
     assert train.without_text == 1
@@ -134,12 +137,12 @@ def test_the_summary_counts(health: Health) -> None:
 
 def test_text_and_json_tell_the_same(health: Health) -> None:
     values = json.loads(json.dumps(health_json(health), allow_nan=False))
-    assert (values["errors"], values["warnings"], values["notes"]) == (8, 8, 1)
+    assert (values["errors"], values["warnings"], values["notes"]) == (8, 9, 1)
     assert {
         name: [tuple(one["ids"]) for one in check["findings"]] for name, check in values["checks"].items()
     } == EXPECTED
     text = format_health(health)
-    assert text.endswith("\n8 errors, 8 warnings, 1 notes\n")
+    assert text.endswith("\n8 errors, 9 warnings, 1 notes\n")
     for name, check in values["checks"].items():
         assert f"{check['severity']}: " in text and f" x {name}: {check['meaning']}" in text
         assert all(one["detail"] in text for one in check["findings"])
