@@ -58,6 +58,7 @@ class FitConfig:
             "tokenizer": (self.tokenizer != TokenizerConfig(), "a classifier's targets are the training texts"),
             "mwer.nbest": (self.mwer.nbest > 0, "there is nothing to search"),
             "optimizer.sampling": (self.optimizer.sampling > 0, "no class is followed by another"),
+            "trainer.criterion": (self.trainer.criterion != "auto", "the best checkpoint has the highest accuracy"),
             "data.connect": (max(connect.train, connect.dev, connect.test) > 0, "a string of words is no class"),
             "data.train": (not self.data.train, "the embedded corpus has sentences, not classes; give manifests"),
         }

@@ -5,7 +5,7 @@ Both texts are scored as they stand; case and punctuation are the normaliser's b
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, Literal, NamedTuple
@@ -20,11 +20,12 @@ _KINDS: Final[dict[str, EditKind]] = {
     "delete": "deletion",
     "insert": "insertion",
 }
-# Thai, Lao, Burmese, Khmer, kana and Han: scripts that do not write a space between words. Hangul does.
-UNSPACED: Final = (
-    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    r"\U00020000-\U0003ffff"
-)
+# Scripts that do not write a space between words: Han, kana; Thai, Lao, Burmese and Khmer. Hangul does write it.
+_HAN: Final = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_KANA: Final = r"\u3040-\u30ff\u31f0-\u31ff"
+_THAI_LIKE: Final = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+UNSPACED: Final = _THAI_LIKE + _KANA + _HAN
+_LONGER_THAN_A_WORD: Final = re.compile(rf"[{_HAN}]{{5}}|[{_KANA}{_HAN}]{{10}}|[{_THAI_LIKE}]{{16}}")
 _OPTIONAL_SPACE: Final = re.compile(rf"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 
 
@@ -112,6 +113,15 @@ def characters(text: str) -> str:
     so that segmented references such as AISHELL's score as published.
     """
     return _OPTIONAL_SPACE.sub("", " ".join(text.split()))
+
+
+def without_spaces(texts: Iterable[str]) -> bool:
+    """Whether most of the texts run on for longer than a word would, in a script without spaces between words.
+
+    Single words, and texts that a tool has cut into words, do not.
+    """
+    running_on = [bool(_LONGER_THAN_A_WORD.search(text)) for text in texts if text]
+    return 2 * sum(running_on) > len(running_on)
 
 
 def _as_integers(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -33,17 +33,20 @@ class SaveCheckpoints(Callback):
         self.saved = False
         """Whether there is something to resume from."""
         self.best_error = float("inf")
-        """Lowest validation WER so far; of a classifier, lowest share of wrong classes."""
+        """Lowest validation WER (or CER) so far; of a classifier, lowest share of wrong classes."""
         self.best_epoch = -1
+        self.measured: str | None = None
+        """Column of the criterion that `best_error` is of."""
 
     def state_dict(self) -> dict[str, Any]:
         """The best validation so far."""
-        return {"best_error": self.best_error, "best_epoch": self.best_epoch}
+        return {"best_error": self.best_error, "best_epoch": self.best_epoch, "criterion": self.measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best validation so far."""
         older = state_dict.get("best_wer", float("inf"))  # its name before there were classifiers
         self.best_error, self.best_epoch = state_dict.get("best_error", older), state_dict["best_epoch"]
+        self.measured = state_dict.get("criterion")
         self.saved = True
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
@@ -64,7 +67,11 @@ class SaveCheckpoints(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save after validation; keep the best."""
-        error = pl_module.validation.criterion.error(pl_module.validated)
+        criterion = pl_module.validation.criterion
+        if self.measured not in (None, criterion.column):
+            self.best_error = float("inf")  # of another criterion, before a resume
+        self.measured = criterion.column
+        error = criterion.error(pl_module.validated)
         if error < self.best_error:
             self.best_error, self.best_epoch = error, trainer.current_epoch
             trainer.save_checkpoint(self.run.best)

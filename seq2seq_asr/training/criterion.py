@@ -1,8 +1,13 @@
 """The one figure that a run is judged by: it chooses the best checkpoint, and it is what a person is shown."""
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from seq2seq_asr.evaluation.wer import without_spaces
+
+Choice = Literal["auto", "wer", "cer"]
+"""Which error rate a recogniser is judged by."""
 
 
 class Criterion(NamedTuple):
@@ -22,4 +27,18 @@ class Criterion(NamedTuple):
 
 
 WER = Criterion("val_wer", "WER", more_is_better=False)
+CER = Criterion("val_cer", "CER", more_is_better=False)
 ACCURACY = Criterion("val_accuracy", "accuracy", more_is_better=True)
+
+
+def find_criterion(choice: Choice, references: Iterable[str]) -> Criterion:
+    """The error rate to judge a recogniser by.
+
+    Args:
+        choice: What the user wants; ``auto`` is of words, unless these texts are written without spaces between them: a
+            whole sentence would count as one word.
+        references: Normalised texts of the set that it is judged on.
+    """
+    if choice == "auto":
+        return CER if without_spaces(references) else WER
+    return CER if choice == "cer" else WER

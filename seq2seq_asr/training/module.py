@@ -15,6 +15,7 @@ from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import TrainingError
 from seq2seq_asr.nn.classifier import ClassLosses, Model
 from seq2seq_asr.nn.model import Losses, Seq2Seq
+from seq2seq_asr.training.criterion import WER, Criterion
 from seq2seq_asr.training.dump import dump_batch
 from seq2seq_asr.training.health import HEALTH_SUMS
 from seq2seq_asr.training.mwer import MwerConfig, mwer_losses
@@ -52,6 +53,7 @@ class Recognition(pl.LightningModule):
         seed: Of the run; each step draws dropout and masks from (seed, step, rank).
         max_skipped: Steps in a row that may have a gradient that is not finite.
         mwer: Minimum word error rate training.
+        criterion: The error rate that a recogniser is judged by.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class Recognition(pl.LightningModule):
         seed: int,
         max_skipped: int,
         mwer: MwerConfig | None = None,
+        criterion: Criterion = WER,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
-        self.validation = validation_of(model, tokenizer)
+        self.validation = validation_of(model, tokenizer, criterion)
         self.mwer = mwer or MwerConfig()
         self.seed, self.max_skipped, self.skipped = seed, max_skipped, 0
         self.sums = dict.fromkeys(VALIDATION_SUMS + HEALTH_SUMS, 0.0)

@@ -95,11 +95,12 @@ def attention_figure(
 
 
 def learning_curves_figure(rows: Sequence[Mapping[str, Any]], criterion: Criterion = WER) -> Figure:
-    """Losses on the left and word error rate or accuracy on the right, over epochs; the best epoch is marked.
+    """Losses on the left and error rate or accuracy on the right, over epochs; the best epoch is marked.
 
     Args:
-        rows: Rows of ``metrics.csv``: ``epoch`` with any of ``train_loss``, ``val_loss`` and ``val_wer`` (a fraction),
-            as numbers or text. What is missing or blank is left out; of several values in one epoch the last counts.
+        rows: Rows of ``metrics.csv``: ``epoch`` with any of ``train_loss``, ``val_loss`` and the criterion's
+            column (a fraction), as numbers or text. What is missing or blank is left out; of several values in one
+            epoch the last counts.
         criterion: What stands on the right.
     """
     figure, (losses, errors) = _figure(width=10.0, height=3.8, columns=2)

@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Training state with the lowest validation WER, or the highest accuracy."""
+        """Training state with the lowest validation WER or CER, or the highest accuracy."""
         return self.path / "best.ckpt"
 
     @property

@@ -24,6 +24,7 @@ from seq2seq_asr.training.alignment import WatchAlignment
 from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, ValidateLastEpoch
 from seq2seq_asr.training.checkpoint import sweep_leftovers
 from seq2seq_asr.training.claim import held
+from seq2seq_asr.training.criterion import Criterion, find_criterion
 from seq2seq_asr.training.datamodule import Feeding
 from seq2seq_asr.training.devices import find_devices, find_precision
 from seq2seq_asr.training.examples import LogExamples
@@ -47,6 +48,7 @@ from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.schedule import OptimizerConfig
 from seq2seq_asr.training.settings import LoggingConfig, TrainerConfig
 from seq2seq_asr.training.signals import SignalWatch
+from seq2seq_asr.training.validation import Classification
 from seq2seq_asr.training.wandb_log import WandbLog
 
 
@@ -72,6 +74,14 @@ class Session:
     """Epochs that a resumed run has behind it."""
     resume_from: Path | None = None
     """Checkpoint to go on from, where it is not the run's last one."""
+
+    @property
+    def criterion(self) -> Criterion:
+        """What the best checkpoint is chosen by."""
+        if not isinstance(self.model, Seq2Seq):
+            return Classification.criterion
+        references = (self.tokenizer.normalise(one.text) for one in self.dev)
+        return find_criterion(self.trainer.criterion, references)
 
     @property
     def finished(self) -> bool:
@@ -136,6 +146,7 @@ def build_parts(session: Session) -> tuple[Recognition, Feeding]:
         seed=session.seed,
         max_skipped=session.trainer.max_skipped,
         mwer=session.mwer,
+        criterion=session.criterion,
     )
     feeding = Feeding(
         session.train,

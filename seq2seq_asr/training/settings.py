@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.training.criterion import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class TrainerConfig:
     """Arithmetic: 32 bit, or bfloat16 where it is safe; auto takes bfloat16 where the processor computes in it."""
     validate_every: int = 2
     """Epochs between validations; the last epoch is always validated."""
+    criterion: Choice = "auto"
+    """Error rate on dev that best.ckpt has least of; auto takes words, or characters where no spaces part the words."""
     validation_utterances: int = 200
     """Utterances of dev that are decoded at each validation, a fixed subset; 0 takes all."""
     save_minutes: float = 10.0

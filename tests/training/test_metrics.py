@@ -14,7 +14,8 @@ from rich.console import Console
 
 from seq2seq_asr.training import bar, metrics
 from seq2seq_asr.training.callbacks import SaveCheckpoints
-from seq2seq_asr.training.criterion import ACCURACY, WER
+from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training.criterion import ACCURACY, CER, WER, Criterion, find_criterion
 from seq2seq_asr.training.metrics import COLUMNS, EpochClock, LearningCurves, epoch_line, read_rows, write_rows
 from seq2seq_asr.training.session import Session, train
 
@@ -35,6 +36,31 @@ def test_the_line_of_a_classifiers_epoch() -> None:
     assert epoch_line(validated, 9, ACCURACY) == (
         "epoch 3/9: train loss 0.500, val loss 0.250, val accuracy 75.00 %, 12.3 s, data wait 4 %"
     )
+
+
+WER_TEXTS = [
+    ["turn on the light", "call anna"],
+    ["seven", "zero"],
+    ["北京", "数字", "speech", "忠告"],
+    ["北京 上海 数字", "语音 识别 speech"],
+    ["而 对 楼市 成交 抑制 作用 最 大 的 限 购", "也 成为 地方 政府 的 眼中 钉", "我 在 清华大学附属中学 学习"],
+    ["안녕하세요 여러분 반갑습니다", "donaudampfschifffahrtsgesellschaft"],
+    ["ありがとう", "コンピューター", "สวัสดี"],
+    ["我认为跑步最重要的就是给我带来了身体健康", "on", "off"],
+    [],
+]
+CER_TEXTS = [
+    ["我认为跑步最重要的就是给我带来了身体健康", "而对楼市成交抑制作用最大的限购", "好"],
+    ["因此土地储备至关重要 甚至出现了地面沉降"],
+    ["木曜日停戦会談は何の進展もないまま終了しました"],
+    ["เขาอยากจะไปเที่ยวทะเลกับเพื่อน"],
+]
+
+
+@pytest.mark.parametrize(("criterion", "texts"), [(WER, one) for one in WER_TEXTS] + [(CER, one) for one in CER_TEXTS])
+def test_a_sentence_written_without_spaces_is_judged_by_its_characters(criterion: Criterion, texts: list[str]) -> None:
+    assert find_criterion("auto", texts) == criterion
+    assert find_criterion("wer", texts) == WER and find_criterion("cer", texts) == CER
 
 
 def test_a_criterion_orders_runs_by_what_they_get_wrong() -> None:
@@ -130,3 +156,18 @@ def test_a_file_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not bar.on_a_terminal()
     monkeypatch.setattr(sys, "stderr", Screen())
     assert bar.on_a_terminal()
+
+
+def test_the_best_checkpoint_is_chosen_by_the_criterion_and_anew_under_another(
+    toy_session: Build, draw_no_curves: None
+) -> None:
+    def best_of(session: Session) -> float:
+        return float(read_checkpoint(session.run.last)["callbacks"]["SaveCheckpoints"]["best_error"])
+
+    train(by_words := toy_session(epochs=1, criterion="wer"))
+    (row,) = read_rows(by_words.run.metrics)
+    assert best_of(by_words) == pytest.approx(float(row["val_wer"]), rel=1e-5)
+    train(by_characters := toy_session(epochs=2, criterion="cer"), resume=True)
+    newest = read_rows(by_characters.run.metrics)[-1]
+    assert float(newest["val_cer"]) > float(row["val_wer"])  # or the words could still be the best
+    assert best_of(by_characters) == pytest.approx(float(newest["val_cer"]), rel=1e-5)

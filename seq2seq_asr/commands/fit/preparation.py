@@ -21,6 +21,7 @@ from seq2seq_asr.data.utterance import Utterance, digest_of
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
+from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import load_yaml, to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
 from seq2seq_asr.training.claim import claimed_run, held, write_config
@@ -117,11 +118,7 @@ def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
 
 
 def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targets, model: Model) -> Session:
-    if is_main_process():
-        warn_of_short_audio(model, corpus.train, tokenizer)
-        describe(config, run, model, tokenizer, corpus)
-        write_config(run, to_yaml(replace(config, resume=False)))
-    return Session(
+    session = Session(
         run=run,
         model=model,
         tokenizer=tokenizer,
@@ -135,6 +132,11 @@ def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targe
         mwer=config.mwer,
         record={"config": as_recorded(config), "tokenizer": tokenizer.hash, "data": corpus.digests},
     )
+    if is_main_process():
+        warn_of_short_audio(model, corpus.train, tokenizer)
+        describe(session)
+        write_config(run, to_yaml(replace(config, resume=False)))
+    return session
 
 
 def build_model(config: FitConfig, tokenizer: Targets) -> Model:
@@ -182,13 +184,14 @@ def warn_of_short_audio(model: Model, train: Sequence[Utterance], tokenizer: Tar
         say(f"warning: {len(short)} utterances have more tokens than encoded frames, such as {', '.join(short[:3])}")
 
 
-def describe(config: FitConfig, run: RunFolder, model: Model, tokenizer: Targets, corpus: Corpus) -> None:
-    """Say what is going to be trained on what."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    hours = sum(utterance.duration for utterance in corpus.train) / 3600
-    targets = f"{len(tokenizer)} {'classes' if config.model.task == 'classify' else 'pieces'}"
-    say(f"run {run.path}: {parameters / 1e6:.2f} M parameters, {targets}, {config.trainer.epochs} epochs")
-    say(f"train {len(corpus.train)} utterances, {hours:.2f} h; dev {len(corpus.dev)} utterances")
-    unknown = tokenizer.unknown_rate(utterance.text for utterance in corpus.dev)
+def describe(session: Session) -> None:
+    """Say what is going to be trained on what, and what it is judged by."""
+    parameters = sum(parameter.numel() for parameter in session.model.parameters())
+    hours = sum(utterance.duration for utterance in session.train) / 3600
+    targets = f"{len(session.tokenizer)} {'pieces' if isinstance(session.model, Seq2Seq) else 'classes'}"
+    say(f"run {session.run.path}: {parameters / 1e6:.2f} M parameters, {targets}, {session.trainer.epochs} epochs")
+    dev = f"dev {len(session.dev)} utterances, judged by {session.criterion.name}"
+    say(f"train {len(session.train)} utterances, {hours:.2f} h; {dev}")
+    unknown = session.tokenizer.unknown_rate(utterance.text for utterance in session.dev)
     if unknown > 0:
         say(f"warning: {100 * unknown:.2f} % of the pieces of dev are unknown to the tokenizer")

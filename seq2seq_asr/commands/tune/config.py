@@ -8,6 +8,7 @@ import tyro
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.training.criterion import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class TuneConfig:
     """Find the best search settings of a run on its dev set, and calibrate its word confidences.
 
     The encoder runs once. First the weights are swept at one beam, then the beam with the best weights. What has the
-    lowest word error rate of all (or the smallest beam within `slack` of it) goes into the run folder as decoding.yaml,
+    lowest error rate of all (or the smallest beam within `slack` of it) goes into the run folder as decoding.yaml,
     which `decode` then starts from. Do not tune on the set that you report.
     """
 
@@ -41,8 +42,10 @@ class TuneConfig:
     """Settings to try, as name=value,value; none tries every weight that changes a score, and length_bonus."""
     method: Literal["coordinate", "grid"] = "coordinate"
     """coordinate: one setting after the other, each at its best before the next; grid: all combinations."""
+    criterion: Choice = "auto"
+    """Error rate to go by; auto takes words, or characters where no spaces part the words."""
     slack: float = 0.0
-    """Absolute word error rate that a smaller, faster beam may cost: 0.001 takes it where it is 0.1 points worse."""
+    """Absolute error rate that a smaller, faster beam may cost: 0.001 takes it where it is 0.1 points worse."""
     rounds: int = 1
     """Times that coordinate goes through all settings, at most."""
     lm: Path | None = None

@@ -32,10 +32,12 @@ from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_mapping, to_yaml
+from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 
-HEADER = f"{'swept':>20} {'value':>8} {'beam':>5} {'WER %':>7} {'95 % interval':>15} {'RTF':>8} {'search errors':>14}"
+HEADER = f"{'swept':>20} {'value':>8} {'beam':>5} {{:>5}} % {'95 % interval':>15} {'RTF':>8} {'search errors':>14}"
+"""Of the printed table, where the error rate's name is to be filled in."""
 
 
 def tune(config: TuneConfig) -> int:
@@ -95,7 +97,6 @@ def sweep(recognizer: Recognizer, encoded: EncodedSet, config: TuneConfig) -> Sw
     """Sweep the weights, then the beam, printing every trial as it is done."""
     start = dataclasses.replace(config.search, nbest=1)
     settings = read_settings(config.sweep, start) or usual_settings(recognizer, encoded, start)
-    print(HEADER)
     with ProgressLine() as progress:
         done, total = 0, _planned(settings, config)
 
@@ -105,13 +106,15 @@ def sweep(recognizer: Recognizer, encoded: EncodedSet, config: TuneConfig) -> Sw
             progress("searching", min(done, total), total)
             print(line(trial), flush=True)
 
-        sweeper = Sweeper(recognizer, encoded, config.seed, tell)
+        sweeper = Sweeper(recognizer, encoded, config.seed, tell, config.criterion)
+        header = HEADER.format(sweeper.criterion.name)
+        print(header)
         if config.method == "grid":
             best = sweep_grid(sweeper, start, settings)
         else:
             best = sweep_coordinates(sweeper, start, settings, config.rounds)
         beams = sweep_beams(sweeper, best, config.beams)
-    print(f"\nbeam sweep\n{HEADER}")
+    print(f"\nbeam sweep\n{header}")
     print("\n".join(line(dataclasses.replace(trial, stage="beam")) for trial in beams))
     return sweeper
 
@@ -131,7 +134,7 @@ def line(trial: Trial) -> str:
         f"{100 * trial.interval.low:.2f} – {100 * trial.interval.high:.2f}" if trial.interval.known else "unknown"
     )
     return (
-        f"{trial.stage:>20} {value!s:>8} {trial.search.beam:>5} {100 * trial.wer:>7.2f} {interval:>15} "
+        f"{trial.stage:>20} {value!s:>8} {trial.search.beam:>5} {100 * trial.rate:>7.2f} {interval:>15} "
         f"{trial.real_time_factor:>8.4f} {100 * trial.search_errors:>12.1f} %"
     )
 
@@ -141,7 +144,10 @@ def described(trial: Trial) -> str:
     defaults = to_mapping(BeamConfig())
     set_apart = {name: value for name, value in to_mapping(trial.search).items() if value != defaults[name]}
     changes = ", ".join(f"{name} {value}" for name, value in set_apart.items()) or "the defaults"
-    return f"{100 * trial.wer:.2f} % WER ({trial.errors} errors in {trial.words} words) with {changes}"
+    errors = f"{100 * trial.wer:.2f} % WER ({trial.errors} errors in {trial.words} words)"
+    if trial.criterion == CER:
+        errors = f"{100 * trial.cer:.2f} % CER ({trial.character_errors} errors in {trial.characters} characters)"
+    return f"{errors} with {changes}"
 
 
 def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, tokenizer: str) -> None:

@@ -13,11 +13,12 @@ import yaml
 from seq2seq_asr.commands.tune.cache import EncodedSet
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
-from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.rescoring import ranked, rescore
 from seq2seq_asr.strict_yaml import from_mapping, to_mapping
+from seq2seq_asr.training.criterion import CER, Choice, Criterion, find_criterion
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 """What is tried of every setting that ends in _weight."""
@@ -37,10 +38,14 @@ class Trial:
     stage: str
     """The setting that was being swept."""
     search: BeamConfig
+    criterion: Criterion
+    """Whether words or characters were counted to compare trials."""
     errors: int
     words: int
+    character_errors: int
+    characters: int
     interval: Interval
-    """95 % interval of the word error rate."""
+    """95 % interval of the criterion's error rate."""
     real_time_factor: float
     """Seconds of reading, encoder, search and guards per second of audio."""
     search_errors: float
@@ -51,6 +56,16 @@ class Trial:
         """Word error rate, a fraction."""
         return self.errors / self.words
 
+    @property
+    def cer(self) -> float:
+        """Character error rate, a fraction."""
+        return self.character_errors / self.characters
+
+    @property
+    def rate(self) -> float:
+        """The error rate to go by, a fraction."""
+        return self.cer if self.criterion == CER else self.wer
+
 
 class Sweeper:
     """Tries settings, each once.
@@ -60,13 +75,20 @@ class Sweeper:
         encoded: The set.
         seed: Of the bootstrap.
         tell: Told every new trial.
+        criterion: Error rate to go by.
     """
 
     def __init__(
-        self, recognizer: Recognizer, encoded: EncodedSet, seed: int, tell: Callable[[Trial], None] = lambda _: None
+        self,
+        recognizer: Recognizer,
+        encoded: EncodedSet,
+        seed: int,
+        tell: Callable[[Trial], None] = lambda _: None,
+        criterion: Choice = "auto",
     ) -> None:
         self.recognizer, self.encoded, self.seed, self.tell = recognizer, encoded, seed, tell
         self.references = [recognizer.tokenizer.normalise(one.text) for one in encoded.utterances]
+        self.criterion = find_criterion(criterion, self.references)
         self.trials: dict[BeamConfig, Trial] = {}
 
     def attempt(self, search: BeamConfig, stage: str) -> Trial:
@@ -82,8 +104,8 @@ class Sweeper:
         Among equals that with fewer errors, then the earliest.
         """
         trials = list(self.trials.values())
-        most = min(trial.wer for trial in trials) + slack
-        return min((one for one in trials if one.wer <= most), key=lambda one: (one.search.beam, one.errors))
+        most = min(trial.rate for trial in trials) + slack
+        return min((one for one in trials if one.rate <= most), key=lambda one: (one.search.beam, one.rate))
 
     def _measure(self, search: BeamConfig, stage: str) -> Trial:
         texts: dict[int, str] = {}
@@ -99,17 +121,23 @@ class Sweeper:
             said = [self.recognizer.tokenizer.encode(self.references[place]) for place in places]
             for gains, nbest in zip(rescore(scorers, said, self.recognizer.device), found, strict=True):
                 missed += ranked(gains, scorers, search.ranking) > nbest[0].score + _TOLERANCE
-        counts = [word_errors(text, texts[place]) for place, text in enumerate(self.references)]
-        errors, words = (
-            np.array(column) for column in zip(*((c.errors, c.reference_length) for c in counts), strict=True)
+        words, characters = (
+            [count(text, texts[place]) for place, text in enumerate(self.references)]
+            for count in (word_errors, character_errors)
         )
+        judged = characters if self.criterion == CER else words
+        errors, lengths = (np.array([getattr(one, name) for one in judged]) for name in ("errors", "reference_length"))
+        of_words, of_characters = (sum(kind, ErrorCounts()) for kind in (words, characters))
         speakers = [one.speaker for one in self.encoded.utterances]
         return Trial(
             stage=stage,
             search=search,
-            errors=int(errors.sum()),
-            words=int(words.sum()),
-            interval=bootstrap_interval(errors, words, speakers, seed=self.seed),
+            criterion=self.criterion,
+            errors=of_words.errors,
+            words=of_words.reference_length,
+            character_errors=of_characters.errors,
+            characters=of_characters.reference_length,
+            interval=bootstrap_interval(errors, lengths, speakers, seed=self.seed),
             real_time_factor=seconds / self.encoded.audio,
             search_errors=missed / len(self.references),
         )
@@ -122,7 +150,7 @@ def sweep_coordinates(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Se
         before = present
         for name, values in settings:
             tried = [sweeper.attempt(one, name) for one in [present, *(changed(present, {name: v}) for v in values)]]
-            present = min(tried, key=lambda trial: trial.errors).search
+            present = min(tried, key=lambda trial: trial.rate).search
         if present == before:
             break
     return present
@@ -133,7 +161,7 @@ def sweep_grid(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Setting])
     names = [name for name, _ in settings]
     combined = [dict(zip(names, values, strict=True)) for values in itertools.product(*(v for _, v in settings))]
     tried = [sweeper.attempt(one, "grid") for one in [start, *(changed(start, values) for values in combined)]]
-    return min(tried, key=lambda trial: trial.errors).search
+    return min(tried, key=lambda trial: trial.rate).search
 
 
 def sweep_beams(sweeper: Sweeper, search: BeamConfig, beams: Sequence[int]) -> list[Trial]:
@@ -197,6 +225,7 @@ def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
         measured = {
             "stage": trial.stage,
             "wer": trial.wer,
+            "cer": trial.cer,
             "low": trial.interval.low,
             "high": trial.interval.high,
             "errors": trial.errors,

@@ -251,6 +251,7 @@ def test_an_exported_classifier_says_what_its_run_says(trained: Path, corpus: Pa
         ("--tokenizer.vocabulary_size 20", "tokenizer"),
         ("--optimizer.sampling 0.1", "optimizer.sampling"),
         ("--data.connect.train 5", "data.connect"),
+        ("--trainer.criterion cer", "trainer.criterion"),
         ("--data.train --data.dev", "data.train"),
         ("--model.task recognise --model.pooling.kind mean", "model.pooling"),
         ("--model.pooling.size 0", "pooling.size"),

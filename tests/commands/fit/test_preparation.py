@@ -78,8 +78,11 @@ def save(session: Session) -> Path:
     return session.run.path
 
 
-def test_a_session_stands_on_its_folder(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+def test_a_session_stands_on_its_folder(
+    tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
     session = prepare_session(config(tmp_path))
+    assert "dev 10 utterances, judged by WER\n" in capsys.readouterr().err
     assert session.run.path == tmp_path / "runs" / "toy"
     assert load_yaml(session.run.config, FitConfig) == config(tmp_path)
     assert Tokenizer.load(session.run.tokenizer).hash == session.tokenizer.hash == session.record["tokenizer"]

@@ -15,6 +15,7 @@ from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.tune.cache import encode_set
 from seq2seq_asr.commands.tune.config import TuneConfig
+from seq2seq_asr.commands.tune.run import described
 from seq2seq_asr.commands.tune.sweep import Sweeper, read_settings, sweep_coordinates, sweep_grid, usual_settings
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest
@@ -24,6 +25,7 @@ from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.criterion import WER
 
 BEAMS = ("--beams", "1", "2", "4")
 
@@ -126,6 +128,22 @@ def test_a_trial_counts_what_decoding_counts(sweeper: Sweeper, tmp_path: Path) -
     assert trial.words == sum(len(one.text.split()) for one in sweeper.encoded.utterances)
     assert (trial.errors > 0) == (wrong > 0) and trial.real_time_factor > 0 and 0 <= trial.search_errors <= 1
     assert sweeper.attempt(BeamConfig(beam=2), "again") is trial
+
+
+def test_a_trial_is_judged_by_the_criterion(sweeper: Sweeper) -> None:
+    assert sweeper.criterion == WER
+    other = Sweeper(sweeper.recognizer, sweeper.encoded, seed=0, criterion="cer")
+    sweeper.references[0] += "est"
+    other.references[0] += "est"
+    by_words = sweeper.attempt(BeamConfig(beam=2), "beam")
+    by_characters = other.attempt(BeamConfig(beam=2), "beam")
+    assert (by_characters.wer, by_characters.cer) == (by_words.wer, by_words.cer) != (by_words.cer, by_words.wer)
+    assert (by_words.rate, by_characters.rate) == (by_words.wer, by_words.cer)
+    assert by_characters.characters == sum(len(text) for text in other.references)
+    assert f"{100 * by_words.cer:.2f} % CER" in described(by_characters) and " % WER" in described(by_words)
+    better = dataclasses.replace(by_characters, search=BeamConfig(beam=4), character_errors=0, errors=by_words.words)
+    other.trials[better.search] = better
+    assert other.best() == better
 
 
 def test_sweeps_end_at_the_lowest_they_saw(sweeper: Sweeper) -> None:
