@@ -1,5 +1,6 @@
 """Additive noise for training utterances: recordings, noise of random colour, or crackle."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +78,20 @@ class NoiseAdder:
 
 
 def find_audio(folder: Path) -> list[Path]:
-    """All recordings below a folder, in the order of their names.
+    """All recordings below a folder, linked folders too (each once), in the order of their names.
 
     Raises:
         AudioError: There is none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found, seen = [], set()
+    for place, below, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()  # which name counts of a folder that has several must not vary
+        found += [Path(place, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+    found.sort()
     if not found:
         raise AudioError(f"{folder}: no folder with {', '.join(SUFFIXES)} files")
     return found

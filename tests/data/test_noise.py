@@ -4,7 +4,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig, coloured_noise, crackle, mix
+from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig, coloured_noise, crackle, find_audio, mix
 from seq2seq_asr.errors import AudioError, UsageError
 
 
@@ -51,6 +51,17 @@ def test_a_crackle_is_the_sum_of_its_clicks_ringing(clicks):
     decay = drawn.uniform(0.0001, 0.002) * 16000
     ringing = np.exp(-np.arange(round(10 * decay) + 1) / decay) * drawn.standard_normal(round(10 * decay) + 1)
     np.testing.assert_allclose(noise, np.convolve(strokes, ringing)[:4000], rtol=1e-5, atol=1e-7)
+
+
+def test_linked_folders_are_searched_once_and_a_circle_ends(tmp_path):
+    for name in ("far/deep/b.wav", "noise/a.FLAC", "noise/c.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = tmp_path / "noise"
+    (root / "linked").symlink_to(tmp_path / "far")
+    (root / "twice").symlink_to(tmp_path / "far" / "deep")
+    (tmp_path / "far" / "deep" / "up").symlink_to(root)
+    assert find_audio(root) == [root / "a.FLAC", root / "linked" / "deep" / "b.wav"]
 
 
 def test_synthetic_noise_is_a_crackle_now_and_then():
