@@ -201,7 +201,7 @@ def test_what_cannot_be_read_does_not_take_others_along(
         found |= dict(zip(places, results, strict=True))
     assert sorted(found) == list(range(6))
     assert [place for place in found if isinstance(found[place], AudioError)] == [0, 3, 2, 4]
-    assert "this model reads audio, not precomputed features" in str(found[4])
+    assert "features: this model reads audio (model.features.kind fbank), not precomputed features" in str(found[4])
     expected = recognizer.transcribe(utterances[:2])
     for place, transcript in ((1, expected[0]), (5, expected[1])):
         one = found[place]

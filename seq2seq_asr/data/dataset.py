@@ -16,6 +16,7 @@ from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.noise import NoiseAdder
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import AudioError
 from seq2seq_asr.vocabulary import BLANK
 
 FULL_SCALE = 32768.0
@@ -49,7 +50,7 @@ class InputReader:
 
     Args:
         rate: Samples a second the model wants.
-        feature_size: Expected bins of precomputed features, unchecked when None.
+        feature_size: Expected bins of precomputed features; None reads audio.
         memory_mb: Mebibytes of decoded audio (16 bit) or features to keep.
         smallest: Fewest samples or frames that the model can use.
     """
@@ -63,7 +64,7 @@ class InputReader:
         """Float32 samples ``(N,)`` in [-1, 1] or features ``(T, F)``.
 
         Raises:
-            AudioError: The file is missing, damaged, silent or too short.
+            AudioError: The file is missing, damaged, silent, too short or not what the model reads.
         """
         array = self.kept.get(utterance)
         if array is None:
@@ -71,7 +72,23 @@ class InputReader:
             self._keep(utterance, array)
         return array if array.dtype == np.float32 else array.astype(np.float32) / FULL_SCALE
 
+    def require_kind(self, name: str, *, features: bool) -> None:
+        """Refuse audio where the model reads features, and features where it reads audio.
+
+        Args:
+            name: Utterance or file, for the error to name.
+            features: Whether it is precomputed features.
+
+        Raises:
+            AudioError: It is not what the model reads.
+        """
+        if features != (self.feature_size is not None):
+            kinds = "audio (model.features.kind fbank)", "precomputed features (model.features.kind precomputed)"
+            gets = "precomputed features" if features else "audio"
+            raise AudioError(f"{name}: this model reads {kinds[not features]}, not {gets}")
+
     def _read(self, utterance: Utterance) -> np.ndarray:
+        self.require_kind(utterance.id, features=utterance.audio is None)
         path = utterance.audio or utterance.features
         assert path is not None
         if utterance.audio is None:

@@ -45,12 +45,9 @@ def read_source(source: Source, reader: InputReader) -> np.ndarray:
     """
     if isinstance(source, np.ndarray):
         return _checked(source, reader)
-    wants = "precomputed features" if reads_features(reader) else "audio"
-    gets = "precomputed features" if isinstance(source, Utterance) and source.audio is None else "audio"
-    if wants != gets:
-        raise AudioError(f"{source_id(source, 0)}: this model reads {wants}, not {gets}")
     if isinstance(source, Utterance):
         return reader(source)
+    reader.require_kind(source_id(source, 0), features=False)
     # Without a duration, so that a file shorter than its header promises is noticed.
     samples = read_audio(Path(source), rate=reader.rate)
     check_length(samples, reader.smallest, Path(source))

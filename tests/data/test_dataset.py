@@ -68,9 +68,10 @@ def test_audio_beyond_full_scale_is_made_softer_as_a_whole_wherever_it_comes_fro
 @pytest.mark.parametrize("corpus", ["spoken", "computed"])
 def test_what_is_kept_in_memory_equals_the_file_and_fits_the_room(corpus, request):
     utterances = request.getfixturevalue(corpus)
-    plain, roomy = InputReader(RATE), InputReader(RATE, memory_mb=1.0)
-    sizes = [InputReader(RATE, memory_mb=1.0)._read(one).nbytes for one in utterances]
-    tight = InputReader(RATE, memory_mb=sum(sizes[:2]) / 2**20)
+    size = 5 if corpus == "computed" else None
+    plain, roomy = InputReader(RATE, size), InputReader(RATE, size, memory_mb=1.0)
+    sizes = [InputReader(RATE, size, memory_mb=1.0)._read(one).nbytes for one in utterances]
+    tight = InputReader(RATE, size, memory_mb=sum(sizes[:2]) / 2**20)
     expected = [plain(one) for one in utterances]
     for _ in range(2):
         for reader in (roomy, tight, plain):
@@ -98,6 +99,17 @@ def test_two_parts_of_one_recording_are_kept_apart(spoken):
         np.testing.assert_array_equal(reader(later), samples[RATE // 10 : 3 * RATE // 10])
 
 
+def test_what_the_model_does_not_read_is_named(spoken, computed):
+    with pytest.raises(
+        AudioError, match=r"^f0: this model reads audio \(model.features.kind fbank\), not precomputed f"
+    ):
+        InputReader(RATE)(computed[0])
+    with pytest.raises(
+        AudioError, match=r"^u0: this model reads precomputed features \(model.features.kind p.*, not audio"
+    ):
+        InputReader(RATE, 5)(spoken[0])
+
+
 def test_audio_too_short_for_a_frame_is_named(spoken):
     with pytest.raises(AudioError, match=r"0\.wav: too short"):
         InputReader(RATE, smallest=RATE // 10 + 1)(spoken[0])
@@ -110,7 +122,8 @@ def test_randomness_depends_on_seed_epoch_and_id_alone(corpus, request, tokenize
     speed = SpeedPerturbConfig(factors=tuple(np.linspace(0.8, 1.25, 10).tolist()), probability=1.0)
 
     def lengths(given: list[Utterance], seed: int, epoch: int, memory_mb: float = 0.0) -> dict[str, int]:
-        dataset = SpeechDataset(given, tokenizer, InputReader(RATE, memory_mb=memory_mb), speed=speed, seed=seed)
+        reader = InputReader(RATE, 5 if corpus == "computed" else None, memory_mb)
+        dataset = SpeechDataset(given, tokenizer, reader, speed=speed, seed=seed)
         examples = [dataset[Item(place, epoch)] for place in range(len(given))]
         return {example.id: len(example.inputs) for example in examples}
 
@@ -139,7 +152,7 @@ def test_no_speed_makes_an_utterance_too_short_for_the_model(spoken, tokenizer):
 
 
 def test_changing_a_batch_leaves_the_memory_as_it_is(computed, tokenizer):
-    dataset = SpeechDataset(computed, tokenizer, InputReader(RATE, memory_mb=1.0))
+    dataset = SpeechDataset(computed, tokenizer, InputReader(RATE, 5, memory_mb=1.0))
     for _ in range(2):
         batch = collate([dataset[Item(0, 0)]])
         np.testing.assert_array_equal(batch.inputs[0].numpy(), np.load(computed[0].features))

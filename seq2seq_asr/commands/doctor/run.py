@@ -11,6 +11,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.health.examine import ExaminedSet, examine
 from seq2seq_asr.data.health.report import Health, diagnose, format_health, health_json
 from seq2seq_asr.data.health.target import Target
+from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
@@ -23,9 +24,13 @@ from seq2seq_asr.whole_file import replacing
 
 def doctor(config: DoctorConfig) -> int:
     """Examine as configured and print the report; returns 1 when there are errors, otherwise 0."""
+    fit = find_settings(config)
+    dev = {path.resolve() for path in fit.data.dev}  # which training reads with texts, or not at all
     train = read_split(config.manifest, root=config.data_root)
-    tests = [read_split([path], allow_empty_text=True, root=config.data_root) for path in config.against]
-    target = find_target(config, train)
+    tests = [
+        read_split([path], allow_empty_text=path.resolve() not in dev, root=config.data_root) for path in config.against
+    ]
+    target = find_target(config, fit, train)
     examined: list[ExaminedSet] = []
     with ProgressLine() as progress:
         for name, utterances in zip(["train", *names(config.against)], [train, *tests], strict=True):
@@ -37,29 +42,42 @@ def doctor(config: DoctorConfig) -> int:
     return 1 if health.count("error") else 0
 
 
-def find_target(config: DoctorConfig, train: Sequence[Utterance]) -> Target:
-    """The tokenizer and time scale of a run, or of the training to come.
+def find_settings(config: DoctorConfig) -> FitConfig:
+    """Settings of the run, or of the training to come.
 
     Raises:
-        UsageError: The run's or the experiment's settings cannot be read.
-        TokenizerError: The tokenizer is damaged, not ours, or cannot be trained on these texts.
+        UsageError: They cannot be read.
     """
-    run = None if config.run is None else RunFolder(config.run)
-    settings = config.experiment if run is None else run.config
-    fit = FitConfig() if settings is None else load_yaml(settings, FitConfig)
-    stored = config.tokenizer or (None if run is None else run.tokenizer)
-    tokenizer = (
-        Tokenizer.load(stored)
-        if stored is not None
-        else Tokenizer.train((utterance.text for utterance in train), fit.tokenizer)
-    )
-    features = Features(fit.model.features)
+    settings = config.experiment if config.run is None else RunFolder(config.run).config
+    return FitConfig() if settings is None else load_yaml(settings, FitConfig)
+
+
+def find_target(config: DoctorConfig, fit: FitConfig, train: Sequence[Utterance]) -> Target:
+    """The tokenizer or classes, the input and the time scale of a run, or of the training to come.
+
+    Raises:
+        UsageError: A classifier is given a tokenizer.
+        TokenizerError: The tokenizer or the classes are damaged, not ours, or cannot be learnt from these texts.
+    """
+    features = fit.model.features
     return Target(
-        tokenizer=tokenizer,
-        rate=fit.model.features.rate,
-        feature_frames=features.frame_count,
+        targets=find_targets(config, fit, [one.text for one in train]),
+        rate=features.rate,
+        feature_frames=Features(features).frame_count,
         reduction=fit.model.encoder.reduction,
+        bins=features.bins if features.kind == "precomputed" else None,
     )
+
+
+def find_targets(config: DoctorConfig, fit: FitConfig, texts: Sequence[str]) -> Tokenizer | Labels:
+    """As `find_target`, from the training texts where there is neither a run nor a tokenizer."""
+    run = None if config.run is None else RunFolder(config.run)
+    if fit.model.task == "classify":
+        if config.tokenizer is not None:
+            raise UsageError("tokenizer: has no meaning with a classifier, whose targets are the training texts")
+        return Labels.of(texts) if run is None else Labels.load(run.labels)
+    stored = config.tokenizer or (None if run is None else run.tokenizer)
+    return Tokenizer.train(texts, fit.tokenizer) if stored is None else Tokenizer.load(stored)
 
 
 def write_report(path: Path, health: Health) -> None:

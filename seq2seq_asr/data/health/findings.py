@@ -17,11 +17,13 @@ class Check(NamedTuple):
 
 CHECKS: Final[dict[str, Check]] = {
     "unreadable": Check("error", "cannot be read: training stops there, decoding skips it"),
+    "input": Check("error", "not what the model reads: audio, or features of so many bins"),
     "duration": Check("error", "the manifest's duration is not the file's: what lies beyond it is never heard"),
     "ctc": Check("error", "more tokens than encoded frames: CTC finds no path and learns nothing from it"),
     "contradiction": Check("error", "the same audio with different texts in one set"),
     "audio_leak": Check("error", "the same audio is trained and tested on: scores are too good"),
     "no_text": Check("error", "nothing is left of the text once it is normalised"),
+    "label": Check("error", "a class that does not occur in training: `fit` and `decode` refuse it"),
     "text_leak": Check("warning", "the same speaker says the same text in training and in a test"),
     "speaker_overlap": Check("warning", "speakers are trained and tested on: scores are not for new voices"),
     "duplicate_audio": Check("warning", "the same audio twice in one set"),
@@ -30,14 +32,27 @@ CHECKS: Final[dict[str, Check]] = {
     "loud": Check("warning", "samples beyond full scale: the utterance is made softer as a whole when it is read"),
     "silence": Check("warning", "barely audible, or nearly all of it is silence"),
     "unknown": Check("warning", "characters that the tokenizer does not know"),
+    "empty_text": Check(
+        "warning", "no text, where others have one: `fit` refuses it as dev, and every word is an error"
+    ),
     "duplicate_text": Check("note", "the same text more than once in one set"),
 }
 """Every check by name, the worst first."""
 
 OF_GROUPS: Final = frozenset(
-    {"contradiction", "audio_leak", "text_leak", "speaker_overlap", "duplicate_audio", "duplicate_text", "rate"}
+    {
+        "contradiction",
+        "audio_leak",
+        "text_leak",
+        "speaker_overlap",
+        "duplicate_audio",
+        "rate",
+        "duplicate_text",
+    }
 )
 """Checks whose findings concern several utterances, and name them in their detail."""
+OF_SENTENCES: Final = frozenset({"text_leak", "duplicate_text"})
+"""Checks that mean nothing where the texts are a few classes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from seq2seq_asr.data.health.across import check_doubles, check_leaks
 from seq2seq_asr.data.health.examine import ExaminedSet
-from seq2seq_asr.data.health.findings import CHECKS, OF_GROUPS, Finding, Severity
+from seq2seq_asr.data.health.findings import CHECKS, OF_GROUPS, OF_SENTENCES, Finding, Severity
 from seq2seq_asr.data.health.single import check_kinds, check_utterances
 from seq2seq_asr.data.health.summary import Summary, summarise
 from seq2seq_asr.data.health.target import Target
@@ -38,6 +38,8 @@ def diagnose(train: ExaminedSet, tests: Sequence[ExaminedSet], target: Target) -
         findings += check_doubles(examined)
     for test in tests:
         findings += check_leaks(train, test)
+    if target.classifies:
+        findings = [finding for finding in findings if finding.check not in OF_SENTENCES]
     order = list(CHECKS)
     return Health(
         summaries=tuple(summarise(examined) for examined in (train, *tests)),

@@ -24,7 +24,10 @@ BARELY_AUDIBLE: Final = -45.0
 
 def check_utterances(examined: ExaminedSet, target: Target) -> Iterator[Finding]:
     """Everything that is wrong with single utterances of a set."""
+    texts = any(item.utterance.text for item in examined.items)
     for item in examined.items:
+        if texts and not item.utterance.text:
+            yield Finding(check="empty_text", set=examined.name, ids=(item.utterance.id,), detail="''")
         for check, detail in _check(item, target):
             yield Finding(check=check, set=examined.name, ids=(item.utterance.id,), detail=detail)
 
@@ -49,11 +52,16 @@ def check_kinds(examined: ExaminedSet, target: Target) -> Iterator[Finding]:
 def _check(item: Examined, target: Target) -> Iterator[tuple[str, str]]:
     if item.utterance.text and not item.spelling.text:
         yield "no_text", repr(item.utterance.text)
-    if item.spelling.unknown:
+    if item.spelling.unknown and target.classifies:
+        yield "label", repr(item.spelling.text)
+    elif item.spelling.unknown:
         unknown = target.unknown_characters(item.utterance.text)
         yield "unknown", f"{item.spelling.unknown} of {item.spelling.tokens} pieces: {' '.join(unknown)}"
     if isinstance(item.signal, AudioError):
         yield "unreadable", str(item.signal)
+        return
+    if (found := "audio" if item.utterance.audio else item.signal.kind) != target.reads:
+        yield "input", f"{found}, the model reads {target.reads}"
         return
     yield from _check_length(item, item.signal, target)
     yield from _check_sound(item, item.signal)
@@ -65,7 +73,9 @@ def _check_length(item: Examined, signal: Signal, target: Target) -> Iterator[tu
     if item.alone and not -shorter <= found - promised <= UNHEARD:
         yield "duration", f"{promised:.3f} s in the manifest, {found:.3f} s in the file"
     frames = target.encoded_frames(signal, features=item.utterance.audio is None)
-    if item.spelling.frames > frames:
+    if frames == 0:
+        yield "unreadable", f"too short: {found:.3f} s do not fill a frame"
+    elif item.spelling.frames > frames:
         yield "ctc", f"{item.spelling.tokens} tokens need {item.spelling.frames} frames, {found:.2f} s give {frames}"
 
 

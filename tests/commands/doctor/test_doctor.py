@@ -7,13 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
 from seq2seq_asr.commands.doctor.run import names
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import exit_code_of
-from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.data.labels import Labels
+from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.doctor import main
 from seq2seq_asr.strict_yaml import to_yaml
@@ -142,6 +144,58 @@ def test_wrong_usage(argv: list[str], code: int, why: str, doctor: Doctor) -> No
 def test_a_report_that_cannot_be_written_is_named(corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     argv = ["--manifest", str(corpus / "train.jsonl"), "--report", str(tmp_path / "no/where.json")]
     assert exit_code_of(main, argv) == 2 and "where.json: cannot be written" in capfd.readouterr().err
+
+
+def classifier(folder: Path) -> Path:
+    model = {"task": "classify", "features": {"rate": 8000}}
+    settings = {"data": {"train": ["words.jsonl"], "dev": [str(folder / "dev.jsonl")]}, "model": model}
+    (folder / "classify.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    return folder / "classify.yaml"
+
+
+def words_of(corpus: Path, manifest: Path, texts: list[str]) -> Path:
+    """A manifest of the corpus's first recordings with other texts."""
+    found = read_manifest(corpus / f"{manifest.stem if manifest.stem == 'train' else 'test'}.jsonl")
+    write_manifest(manifest, [dataclasses.replace(one, text=text) for one, text in zip(found, texts, strict=False)])
+    return manifest
+
+
+def test_a_classifier_to_come_and_one_that_is_there(corpus: Path, tmp_path: Path, doctor: Doctor) -> None:
+    train = words_of(corpus, tmp_path / "train.jsonl", ["yes", "no", "no"])
+    dev = words_of(corpus, tmp_path / "dev.jsonl", ["no", "on"])
+    settings = classifier(tmp_path)
+    code, out, _, report = doctor("--manifest", train, "--against", dev, "--experiment", settings)
+    assert code == 1 and counts(report)["label"] == 1 and "test-1: 'on'" in out
+    assert not {"duplicate_text", "unknown", "ctc"} & counts(report).keys()
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(settings, run / "config.yaml")
+    Labels(["no", "on"]).save(run / "labels.json")
+    code, out, _, report = doctor("--manifest", train, "--against", dev, "--run", run)
+    assert code == 1 and counts(report)["label"] == 1 and "train-0: 'yes'" in out
+    code, _, err, _ = doctor("--manifest", train, "--run", run, "--tokenizer", "t.model")
+    assert code == 2 and "tokenizer: has no meaning with a classifier" in err
+
+
+def test_a_dev_set_must_have_texts_as_training_will_want(corpus: Path, tmp_path: Path, doctor: Doctor) -> None:
+    words_of(corpus, tmp_path / "train.jsonl", ["yes", "no"])
+    dev = words_of(corpus, tmp_path / "dev.jsonl", ["no", ""])
+    code, out, err, _ = doctor(
+        "--manifest", tmp_path / "train.jsonl", "--against", dev, "--experiment", classifier(tmp_path)
+    )
+    assert code == 1 and out == "" and "dev.jsonl:2: text" in err
+
+
+def test_features_that_the_experiment_does_not_read_are_errors(tmp_path: Path, doctor: Doctor) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(100, 13)).astype(np.float32))
+    line = {"features_filepath": "a.npy", "duration": 1.0, "text": "abc"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(line))
+    flags = ("--manifest", tmp_path / "train.jsonl", "--experiment", tmp_path / "fit.yaml")
+    for features, code in (({}, 1), ({"kind": "precomputed", "bins": 40}, 1), ({"kind": "precomputed", "bins": 13}, 0)):
+        settings = {"model": {"features": features}, "tokenizer": {"kind": "char"}}
+        (tmp_path / "fit.yaml").write_text(json.dumps(settings))
+        found, _, _, report = doctor(*flags)
+        assert found == code and counts(report).get("input", 0) == code
 
 
 def test_sets_of_the_same_name_are_told_apart() -> None:

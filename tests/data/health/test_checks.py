@@ -14,12 +14,13 @@ from seq2seq_asr.data.health.examine import ExaminedSet, examine
 from seq2seq_asr.data.health.findings import CHECKS, OF_GROUPS
 from seq2seq_asr.data.health.report import Health, diagnose, format_health, health_json
 from seq2seq_asr.data.health.target import Target
+from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.data.utterance import Utterance
 
 RATE = 8000
 TARGET = Target(
-    tokenizer=Tokenizer.train(["abc bca cab"], TokenizerConfig(kind="char", normaliser="basic")),
+    targets=Tokenizer.train(["abc bca cab"], TokenizerConfig(kind="char", normaliser="basic")),
     rate=RATE,
     feature_frames=lambda samples: samples // 80,
     reduction=4,
@@ -77,8 +78,8 @@ def sick_corpus(folder: Path) -> tuple[list[Utterance], list[Utterance]]:
     return train, test
 
 
-def examined(name: str, utterances: Sequence[Utterance]) -> ExaminedSet:
-    return examine(name, utterances, TARGET, threads=2, progress=lambda *_: None)
+def examined(name: str, utterances: Sequence[Utterance], target: Target = TARGET) -> ExaminedSet:
+    return examine(name, utterances, target, threads=2, progress=lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,9 @@ EXPECTED: dict[str, list[tuple[str, ...]]] = {
     "silence": [("b-faint",), ("b-silence",)],
     "unknown": [("b-unknown",)],
     "duplicate_text": [("b-double", "b-double-2")],
+    "input": [],
+    "label": [],
+    "empty_text": [],
 }
 
 
@@ -141,6 +145,7 @@ def test_text_and_json_tell_the_same(health: Health) -> None:
     assert {
         name: [tuple(one["ids"]) for one in check["findings"]] for name, check in values["checks"].items()
     } == EXPECTED
+    values["checks"] = {name: check for name, check in values["checks"].items() if check["count"]}
     text = format_health(health)
     assert text.endswith("\n8 errors, 9 warnings, 1 notes\n")
     for name, check in values["checks"].items():
@@ -157,7 +162,7 @@ def test_a_long_list_is_cut_in_the_text_only(tmp_path: Path) -> None:
 
 def test_a_corpus_in_health_has_no_findings(tmp_path: Path) -> None:
     train = [utterance(tmp_path, f"a{index}", sound(index), text="abc"[: index + 1]) for index in range(3)]
-    test = [utterance(tmp_path, f"b{index}", sound(9 + index), text="abc"[: index + 1]) for index in range(3)]
+    test = [utterance(tmp_path, f"b{index}", sound(9 + index), text="cab"[: index + 1]) for index in range(3)]
     health = diagnose(examined("train", train), [examined("test", test)], TARGET)
     assert health.findings == () and health.count("error") == 0
     assert format_health(health).endswith("\n\n0 errors, 0 warnings, 0 notes\n")
@@ -174,13 +179,56 @@ def test_features_are_examined_too(tmp_path: Path) -> None:
     train = [
         Utterance(id=name, text="abc abc", duration=1.0, features=tmp_path / f"{name}.npy") for name in ("a", "b", "c")
     ]
-    found = {(one.check, one.ids) for one in diagnose(examined("train", train), [], TARGET).findings}
+    target = replace(TARGET, bins=13)
+    found = {(one.check, one.ids) for one in diagnose(examined("train", train), [], target).findings}
     assert found == {
         ("duration", ("c",)),
         ("ctc", ("c",)),
         ("duplicate_audio", ("a", "b")),
         ("duplicate_text", ("a", "b", "c")),
     }
+
+
+@pytest.mark.parametrize(
+    ("bins", "wrong"), [(None, "13 bins, the model reads audio"), (40, "13 bins, the model reads 40 bins")]
+)
+def test_features_that_the_model_does_not_read_are_errors(tmp_path: Path, bins: int | None, wrong: str) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(100, 13)).astype(np.float32))
+    one = Utterance(id="a", text="abc", duration=1.0, features=tmp_path / "a.npy")
+    (found,) = diagnose(examined("train", [one]), [], replace(TARGET, bins=bins)).findings
+    assert (found.check, found.detail) == ("input", wrong)
+
+
+def test_audio_for_a_model_of_features_is_an_error(tmp_path: Path) -> None:
+    one = utterance(tmp_path, "a", sound(1), text="abc")
+    (found,) = diagnose(examined("train", [one]), [], replace(TARGET, bins=13)).findings
+    assert (found.check, found.detail) == ("input", "audio, the model reads 13 bins")
+
+
+def test_audio_shorter_than_a_frame_is_an_error(tmp_path: Path) -> None:
+    one = utterance(tmp_path, "a", sound(1, 0.009), text="abc")
+    (found,) = [one for one in diagnose(examined("train", [one]), [], TARGET).findings if one.check != "silence"]
+    assert (found.check, found.detail) == ("unreadable", "too short: 0.009 s do not fill a frame")
+
+
+def test_classes_must_occur_in_training_and_may_occur_often(tmp_path: Path) -> None:
+    train = [
+        utterance(tmp_path, f"s{index}", sound(index), text=text) for index, text in enumerate(["one", "two", "two"])
+    ]
+    test = [utterance(tmp_path, f"t{index}", sound(9 + index), text=text) for index, text in enumerate(["two", "tow"])]
+    target = replace(TARGET, targets=Labels.of(one.text for one in train))
+    test = [replace(test[0], speaker="s"), test[1]]
+    health = diagnose(examined("train", train, target), [examined("test", test, target)], target)
+    assert [(one.check, one.ids) for one in health.findings] == [("label", ("t1",)), ("speaker_overlap", ("t0",))]
+
+
+def test_a_text_is_missed_only_where_others_have_one(tmp_path: Path) -> None:
+    train = [utterance(tmp_path, "a", sound(1), text="abc")]
+    some = [utterance(tmp_path, name, sound(index), text="b a") for index, name in enumerate(("c", "d"), start=2)]
+    silent = [replace(one, text="") for one in some]
+    sets = [examined("some", [some[0], silent[1]]), examined("none", silent)]
+    found = diagnose(examined("train", train), sets, TARGET).findings
+    assert [(one.check, one.set, one.ids) for one in found] == [("empty_text", "some", ("d",))]
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
