@@ -1,7 +1,8 @@
-"""Checks that compare utterances: doubles within a set, and what training shares with a test set."""
+"""Checks that compare utterances: doubles within a set, what training shares with a test set, two ways to write."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
+from unicodedata import is_normalized
 
 from seq2seq_asr.data.health.examine import Examined, ExaminedSet
 from seq2seq_asr.data.health.findings import Finding
@@ -29,7 +30,7 @@ def _double(check: str, examined: ExaminedSet, items: Sequence[Examined], text: 
 
 
 def check_leaks(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]:
-    """What a test set has in common with training: audio, texts by the same speaker, speakers."""
+    """What a test set has in common with training: audio, texts by the same speaker, speakers, texts."""
     for check, key in (("audio_leak", _audio), ("text_leak", _speaker_and_text)):
         known = _grouped(train.items, key)
         for value, items in _grouped(test.items, key).items():
@@ -38,6 +39,7 @@ def check_leaks(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]:
                 detail = f"{_listed(tested)}; in training {_listed(trained)}: {items[0].spelling.text!r}"
                 yield Finding(check=check, set=test.name, ids=(*tested, *trained), detail=detail)
     yield from _shared_speakers(train, test)
+    yield from _shared_texts(train, test)
 
 
 def _shared_speakers(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]:
@@ -47,6 +49,26 @@ def _shared_speakers(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]
         share = f"{len(shared)} of {len(tested)} speakers, {len(ids)} of {len(test.items)} utterances"
         detail = f"{share}: {_listed(shared)}"
         yield Finding(check="speaker_overlap", set=test.name, ids=ids, detail=detail)
+
+
+def _shared_texts(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]:
+    trained, tested = (_grouped(examined.items, _text) for examined in (train, test))
+    if shared := sorted(trained.keys() & tested.keys()):
+        ids = tuple(item.utterance.id for text in shared for item in tested[text])
+        share = f"{len(shared)} of {len(tested)} texts, {len(ids)} of {len(test.items)} utterances"
+        yield Finding(check="text_overlap", set=test.name, ids=ids, detail=f"{share}: {_listed([*map(repr, shared)])}")
+
+
+def check_composition(sets: Sequence[ExaminedSet]) -> Iterator[Finding]:
+    """Texts in which a letter and its mark are two characters, where elsewhere they are one."""
+    characters = {one for examined in sets for item in examined.items for one in item.spelling.text}
+    if not any(is_normalized("NFC", one) and not is_normalized("NFD", one) for one in characters):
+        return
+    for examined in sets:
+        ids = tuple(item.utterance.id for item in examined.items if not is_normalized("NFC", item.spelling.text))
+        if ids:
+            detail = f"{len(ids)} of {len(examined.items)} utterances are not in NFC, as others are: {_listed(ids)}"
+            yield Finding(check="composition", set=examined.name, ids=ids, detail=detail)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -35,6 +35,8 @@ CHECKS: Final[dict[str, Check]] = {
     "empty_text": Check(
         "warning", "no text, where others have one: `fit` refuses it as dev, and every word is an error"
     ),
+    "composition": Check("warning", "letters with marks are one character here and two there (Unicode NFC and NFD)"),
+    "text_overlap": Check("note", "texts are trained and tested on, by whomever: scores are not for new sentences"),
     "duplicate_text": Check("note", "the same text more than once in one set"),
 }
 """Every check by name, the worst first."""
@@ -47,11 +49,13 @@ OF_GROUPS: Final = frozenset(
         "speaker_overlap",
         "duplicate_audio",
         "rate",
+        "composition",
+        "text_overlap",
         "duplicate_text",
     }
 )
 """Checks whose findings concern several utterances, and name them in their detail."""
-OF_SENTENCES: Final = frozenset({"text_leak", "duplicate_text"})
+OF_SENTENCES: Final = frozenset({"text_leak", "text_overlap", "duplicate_text"})
 """Checks that mean nothing where the texts are a few classes."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from seq2seq_asr.data.health.across import check_doubles, check_leaks
+from seq2seq_asr.data.health.across import check_composition, check_doubles, check_leaks
 from seq2seq_asr.data.health.examine import ExaminedSet
 from seq2seq_asr.data.health.findings import CHECKS, OF_GROUPS, OF_SENTENCES, Finding, Severity
 from seq2seq_asr.data.health.single import check_kinds, check_utterances
@@ -38,6 +38,7 @@ def diagnose(train: ExaminedSet, tests: Sequence[ExaminedSet], target: Target) -
         findings += check_doubles(examined)
     for test in tests:
         findings += check_leaks(train, test)
+    findings += check_composition([train, *tests])
     if target.classifies:
         findings = [finding for finding in findings if finding.check not in OF_SENTENCES]
     order = list(CHECKS)

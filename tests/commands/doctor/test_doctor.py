@@ -58,7 +58,7 @@ def test_a_good_corpus_passes(corpus: Path, doctor: Doctor) -> None:
     assert (
         {"speaker_overlap", "rate"}
         <= counts(report).keys()
-        <= {"speaker_overlap", "rate", "duplicate_text", "text_leak"}
+        <= {"speaker_overlap", "rate", "duplicate_text", "text_leak", "text_overlap"}
     )
 
 
@@ -166,7 +166,7 @@ def test_a_classifier_to_come_and_one_that_is_there(corpus: Path, tmp_path: Path
     settings = classifier(tmp_path)
     code, out, _, report = doctor("--manifest", train, "--against", dev, "--experiment", settings)
     assert code == 1 and counts(report)["label"] == 1 and "test-1: 'on'" in out
-    assert not {"duplicate_text", "unknown", "ctc"} & counts(report).keys()
+    assert not {"duplicate_text", "text_overlap", "unknown", "ctc"} & counts(report).keys()
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(settings, run / "config.yaml")

@@ -104,9 +104,11 @@ EXPECTED: dict[str, list[tuple[str, ...]]] = {
     "silence": [("b-faint",), ("b-silence",)],
     "unknown": [("b-unknown",)],
     "duplicate_text": [("b-double", "b-double-2")],
+    "text_overlap": [("t-said", "t-new")],
     "input": [],
     "label": [],
     "empty_text": [],
+    "composition": [],
 }
 
 
@@ -141,13 +143,13 @@ def test_the_summary_counts(health: Health) -> None:
 
 def test_text_and_json_tell_the_same(health: Health) -> None:
     values = json.loads(json.dumps(health_json(health), allow_nan=False))
-    assert (values["errors"], values["warnings"], values["notes"]) == (8, 9, 1)
+    assert (values["errors"], values["warnings"], values["notes"]) == (8, 9, 2)
     assert {
         name: [tuple(one["ids"]) for one in check["findings"]] for name, check in values["checks"].items()
     } == EXPECTED
     values["checks"] = {name: check for name, check in values["checks"].items() if check["count"]}
     text = format_health(health)
-    assert text.endswith("\n8 errors, 9 warnings, 1 notes\n")
+    assert text.endswith("\n8 errors, 9 warnings, 2 notes\n")
     for name, check in values["checks"].items():
         assert f"{check['severity']}: " in text and f" x {name}: {check['meaning']}" in text
         assert all(one["detail"] in text for one in check["findings"])
@@ -229,6 +231,21 @@ def test_a_text_is_missed_only_where_others_have_one(tmp_path: Path) -> None:
     sets = [examined("some", [some[0], silent[1]]), examined("none", silent)]
     found = diagnose(examined("train", train), sets, TARGET).findings
     assert [(one.check, one.set, one.ids) for one in found] == [("empty_text", "some", ("d",))]
+
+
+def test_two_ways_to_write_a_letter_are_noticed_and_one_is_not(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train(["caf\u00e9 cafe\u0301 abc"], TokenizerConfig(kind="char", normaliser="none"))
+    target = replace(TARGET, targets=tokenizer)
+    texts = ["caf\u00e9", "cafe\u0301", "abc"]
+    composed, apart, plain = (utterance(tmp_path, f"s{n}", sound(n), text=text) for n, text in enumerate(texts))
+    for train, test, expected in (
+        ([composed, plain], [apart], [("test", (apart.id,))]),
+        ([apart, composed], [plain], [("train", (apart.id,))]),
+        ([apart, plain], [], []),
+        ([composed, plain], [], []),
+    ):
+        health = diagnose(examined("train", train, target), [examined("test", test, target)], target)
+        assert [(one.set, one.ids) for one in health.findings if one.check == "composition"] == expected
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
