@@ -1,7 +1,9 @@
 """What ``doctor`` does: find the target, examine every set, report."""
 
 import json
+import os
 from collections.abc import Sequence
+from errno import EISDIR
 from pathlib import Path
 
 from seq2seq_asr.commands.doctor.config import DoctorConfig
@@ -19,11 +21,12 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.features import Features
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.run_folder import RunFolder
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import replacing, temporary_of
 
 
 def doctor(config: DoctorConfig) -> int:
     """Examine as configured and print the report; returns 1 when there are errors, otherwise 0."""
+    require_place(config.report)
     fit = find_settings(config)
     dev = {path.resolve() for path in fit.data.dev}  # which training reads with texts, or not at all
     train = read_split(config.manifest, root=config.data_root)
@@ -36,8 +39,8 @@ def doctor(config: DoctorConfig) -> int:
         for name, utterances in zip(["train", *names(config.against)], [train, *tests], strict=True):
             examined.append(examine(name, utterances, target, threads=config.threads, progress=progress))
     health = diagnose(examined[0], examined[1:], target)
+    print(format_health(health), end="", flush=True)
     write_report(config.report, health)
-    print(format_health(health), end="")
     say(f"every finding is in {config.report}")
     return 1 if health.count("error") else 0
 
@@ -78,6 +81,21 @@ def find_targets(config: DoctorConfig, fit: FitConfig, texts: Sequence[str]) -> 
         return Labels.of(texts) if run is None else Labels.load(run.labels)
     stored = config.tokenizer or (None if run is None else run.tokenizer)
     return Tokenizer.train(texts, fit.tokenizer) if stored is None else Tokenizer.load(stored)
+
+
+def require_place(path: Path) -> None:
+    """Find out before hours of reading that the report cannot be written.
+
+    Raises:
+        UsageError: Its folder is missing or cannot be written, or it is a folder itself.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        temporary_of(path).touch()
+        temporary_of(path).unlink()
+    except OSError as error:
+        raise UsageError(f"report: {path}: cannot be written ({error.strerror})") from error
 
 
 def write_report(path: Path, health: Health) -> None:

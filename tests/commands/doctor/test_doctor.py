@@ -1,7 +1,9 @@
 """The doctor command: what it prints, writes and returns, on corpora as users have them."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,9 +143,24 @@ def test_wrong_usage(argv: list[str], code: int, why: str, doctor: Doctor) -> No
     assert found == code and why in err and out == "" and "Traceback" not in err
 
 
-def test_a_report_that_cannot_be_written_is_named(corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    argv = ["--manifest", str(corpus / "train.jsonl"), "--report", str(tmp_path / "no/where.json")]
-    assert exit_code_of(main, argv) == 2 and "where.json: cannot be written" in capfd.readouterr().err
+@pytest.mark.parametrize("report", ["no/where.json", "."])
+def test_a_report_that_cannot_be_written_is_named_before_anything_is_read(
+    report: str, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    argv = ["--manifest", str(tmp_path / "missing.jsonl"), "--report", str(tmp_path / report)]
+    assert exit_code_of(main, argv) == 2 and f"{tmp_path / report}: cannot be written" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_meanwhile_costs_the_file_alone(
+    corpus: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, out, err, report = doctor("--manifest", corpus / "train.jsonl")
+    assert code == 2 and out.startswith("train: 12 utterances") and "cannot be written (No space left" in err
 
 
 def classifier(folder: Path) -> Path:
