@@ -276,6 +276,9 @@ def test_an_epoch_half_done_goes_on_with_its_own_utterances_alone(
     assert fit(*resume, "fewer.jsonl") == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: checkpoints/half/last.ckpt: an epoch is half done, and data.train holds other")
+    for flags in (["--seed", "9"], ["--data.batching.max_utterances", "1"]):
+        assert fit("--resume", "--name", "half", *flags) == 2
+        assert "cannot change while an epoch is half done" in capsys.readouterr().err
     assert (trained / "checkpoints/half/config.yaml").read_bytes() == before
     assert fit(*resume, "moved.jsonl") == 0
     assert "warning" not in capsys.readouterr().err

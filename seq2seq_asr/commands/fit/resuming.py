@@ -16,6 +16,8 @@ from seq2seq_asr.training.run_folder import RunFolder
 
 FIXED = ("model.", "tokenizer.")
 """Settings that the weights depend on."""
+PLANNED = ("data.batching.", "seed")
+"""Settings that an epoch is planned from."""
 FREE = ("name", "checkpoints", "trainer.progress", "logging.", "data.workers", "data.memory_mb", "model.kernels")
 """Settings that change nothing of what is trained."""
 
@@ -53,9 +55,11 @@ def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tu
         raise CheckpointError(f"{run.targets}: not the {run.targets.stem} that {path.name} was trained with")
     changes = changed_settings(record.get("config", {}), as_recorded(config))
     for name, change in changes.items():
+        other = f"train under another --name, perhaps with --init_from {run.path}"
         if name.startswith(FIXED):
-            other = f"train under another --name, perhaps with --init_from {run.path}"
             raise UsageError(f"--resume: {name} cannot change ({change}); {other}")
+        if name.startswith(PLANNED) and checkpoint["Feeding"]["consumed"]:
+            raise UsageError(f"--resume: {name} cannot change while an epoch is half done ({change}); {other}")
     if changes and is_main_process():
         say("resuming with changed settings: " + ", ".join(f"{name} {change}" for name, change in changes.items()))
     return path, checkpoint

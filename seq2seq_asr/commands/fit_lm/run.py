@@ -19,6 +19,7 @@ from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.losses import cross_entropy, shift_targets
 from seq2seq_asr.search.language_model import language_model_record
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
+from seq2seq_asr.training.room import check_room
 from seq2seq_asr.training.run_folder import newest_run, open_run
 from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, build_scheduler
 from seq2seq_asr.vocabulary import BLANK
@@ -49,13 +50,16 @@ def fit_lm(config: FitLmConfig) -> int:
     say(f"{len(train)} sentences to learn from, {len(dev)} to measure; {run.tokenizer}, {len(tokenizer)} pieces")
     best, words = math.inf, sum(len(text.split()) + 1 for text in dev)
     sentences, measured = encode(tokenizer, train), encode(tokenizer, dev)
+    check_room(path.parent, sum(weight.nbytes for weight in model.state_dict().values()))
+    earlier: Path | None = path.with_name(f"{path.stem}.previous{path.suffix}")
     for epoch in epochs(model, sentences, config):
         found = perplexity(model, measured, words, config.sentences)
         say(f"epoch {epoch}: perplexity {found.pieces:.3f} a piece, {found.words:.2f} a word")
         if found.pieces < best:
             best, kept = found.pieces, found
             record = {"format": FORMAT, **language_model_record(model, tokenizer.hash)}
-            write_atomically({"seq2seq_asr": record, "state_dict": model.state_dict()}, path)
+            write_atomically({"seq2seq_asr": record, "state_dict": model.state_dict()}, path, keep=earlier)
+            earlier = None  # the best of before this training, not of its own epochs
     if best == math.inf:
         raise TrainingError("the perplexity was never finite; lower --lr")
     print(f"perplexity {kept.pieces:.3f} a piece, {kept.words:.2f} a word\n{path}")

@@ -56,13 +56,25 @@ def test_the_perplexity_nears_that_of_the_source(
         assert source - 0.01 < float(word.split()[0]) < 1.1 * source
 
 
-def test_same_seed_same_model(tones_run: Path, corpus: Path, lm: Path, tmp_path: Path, capsys) -> None:
+def test_same_seed_same_model_and_the_one_before_is_kept(
+    tones_run: Path, corpus: Path, lm: Path, tmp_path: Path, capsys
+) -> None:
     flags = ["--text", corpus, "--run", tones_run, *SMALL, "--epochs", 1]
     said: Counter[str] = Counter()
+    out, before = tmp_path / "lm.ckpt", b""
     for seed in (3, 3, 4):
-        assert run(*flags, "--out", tmp_path / "lm.ckpt", "--seed", seed) == 0
+        assert run(*flags, "--out", out, "--seed", seed) == 0
         said[capsys.readouterr().out] += 1
+        assert not before or (tmp_path / "lm.previous.ckpt").read_bytes() == before
+        before = out.read_bytes()
     assert sorted(said.values()) == [1, 2]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_first_epoch(
+    tones_run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run("--text", corpus, "--run", tones_run, *SMALL, "--out", tmp_path / "nowhere" / "lm.ckpt") == 1
+    assert "nowhere: checkpoints cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_language_model_joins_the_search(tones_run: Path, lm: Path) -> None:
