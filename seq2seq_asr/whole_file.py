@@ -28,3 +28,18 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def probe(path: Path) -> None:
+    """Find out before long work whether a file could be written at its end; what stands there stays.
+
+    Raises:
+        OSError: It could not.
+    """
+    temporary = temporary_of(path)
+    try:
+        temporary.open("wb").close()
+        temporary.unlink()
+    except OSError as error:
+        error.filename = str(path)
+        raise

@@ -99,6 +99,8 @@ class Recognizer:
         lm: Path | None = None,
         hotwords: Sequence[str] = (),
         ngram: Path | None = None,
+        tuned: bool = True,
+        calibrate: bool = True,
     ) -> "Recognizer":
         """The recogniser of a run folder, or of a folder that ``export`` made.
 
@@ -109,6 +111,8 @@ class Recognizer:
             lm: Language model that ``fit_lm`` made for this tokenizer.
             hotwords: Words to expect.
             ngram: n-gram model of words in an ARPA file, such as `fit_ngram` writes.
+            tuned: Search as `tune` found best, where it wrote that into the folder.
+            calibrate: Map word confidences as `tune` found out, where it wrote that into the folder.
 
         Raises:
             CheckpointError: The folder or checkpoint is missing, damaged or not ours.
@@ -123,8 +127,10 @@ class Recognizer:
             language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
         words = None if ngram is None else load_ngram(ngram, tokenizer, chosen)
         recognizer = cls(model, tokenizer, chosen, language_model, hotwords, words)
-        recognizer.tuned = load_belonging(Path(run) / TUNED, Tuned, tokenizer.hash)
-        recognizer.calibration = load_belonging(Path(run) / CALIBRATION, Calibration, tokenizer.hash)
+        if tuned:
+            recognizer.tuned = load_belonging(Path(run) / TUNED, Tuned, tokenizer.hash)
+        if calibrate:
+            recognizer.calibration = load_belonging(Path(run) / CALIBRATION, Calibration, tokenizer.hash)
         return recognizer
 
     @property

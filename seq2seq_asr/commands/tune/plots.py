@@ -6,26 +6,26 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from seq2seq_asr.commands.tune.sweep import Trial
+from seq2seq_asr.commands.tune.sweep import Sweeper
 from seq2seq_asr.evaluation.calibration import ReliabilityBin
 from seq2seq_asr.training.plots import BLUE, GREY, ORANGE
 
 
-def sweep_figure(trials: Sequence[Trial]) -> Figure:
-    """A panel for each setting that was swept: error rate with its interval over the values."""
-    stages = list(dict.fromkeys(trial.stage for trial in trials))
-    figure = Figure(figsize=(3.4 * len(stages), 3.2), layout="constrained")
+def sweep_figure(sweeper: Sweeper) -> Figure:
+    """A panel for each setting that was swept: error rate with its interval over the values, all else alike."""
+    names = list(sweeper.starts)
+    figure = Figure(figsize=(3.4 * len(names), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
-        mine = [trial for trial in trials if trial.stage == stage]
-        values = [getattr(trial.search, stage, number) for number, trial in enumerate(mine)]
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        mine = sweeper.along(name)
+        values = [getattr(trial.search, name) for trial in mine]
         rates = 100 * np.array([trial.rate for trial in mine])
         ends = [(t.interval.low, t.interval.high) if t.interval.known else (t.rate, t.rate) for t in mine]
         reach = np.maximum(np.abs(100 * np.array(ends).T - rates), 0.0)
         ticks = list(map(str, values))
         axes.errorbar(range(len(ticks)), rates, yerr=reach, fmt="o-", color=BLUE, ecolor=GREY, capsize=3)
         axes.set_xticks(range(len(ticks)), ticks)
-        axes.set(xlabel=stage, ylabel=f"{mine[0].criterion.name} (%)", ylim=(0, None))
+        axes.set(xlabel=name, ylabel=f"{mine[0].criterion.name} (%)", ylim=(0, None))
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 

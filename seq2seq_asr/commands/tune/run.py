@@ -1,12 +1,12 @@
 """What ``tune`` does: encode a dev set once, sweep settings over it, keep the best, calibrate word confidences."""
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.hotwords import read_hotwords
+from seq2seq_asr.commands.decode.results import writing
 from seq2seq_asr.commands.decode.run import find_utterances
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.commands.tune.cache import EncodedSet, encode_set, temporary_folder
@@ -18,16 +18,16 @@ from seq2seq_asr.commands.tune.sweep import (
     Sweeper,
     Trial,
     read_settings,
-    rows,
     sweep_beams,
     sweep_coordinates,
     sweep_grid,
     usual_settings,
 )
+from seq2seq_asr.commands.tune.table import write_table
 from seq2seq_asr.console import say
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
@@ -35,7 +35,10 @@ from seq2seq_asr.strict_yaml import to_mapping, to_yaml
 from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+from seq2seq_asr.whole_file import probe, replacing
 
+TABLE = "tuned.csv"
+"""File of a run folder that holds every trial."""
 HEADER = f"{'swept':>20} {'value':>8} {'beam':>5} {{:>5}} % {'95 % interval':>15} {'RTF':>8} {'search errors':>14}"
 """Of the printed table, where the error rate's name is to be filled in."""
 
@@ -43,10 +46,13 @@ HEADER = f"{'swept':>20} {'value':>8} {'beam':>5} {{:>5}} % {'95 % interval':>15
 def tune(config: TuneConfig) -> int:
     """Tune as configured; returns the exit code."""
     run = find_run(config)
+    start = dataclasses.replace(config.search, nbest=1)
+    settings = read_settings(config.sweep, start)
+    with writing(run.path):
+        probe(run.path / TABLE)
     utterances, name = find_set(config, run)
     tokenizer = Tokenizer.load(run.tokenizer)
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, tokenizer)
-    (run.path / TUNED).unlink(missing_ok=True)  # what was tuned before must not be where this starts
     recognizer = Recognizer.load(
         run.path,
         checkpoint=config.checkpoint,
@@ -54,12 +60,14 @@ def tune(config: TuneConfig) -> int:
         lm=config.lm,
         hotwords=hotwords,
         ngram=config.ngram,
+        tuned=False,  # what was tuned before is not where this starts
+        calibrate=False,
     )
     say(f"tuning {run.path} on {len(utterances)} utterances of {name}")
     with temporary_folder() as folder:
         limits = {"batch_seconds": config.batch_seconds, "memory_mb": config.memory_mb, "disk_mb": config.disk_mb}
         encoded = encode_set(recognizer, utterances, Path(folder), **limits)
-        sweeper = sweep(recognizer, encoded, config)
+        sweeper = sweep(recognizer, encoded, start, settings, config, run.path / TABLE)
         best = sweeper.best(config.slack)
         calibration = calibrate(recognizer, encoded, best.search, run.path)
     write_tuned(run.path, sweeper, config, name, tokenizer.hash)
@@ -93,18 +101,30 @@ def find_set(config: TuneConfig, run: RunFolder) -> tuple[list[Utterance], str]:
     return utterances, name
 
 
-def sweep(recognizer: Recognizer, encoded: EncodedSet, config: TuneConfig) -> Sweeper:
-    """Sweep the weights, then the beam, printing every trial as it is done."""
-    start = dataclasses.replace(config.search, nbest=1)
-    settings = read_settings(config.sweep, start) or usual_settings(recognizer, encoded, start)
+def sweep(
+    recognizer: Recognizer,
+    encoded: EncodedSet,
+    start: BeamConfig,
+    settings: Sequence[Setting],
+    config: TuneConfig,
+    table: Path,
+) -> Sweeper:
+    """Sweep the weights, then the beam, printing and writing every trial as it is done.
+
+    Raises:
+        CheckpointError: The table cannot be written.
+    """
+    settings = settings or usual_settings(recognizer, encoded, start)
     with ProgressLine() as progress:
         done, total = 0, _planned(settings, config)
 
-        def tell(trial: Trial) -> None:
+        def tell(stage: str, trial: Trial) -> None:
             nonlocal done
             done += 1
             progress("searching", min(done, total), total)
-            print(line(trial), flush=True)
+            print(line(stage, trial), flush=True)
+            with writing(table):
+                write_table(table, sweeper)
 
         sweeper = Sweeper(recognizer, encoded, config.seed, tell, config.criterion)
         header = HEADER.format(sweeper.criterion.name)
@@ -115,7 +135,7 @@ def sweep(recognizer: Recognizer, encoded: EncodedSet, config: TuneConfig) -> Sw
             best = sweep_coordinates(sweeper, start, settings, config.rounds)
         beams = sweep_beams(sweeper, best, config.beams)
     print(f"\nbeam sweep\n{header}")
-    print("\n".join(line(dataclasses.replace(trial, stage="beam")) for trial in beams))
+    print("\n".join(line("beam", trial) for trial in beams))
     return sweeper
 
 
@@ -127,14 +147,14 @@ def _planned(settings: Sequence[Setting], config: TuneConfig) -> int:
     return weights + len(config.beams)
 
 
-def line(trial: Trial) -> str:
-    """A trial as a row below `HEADER`."""
-    value = getattr(trial.search, trial.stage, "")
+def line(stage: str, trial: Trial) -> str:
+    """A trial as a row below `HEADER`, with the setting that was being swept."""
+    value = getattr(trial.search, stage, "")
     interval = (
         f"{100 * trial.interval.low:.2f} – {100 * trial.interval.high:.2f}" if trial.interval.known else "unknown"
     )
     return (
-        f"{trial.stage:>20} {value!s:>8} {trial.search.beam:>5} {100 * trial.rate:>7.2f} {interval:>15} "
+        f"{stage:>20} {value!s:>8} {trial.search.beam:>5} {100 * trial.rate:>7.2f} {interval:>15} "
         f"{trial.real_time_factor:>8.4f} {100 * trial.search_errors:>12.1f} %"
     )
 
@@ -156,7 +176,7 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
     Raises:
         CheckpointError: One of them cannot be written.
     """
-    best, trials = sweeper.best(config.slack), list(sweeper.trials.values())
+    best = sweeper.best(config.slack)
     tuned = Tuned(
         tokenizer=tokenizer,
         dev=name,
@@ -167,12 +187,8 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
         ngram=None if config.ngram is None else config.ngram.resolve(),
         search=best.search,
     )
-    try:
-        with (folder / "tuned.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, fieldnames=list(next(rows(trials))), lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows(trials))
-        save_figure(sweep_figure(trials), folder / "tuned.png")
-        (folder / TUNED).write_text(to_yaml(tuned), encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+    with writing(folder):
+        write_table(folder / TABLE, sweeper)  # which trials stand in which sweep is known at the end
+        save_figure(sweep_figure(sweeper), folder / "tuned.png")
+        with replacing(folder / TUNED) as temporary:
+            temporary.write_text(to_yaml(tuned), encoding="utf-8")

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,8 +35,6 @@ Setting = tuple[str, tuple[Any, ...]]
 class Trial:
     """One setting of the search, and how it did."""
 
-    stage: str
-    """The setting that was being swept."""
     search: BeamConfig
     criterion: Criterion
     """Whether words or characters were counted to compare trials."""
@@ -74,7 +72,7 @@ class Sweeper:
         recognizer: The recogniser.
         encoded: The set.
         seed: Of the bootstrap.
-        tell: Told every new trial.
+        tell: Told what is being swept, and every new trial.
         criterion: Error rate to go by.
     """
 
@@ -83,20 +81,33 @@ class Sweeper:
         recognizer: Recognizer,
         encoded: EncodedSet,
         seed: int,
-        tell: Callable[[Trial], None] = lambda _: None,
+        tell: Callable[[str, Trial], None] = lambda *_: None,
         criterion: Choice = "auto",
     ) -> None:
         self.recognizer, self.encoded, self.seed, self.tell = recognizer, encoded, seed, tell
         self.references = [recognizer.tokenizer.normalise(one.text) for one in encoded.utterances]
         self.criterion = find_criterion(criterion, self.references)
         self.trials: dict[BeamConfig, Trial] = {}
+        self.starts: dict[str, BeamConfig] = {}  # of a grid, its best
 
     def attempt(self, search: BeamConfig, stage: str) -> Trial:
-        """Search the set, unless that was done before."""
+        """Search the set, unless that was done before; ``stage`` is what is being swept."""
         if search not in self.trials:
-            self.trials[search] = self._measure(search, stage)
-            self.tell(self.trials[search])
+            self.trials[search] = self._measure(search)
+            self.tell(stage, self.trials[search])
         return self.trials[search]
+
+    def sweep(self, name: str, start: BeamConfig, values: Sequence[Any]) -> list[Trial]:
+        """Try values of one setting, everything else as at the start, which comes first."""
+        self.starts[name] = start
+        return [self.attempt(one, name) for one in [start, *(changed(start, {name: value}) for value in values)]]
+
+    def along(self, name: str) -> list[Trial]:
+        """All trials that differ in one setting alone from where its last sweep started, by its value."""
+        rest = vars(self.starts[name]) | {name: None}
+        alike = [one for one in self.trials.values() if vars(one.search) | {name: None} == rest]
+        # None, which is no value, comes first.
+        return sorted(alike, key=lambda one: (getattr(one.search, name) is not None, getattr(one.search, name)))
 
     def best(self, slack: float = 0.0) -> Trial:
         """The trial with the smallest beam among those of fewest errors, and what lies within ``slack`` of their rate.
@@ -107,7 +118,7 @@ class Sweeper:
         most = min(trial.rate for trial in trials) + slack
         return min((one for one in trials if one.rate <= most), key=lambda one: (one.search.beam, one.rate))
 
-    def _measure(self, search: BeamConfig, stage: str) -> Trial:
+    def _measure(self, search: BeamConfig) -> Trial:
         texts: dict[int, str] = {}
         missed, seconds = 0, self.encoded.seconds
         for places, encoded in self.encoded:
@@ -130,7 +141,6 @@ class Sweeper:
         of_words, of_characters = (sum(kind, ErrorCounts()) for kind in (words, characters))
         speakers = [one.speaker for one in self.encoded.utterances]
         return Trial(
-            stage=stage,
             search=search,
             criterion=self.criterion,
             errors=of_words.errors,
@@ -149,8 +159,7 @@ def sweep_coordinates(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Se
     for _ in range(rounds):
         before = present
         for name, values in settings:
-            tried = [sweeper.attempt(one, name) for one in [present, *(changed(present, {name: v}) for v in values)]]
-            present = min(tried, key=lambda trial: trial.rate).search
+            present = min(sweeper.sweep(name, present, values), key=lambda trial: trial.rate).search
         if present == before:
             break
     return present
@@ -161,11 +170,14 @@ def sweep_grid(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Setting])
     names = [name for name, _ in settings]
     combined = [dict(zip(names, values, strict=True)) for values in itertools.product(*(v for _, v in settings))]
     tried = [sweeper.attempt(one, "grid") for one in [start, *(changed(start, values) for values in combined)]]
-    return min(tried, key=lambda trial: trial.rate).search
+    best = min(tried, key=lambda trial: trial.rate).search
+    sweeper.starts |= dict.fromkeys(names, best)
+    return best
 
 
 def sweep_beams(sweeper: Sweeper, search: BeamConfig, beams: Sequence[int]) -> list[Trial]:
     """Try beams, narrow ones first."""
+    sweeper.starts["beam"] = search
     return [sweeper.attempt(replace(search, beam=beam), "beam") for beam in sorted(set(beams))]
 
 
@@ -217,20 +229,3 @@ def changed(search: BeamConfig, values: Mapping[str, Any]) -> BeamConfig:
 
 def _as_kind(value: Any, present: Any) -> Any:
     return float(value) if isinstance(present, float) and isinstance(value, int) else value
-
-
-def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
-    """The trials as rows of ``tuned.csv``: what was measured, then every setting."""
-    for trial in trials:
-        measured = {
-            "stage": trial.stage,
-            "wer": trial.wer,
-            "cer": trial.cer,
-            "low": trial.interval.low,
-            "high": trial.interval.high,
-            "errors": trial.errors,
-            "words": trial.words,
-            "real_time_factor": trial.real_time_factor,
-            "search_errors": trial.search_errors,
-        }
-        yield measured | to_mapping(trial.search)

@@ -15,17 +15,29 @@ from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.tune.cache import encode_set
 from seq2seq_asr.commands.tune.config import TuneConfig
+from seq2seq_asr.commands.tune.plots import sweep_figure
 from seq2seq_asr.commands.tune.run import described
-from seq2seq_asr.commands.tune.sweep import Sweeper, read_settings, sweep_coordinates, sweep_grid, usual_settings
+from seq2seq_asr.commands.tune.sweep import (
+    Sweeper,
+    Trial,
+    read_settings,
+    sweep_beams,
+    sweep_coordinates,
+    sweep_grid,
+    usual_settings,
+)
+from seq2seq_asr.commands.tune.table import rows
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.criterion import WER
+from seq2seq_asr.whole_file import temporary_of
 
 BEAMS = ("--beams", "1", "2", "4")
 
@@ -63,7 +75,8 @@ def test_the_best_is_the_lowest_of_all_that_was_printed(run: Path, printed: str)
     assert f"best: {100 * tuned.wer:.2f} % WER" in printed and (tuned.utterances, tuned.dev) == (12, "dev")
     section = printed.split("beam sweep")[1].splitlines()[2:5]
     assert [line.split()[:3] for line in section] == [["beam", str(beam), str(beam)] for beam in (1, 2, 4)]
-    assert {row["stage"] for row in table} >= {"ctc_weight", "alpha", "beam"}
+    swept = {name: [row[name] for row in table if name in row["sweeps"].split()] for name in ("ctc_weight", "beam")}
+    assert swept["ctc_weight"] == ["0.2", "0.1", "0.5"] and sorted(swept["beam"]) == ["1", "2", "4"]
     assert all((run / name).read_bytes()[:4] == b"\x89PNG" for name in ("tuned.png", "reliability.png"))
 
 
@@ -113,6 +126,55 @@ def test_a_file_that_is_not_ours_is_refused(run: Path, printed: str, tmp_path: P
         decode.main(["--run", str(copy)])
 
 
+def left_by(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in (TUNED, CALIBRATION, "tuned.csv", "tuned.png")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"), [(("--lm", "typo.ckpt"), 1), (("--sweep", "ctc_wieght=0.1"), 2), (("--ngram", "no.arpa"), 1)]
+)
+def test_a_tuning_that_cannot_begin_leaves_what_was_tuned_before(
+    run: Path, printed: str, flags: tuple, code: int, capsys: pytest.CaptureFixture
+) -> None:
+    before = left_by(run)
+    assert call(tune.main, "--run", run, *flags) == code
+    assert left_by(run) == before and "tuning" not in capsys.readouterr().err
+
+
+def test_an_interrupted_tuning_keeps_its_trials_and_what_was_tuned_before(
+    run: Path, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, measure, tried = shutil.copytree(run, tmp_path / "run"), Sweeper._measure, iter(range(9))
+
+    def interrupted(self: Sweeper, search: BeamConfig) -> Trial:
+        if next(tried) == 2:
+            raise KeyboardInterrupt
+        return measure(self, search)
+
+    monkeypatch.setattr(Sweeper, "_measure", interrupted)
+    (copy / TUNED).write_text("damaged: [")
+    (copy / CALIBRATION).write_text("of: another version\n")
+    assert call(tune.main, "--run", copy, "--beam", 1, "--utterances", 2, "--sweep", "alpha=0.5,0.6,0.7", *BEAMS) == 130
+    assert (copy / TUNED).read_text() == "damaged: ["
+    table = list(csv.DictReader((copy / "tuned.csv").read_text().splitlines()))
+    assert [(row["alpha"], row["beam"], row["sweeps"]) for row in table] == [
+        ("1.0", "1", "alpha"),
+        ("0.5", "1", "alpha"),
+    ]
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_sweep(
+    run: Path, printed: str, capsys: pytest.CaptureFixture
+) -> None:
+    in_the_way = temporary_of(run / "tuned.csv")
+    in_the_way.mkdir()
+    before = left_by(run)
+    assert call(tune.main, "--run", run) == 1
+    said = capsys.readouterr().err
+    in_the_way.rmdir()
+    assert f"{run / 'tuned.csv'}: cannot be written" in said and "tuning" not in said and left_by(run) == before
+
+
 @pytest.fixture
 def sweeper(tones_run: Path, tmp_path: Path) -> Sweeper:
     recognizer, utterances = Recognizer.load(tones_run), read_manifest(tones_run.parent / "test.jsonl")
@@ -158,6 +220,47 @@ def test_sweeps_end_at_the_lowest_they_saw(sweeper: Sweeper) -> None:
     assert combined | {BeamConfig(beam=2)} <= set(sweeper.trials)
     tried = [sweeper.trials[one].errors for one in [*combined, BeamConfig(beam=2)]]
     assert sweeper.trials[grid].errors == min(tried)
+
+
+COSTS = {"ctc_weight": {0.1: 2, 0.2: 5, 0.6: 4}, "alpha": {0.5: 9, 0.8: 1, 1.0: 3}, "beam": {1: 8, 2: 3, 4: 2}}
+
+
+@pytest.fixture
+def supposed(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
+    """Every setting costs its own errors, whatever the others are."""
+
+    def measured(search: BeamConfig) -> Trial:
+        errors = sum(found[getattr(search, name)] for name, found in COSTS.items())
+        known = Interval(0.0, 1.0)
+        return Trial(search=search, errors=errors, words=100, interval=known, real_time_factor=0.1, search_errors=0.0)
+
+    monkeypatch.setattr(sweeper, "_measure", measured)
+    return sweeper
+
+
+def test_a_sweep_shows_all_that_differs_in_its_setting_alone_by_value(supposed: Sweeper) -> None:
+    """Each setting has its best beside where it stood, tried first or long before."""
+    settings = read_settings(["ctc_weight=0.6,0.1", "alpha=0.8,0.5"], BeamConfig(beam=2))
+    best = sweep_coordinates(supposed, BeamConfig(beam=2), settings, rounds=1)
+    sweep_beams(supposed, best, (4, 1, 2))
+    others = {"ctc_weight": 3 + 3, "alpha": 2 + 3, "beam": 2 + 1}
+    for name, found in COSTS.items():
+        shown = [(getattr(one.search, name), one.errors) for one in supposed.along(name)]
+        assert shown == [(value, errors + others[name]) for value, errors in found.items()]
+    panels = sweep_figure(supposed).axes
+    ticks = {one.get_xlabel(): [tick.get_text() for tick in one.get_xticklabels()] for one in panels}
+    assert ticks == {name: [str(value) for value in found] for name, found in COSTS.items()}
+    counts = [sum(name in row["sweeps"].split() for row in rows(supposed)) for name in COSTS]
+    assert counts == [3, 3, 3]
+    sweep_coordinates(supposed, best, settings, rounds=2)
+    assert [one.search.ctc_weight for one in supposed.along("ctc_weight")] == [0.1, 0.6]
+
+
+def test_a_grid_is_shown_through_its_best(supposed: Sweeper) -> None:
+    settings = read_settings(["ctc_weight=0.6,0.1", "alpha=0.8,0.5"], BeamConfig(beam=2))
+    best = sweep_grid(supposed, BeamConfig(beam=2), settings)
+    assert [(one.search.ctc_weight, one.search.alpha) for one in supposed.along("alpha")] == [(0.1, 0.5), (0.1, 0.8)]
+    assert [one.search.alpha for one in supposed.along("ctc_weight")] == [0.8, 0.8] and best.alpha == 0.8
 
 
 def test_a_smaller_beam_may_cost_a_little(sweeper: Sweeper) -> None:
