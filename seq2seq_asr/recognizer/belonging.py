@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import TypeVar
 
+from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.recognizer.confidence import Calibration
+from seq2seq_asr.recognizer.restoring import Choice, weights_file
 from seq2seq_asr.recognizer.tuned import Tuned
 from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.sums import digest_of
 
 Settings = TypeVar("Settings", Tuned, Calibration)
 
@@ -29,3 +32,34 @@ def load_belonging(path: Path, kind: type[Settings], tokenizer: str) -> Settings
     if settings.tokenizer != tokenizer:
         raise CheckpointError(f"{path}: made for another tokenizer: remove it, or run tune again")
     return settings
+
+
+def foreign(path: Path, settings: Tuned | Calibration, checkpoint: Choice) -> str | None:
+    """A warning where settings were found with other weights than those of their folder; older ones are believed.
+
+    Args:
+        path: Their YAML file.
+        settings: What it holds.
+        checkpoint: Which weights of the folder are to be used.
+
+    Raises:
+        CheckpointError: The folder has no weights.
+    """
+    weights = weights_file(path.parent, checkpoint)
+    if settings.weights is None or settings.weights == digest_of(weights):
+        return None
+    return f"warning: {path}: tuned with other weights than those of {weights.name}"
+
+
+def load_calibration(path: Path, tokenizer: str, checkpoint: Choice) -> Calibration | None:
+    """The calibration of these weights; of others, a warning and None.
+
+    Raises:
+        UsageError: As `load_belonging`.
+        CheckpointError: Likewise.
+    """
+    found = load_belonging(path, Calibration, tokenizer)
+    if found is None or (warning := foreign(path, found, checkpoint)) is None:
+        return found
+    say(f"{warning}: word confidences stay raw")
+    return None

@@ -32,6 +32,10 @@ class Calibration:
 
     tokenizer: str
     """Hash of the tokenizer of the recogniser that it belongs to."""
+    weights: str | None = None
+    """SHA-256 of the file of weights whose confidences it was fitted on; older versions did not note it."""
+    ctc_weight: float | None = None
+    """Share of CTC in those confidences; older versions did not note it."""
     slope: float
     """Log odds gained for each of the raw confidence."""
     intercept: float

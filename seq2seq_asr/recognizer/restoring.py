@@ -88,11 +88,20 @@ def read_weights(folder: Path, checkpoint: Choice) -> tuple[Path, dict[str, Any]
     Raises:
         CheckpointError: It is missing, damaged or not ours.
     """
+    path = weights_file(folder, checkpoint)
+    return path, read_portable(folder) if is_portable(folder) else read_checkpoint(path)
+
+
+def weights_file(folder: Path, checkpoint: Choice) -> Path:
+    """The file that holds a folder's weights.
+
+    Raises:
+        CheckpointError: It is no run folder, or has no checkpoint.
+    """
     if is_portable(folder):
-        return folder / WEIGHTS, read_portable(folder)
+        return folder / WEIGHTS
     run = open_run(folder)
-    path = run.best if available(run, checkpoint) == "best" else run.last
-    return path, read_checkpoint(path)
+    return run.best if available(run, checkpoint) == "best" else run.last
 
 
 def check_shapes(config: ModelConfig, vocabulary: int, contents: dict[str, Any], path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from seq2seq_asr.console import say
 from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
 from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.sources import Source, read_source, source_id, source_seconds
@@ -21,7 +22,7 @@ from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer.assembling import assemble
-from seq2seq_asr.recognizer.belonging import load_belonging
+from seq2seq_asr.recognizer.belonging import foreign, load_belonging, load_calibration
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration, calibrated, raw_confidences
 from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
 from seq2seq_asr.recognizer.memory import within_memory
@@ -88,6 +89,7 @@ class Recognizer:
         self.places = Places(kernels=no_place(self.model.decoder.embedding.weight) is None) if records else None
         self.tokenizer = tokenizer
         self.reader = input_reader(model.features)
+        self._told = False  # once is enough, however many recordings there are
 
     @classmethod
     def load(
@@ -129,8 +131,10 @@ class Recognizer:
         recognizer = cls(model, tokenizer, chosen, language_model, hotwords, words)
         if tuned:
             recognizer.tuned = load_belonging(Path(run) / TUNED, Tuned, tokenizer.hash)
+            if recognizer.tuned is not None and (warning := foreign(Path(run) / TUNED, recognizer.tuned, checkpoint)):
+                say(f"{warning}: tune again")
         if calibrate:
-            recognizer.calibration = load_belonging(Path(run) / CALIBRATION, Calibration, tokenizer.hash)
+            recognizer.calibration = load_calibration(Path(run) / CALIBRATION, tokenizer.hash, checkpoint)
         return recognizer
 
     @property
@@ -191,6 +195,9 @@ class Recognizer:
         Yields:
             Places in ``audio`` and, for each, the transcript or the error.
         """
+        if self.calibration is not None and not self.is_calibrated(search) and not self._told:
+            say(f"warning: word confidences stay raw: calibrated with ctc_weight {self.calibration.ctc_weight:g}")
+            self._told = True
         seconds: dict[int, float] = {}
         for place, source in enumerate(audio):
             try:
@@ -273,7 +280,8 @@ class Recognizer:
         with full_precision():
             spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
         raw = self.raw_confidences(encoded, [nbest[0].tokens for nbest in found], search)
-        sure = [calibrated(one, self.calibration) for one in raw]
+        line = self.calibration if self.is_calibrated(search) else None
+        sure = [calibrated(one, line) for one in raw]
         parts = zip(ids, found, spans, sure, strict=True)
         return [assemble(*part, self.tokenizer, self.model.frame_shift) for part in parts]
 
@@ -315,6 +323,14 @@ class Recognizer:
             gains = rescore(scorers, tokens, self.device)
         places = [word_places(self.tokenizer.pieces(said)) for said in tokens]
         return [raw_confidences(one, scorers, words) for one, words in zip(gains, places, strict=True)]
+
+    def ctc_share(self, search: BeamConfig) -> float:
+        """How much of a raw confidence is CTC's."""
+        return search.ctc_weight if self.model.ctc is not None else 0.0
+
+    def is_calibrated(self, search: BeamConfig) -> bool:
+        """Whether confidences are calibrated: a line fitted to those of another CTC weight says nothing of them."""
+        return self.calibration is not None and self.calibration.ctc_weight in (None, self.ctc_share(search))
 
     def _spans(self, encoded: Encoded, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
         """Encoded frames of each token; the attention's where CTC has no room for the tokens."""

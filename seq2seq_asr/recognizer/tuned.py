@@ -15,6 +15,8 @@ class Tuned:
 
     tokenizer: str
     """Hash of the tokenizer of the recogniser that it belongs to."""
+    weights: str | None = None
+    """SHA-256 of the file of weights that was tuned; older versions did not note it."""
     dev: str
     """Name of the set it was chosen on."""
     utterances: int

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def write_portable(
     weights: Mapping[str, torch.Tensor],
     model: Mapping[str, Any],
     tokenizer: Targets,
-    beside: Sequence[Path] = (),
+    beside: Callable[[str], Mapping[str, str]] = lambda digest: {},
 ) -> None:
     """Write a new folder, whole or not at all.
 
@@ -39,7 +39,7 @@ def write_portable(
         weights: Under the names of `Seq2Seq`.
         model: The model's settings, plain values.
         tokenizer: The tokenizer, or the labels, it was trained with.
-        beside: Files of the run to hand on as they are.
+        beside: Texts of other files by name, given the SHA-256 of the file of weights.
 
     Raises:
         CheckpointError: There is something in the folder, or it cannot be written.
@@ -53,8 +53,8 @@ def write_portable(
         (made / WEIGHTS).write_bytes(content)
         tokenizer.save(made / tokenizer.file)
         (made / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        for path in beside:
-            shutil.copy(path, made)
+        for name, text in beside(digest).items():
+            (made / name).write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

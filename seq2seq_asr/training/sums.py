@@ -87,6 +87,24 @@ def put_in_place(temporary: Path, path: Path, sums: Sequence[str]) -> None:
     write_sums(path, sums)
 
 
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file: the sum beside it, or that of its bytes where there is none, or two.
+
+    Raises:
+        CheckpointError: The file, or its sums, cannot be read.
+    """
+    sums = read_sums(path)
+    try:
+        return sums[0] if len(sums) == 1 else _digest(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_sums(path: Path) -> None:
     """Compare a file with the sums beside it, if there are any.
 
@@ -96,9 +114,7 @@ def check_sums(path: Path) -> None:
     sums = read_sums(path)
     if not sums:
         return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest not in sums:
+    if _digest(path) not in sums:
         place = sums_path(path)
         raise CheckpointError(
             f"{path}: damaged, its SHA-256 is not that of {place.name} (if it was changed on purpose, delete that file)"

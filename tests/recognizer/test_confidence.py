@@ -12,6 +12,7 @@ from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration, calibrated, raw_confidences
+from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.strict_yaml import to_yaml
 
@@ -73,6 +74,28 @@ def test_a_calibration_in_the_run_folder_is_applied(run: Path, tones_run: Path) 
     assert after.calibration == line and calibrated([0.1, 0.9], line) == pytest.approx([0.75, 0.75])
     found = after.transcribe(read_manifest(tones_run.parent / "test.jsonl")[:3])
     assert {word.confidence for one in found for word in one.words} == {0.75}
+
+
+def test_a_calibration_is_of_one_ctc_weight(run: Path, tones_run: Path, capsys: pytest.CaptureFixture) -> None:
+    plain, utterances = Recognizer.load(run), read_manifest(tones_run.parent / "test.jsonl")[:2]
+    line = Calibration(
+        tokenizer=plain.tokenizer.hash,
+        ctc_weight=0.2,
+        slope=0.0,
+        intercept=0.0,
+        words=9,
+        error_before=0.2,
+        error_after=0.1,
+    )
+    (run / CALIBRATION).write_text(to_yaml(line))
+    fitted = Recognizer.load(run)
+    found = fitted.transcribe(utterances, BeamConfig(beam=1))
+    assert {word.confidence for one in found for word in one.words} == {0.5} and capsys.readouterr().err == ""
+    other = BeamConfig(beam=1, ctc_weight=0.0)
+    assert fitted.transcribe(utterances, other) == plain.transcribe(utterances, other)
+    assert fitted.transcribe(utterances, other) == plain.transcribe(utterances, other)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == "warning: word confidences stay raw: calibrated with ctc_weight 0.2"
 
 
 def test_a_calibration_that_does_not_belong_is_refused(run: Path) -> None:

@@ -39,7 +39,7 @@ def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
     """
     from seq2seq_asr.commands.decode.run import find_run
     from seq2seq_asr.data.tokenizer import Tokenizer
-    from seq2seq_asr.recognizer.belonging import load_belonging
+    from seq2seq_asr.recognizer.belonging import foreign, load_belonging
     from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 
     try:
@@ -50,5 +50,7 @@ def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
         return None
     tuned = load_belonging(run.path / TUNED, Tuned, Tokenizer.load(run.tokenizer).hash)
     assert tuned is not None
-    say(f"{run.path / TUNED}: the defaults are what was best on {tuned.dev}, {100 * tuned.wer:.2f} % WER")
+    found = f"what was best on {tuned.dev}, {100 * tuned.wer:.2f} % WER"
+    warning = foreign(run.path / TUNED, tuned, config.checkpoint)
+    say(f"{warning}: the defaults were {found}, there" if warning else f"{run.path / TUNED}: the defaults are {found}")
     return replace(DecodeConfig(), search=tuned.search, lm=tuned.lm, ngram=tuned.ngram)

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
+from seq2seq_asr.errors import ManifestError, UsageError
 from seq2seq_asr.recognizer import Passage, Transcript, Word
+from seq2seq_asr.recognizer.confidence import CALIBRATION
+from seq2seq_asr.recognizer.restoring import weights_file
 from seq2seq_asr.strict_yaml import load_yaml
-from seq2seq_asr.training.portable import WEIGHTS, is_portable
-from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.training.sums import digest_of
 
 
 class KeptLine(NamedTuple):
@@ -29,12 +30,15 @@ class KeptLine(NamedTuple):
 def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
     """What transcripts depend on besides the settings, as one line: weights, other files, and what is decoded."""
     assert config.run is not None
-    run = RunFolder(config.run)
-    weights = run.best if config.checkpoint == "best" else run.last
-    if is_portable(config.run):
-        weights = config.run / WEIGHTS
-    files = {"weights": weights, "lm": config.lm, "ngram": config.ngram, "hotwords": config.hotwords}
-    digests = [f"{name} {_file_digest(path)}" for name, path in files.items() if path is not None]
+    calibration = config.run / CALIBRATION
+    files = {
+        "weights": weights_file(config.run, config.checkpoint),
+        "lm": config.lm,
+        "ngram": config.ngram,
+        "hotwords": config.hotwords,
+        "confidence": calibration if calibration.is_file() else None,
+    }
+    digests = [f"{name} {digest_of(path)}" for name, path in files.items() if path is not None]
     names = hashlib.sha256("\n".join(map(_named, sources, range(len(sources)))).encode()).hexdigest()
     return f"# sha256: {', '.join([*digests, f'utterances {names}'])}"
 
@@ -59,7 +63,7 @@ def kept_lines(folder: Path, config: DecodeConfig, sources: Sequence[Source], ma
     before = load_yaml(settings, DecodeConfig)
     same_settings = (before.search, before.segment) == (config.search, config.segment)
     if not same_settings or mark not in settings.read_text("utf-8").splitlines():
-        what = "weights or utterances" if same_settings else "search settings"
+        what = "weights, files or utterances" if same_settings else "search settings"
         raise UsageError(f"{folder}: its transcripts are of other {what}: decode them anew, without --resume")
     found = {kept.transcript.id: kept for kept in read_hypotheses(path)}
     names = [source_id(source, place) for place, source in enumerate(sources)]
@@ -135,14 +139,6 @@ def _text(value: Any) -> str:
 
 def _number(value: Any) -> float:
     return -math.inf if value is None else float(value)
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _named(source: Source, place: int) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from seq2seq_asr.commands.decode.results import writing
 from seq2seq_asr.commands.tune.cache import EncodedSet
 from seq2seq_asr.commands.tune.plots import reliability_figure
-from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.evaluation.calibration import expected_calibration_error, fit_platt, fit_platt_apart, reliability
 from seq2seq_asr.evaluation.wer import align
 from seq2seq_asr.recognizer import Recognizer
@@ -16,10 +16,18 @@ from seq2seq_asr.search.alignment import word_places
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.plots import save_figure
+from seq2seq_asr.whole_file import replacing
 
 
-def calibrate(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig, folder: Path) -> str:
+def calibrate(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig, folder: Path, weights: str) -> str:
     """Fit on an encoded set; write ``confidence.yaml`` and ``reliability.png``, and say what came of it.
+
+    Args:
+        recognizer: The recogniser.
+        encoded: The set.
+        search: How to search it.
+        folder: Where to write.
+        weights: SHA-256 of the recogniser's file of weights.
 
     Raises:
         CheckpointError: A file cannot be written.
@@ -31,18 +39,19 @@ def calibrate(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig, f
     slope, intercept = fit_platt(raw, right)
     calibration = Calibration(
         tokenizer=recognizer.tokenizer.hash,
+        weights=weights,
+        ctc_weight=recognizer.ctc_share(search),
         slope=slope,
         intercept=intercept,
         words=len(raw),
         error_before=expected_calibration_error(raw, right),
         error_after=expected_calibration_error(apart, right),
     )
-    try:
-        (folder / CALIBRATION).write_text(to_yaml(calibration), encoding="utf-8")
-        sides = {"raw": reliability(raw, right), "calibrated": reliability(apart, right)}
+    sides = {"raw": reliability(raw, right), "calibrated": reliability(apart, right)}
+    with writing(folder):
+        with replacing(folder / CALIBRATION) as temporary:
+            temporary.write_text(to_yaml(calibration), encoding="utf-8")
         save_figure(reliability_figure(sides), folder / "reliability.png")
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
     return (
         f"word confidences: expected calibration error {calibration.error_before:.4f} raw, "
         f"{calibration.error_after:.4f} calibrated without the word's own speaker "

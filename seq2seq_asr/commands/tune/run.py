@@ -29,12 +29,14 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.recognizer.restoring import weights_file
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_mapping, to_yaml
 from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+from seq2seq_asr.training.sums import digest_of
 from seq2seq_asr.whole_file import probe, replacing
 
 TABLE = "tuned.csv"
@@ -52,6 +54,7 @@ def tune(config: TuneConfig) -> int:
         probe(run.path / TABLE)
     utterances, name = find_set(config, run)
     tokenizer = Tokenizer.load(run.tokenizer)
+    weights = digest_of(weights_file(run.path, config.checkpoint))
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, tokenizer)
     recognizer = Recognizer.load(
         run.path,
@@ -69,8 +72,8 @@ def tune(config: TuneConfig) -> int:
         encoded = encode_set(recognizer, utterances, Path(folder), **limits)
         sweeper = sweep(recognizer, encoded, start, settings, config, run.path / TABLE)
         best = sweeper.best(config.slack)
-        calibration = calibrate(recognizer, encoded, best.search, run.path)
-    write_tuned(run.path, sweeper, config, name, tokenizer.hash)
+        calibration = calibrate(recognizer, encoded, best.search, run.path, weights)
+    write_tuned(run.path, sweeper, config, name, tokenizer.hash, weights)
     print(f"\nbest: {described(best)}\n{calibration}\n{run.path / TUNED}")
     return 0
 
@@ -170,7 +173,7 @@ def described(trial: Trial) -> str:
     return f"{errors} with {changes}"
 
 
-def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, tokenizer: str) -> None:
+def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, tokenizer: str, weights: str) -> None:
     """Write ``tuned.csv``, ``tuned.png`` and ``decoding.yaml``.
 
     Raises:
@@ -179,6 +182,7 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
     best = sweeper.best(config.slack)
     tuned = Tuned(
         tokenizer=tokenizer,
+        weights=weights,
         dev=name,
         utterances=len(sweeper.references),
         words=best.words,

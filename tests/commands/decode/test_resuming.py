@@ -19,9 +19,12 @@ from seq2seq_asr.commands.decode.results import start_results, transcript_line
 from seq2seq_asr.commands.decode.resuming import fingerprint, read_hypotheses
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
+from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.decode import main
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.recognizer import Recognizer, Transcript, Word
+from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
+from seq2seq_asr.strict_yaml import to_yaml
 
 
 def decode(*argv: object) -> int:
@@ -121,12 +124,26 @@ def other_utterances(run: Path, manifest: Path) -> list[object]:
     return []
 
 
+def other_calibration(run: Path, manifest: Path) -> list[object]:
+    line = Calibration(
+        tokenizer=Tokenizer.load(run / "tokenizer.model").hash,
+        slope=1.0,
+        intercept=0.5,
+        words=9,
+        error_before=0.2,
+        error_after=0.1,
+    )
+    (run / CALIBRATION).write_text(to_yaml(line))
+    return []
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         (lambda run, manifest: ["--alpha", 0.25], "other search settings"),
-        (other_weights, "other weights or utterances"),
-        (other_utterances, "other weights or utterances"),
+        (other_weights, "other weights, files or utterances"),
+        (other_utterances, "other weights, files or utterances"),
+        (other_calibration, "other weights, files or utterances"),
     ],
 )
 def test_nothing_is_mixed_with_transcripts_of_another_decoding(

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import re
@@ -10,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
@@ -104,14 +106,34 @@ def test_confidences_are_calibrated_from_then_on(run: Path, printed: str, tones_
     line = load_yaml(run / CALIBRATION, Calibration)
     assert f"{line.error_before:.4f} raw, {line.error_after:.4f} calibrated" in printed
     utterances = read_manifest(tones_run.parent / "test.jsonl")
-    found = Recognizer.load(run).transcribe(utterances, BeamConfig())
-    raw = Recognizer.load(tones_run).transcribe(utterances, BeamConfig())
+    search = BeamConfig(ctc_weight=load_yaml(run / TUNED, Tuned).search.ctc_weight)
+    found = Recognizer.load(run).transcribe(utterances, search)
+    raw = Recognizer.load(tones_run).transcribe(utterances, search)
     assert [one.text for one in found] == [one.text for one in raw]
     assert line.words == sum(len(one.words) for one in Recognizer.load(run).transcribe(utterances))
     assert found != raw
     assert call(decode.main, "--run", run, "--out", tmp_path) == 0
     entries = [json.loads(entry) for entry in (tmp_path / "hyp.jsonl").read_text().splitlines()]
     assert all(0 <= word["confidence"] <= 1 for entry in entries for word in entry["words"])
+
+
+def test_other_weights_are_not_said_to_have_been_tuned(
+    run: Path, printed: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    copy, line = shutil.copytree(run, tmp_path / "run"), load_yaml(run / CALIBRATION, Calibration)
+    assert line.ctc_weight == load_yaml(run / TUNED, Tuned).search.ctc_weight
+    assert line.weights == hashlib.sha256((copy / "best.ckpt").read_bytes()).hexdigest()
+    contents = torch.load(copy / "best.ckpt", weights_only=True)
+    torch.save(contents | {"note": "trained further"}, copy / "best.ckpt")
+    (copy / "best.ckpt.sha256").unlink()
+    assert call(decode.main, "--run", copy, "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert f"{copy / TUNED}: tuned with other weights than those of best.ckpt" in said
+    assert "the defaults are what was best" not in said and f"{copy / CALIBRATION}: tuned with other weights" in said
+    assert load_yaml(tmp_path / "out/decode.yaml", DecodeConfig).search == load_yaml(run / TUNED, Tuned).search
+    assert Recognizer.load(copy).calibration is None and "decoding.yaml: tuned with other" in capsys.readouterr().err
+    Recognizer.load(run)
+    assert "other weights" not in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_ours_is_refused(run: Path, printed: str, tmp_path: Path) -> None:
@@ -222,7 +244,11 @@ def test_sweeps_end_at_the_lowest_they_saw(sweeper: Sweeper) -> None:
     assert sweeper.trials[grid].errors == min(tried)
 
 
-COSTS = {"ctc_weight": {0.1: 2, 0.2: 5, 0.6: 4}, "alpha": {0.5: 9, 0.8: 1, 1.0: 3}, "beam": {1: 8, 2: 3, 4: 2}}
+COSTS: dict[str, dict[float, int]] = {
+    "ctc_weight": {0.1: 2, 0.2: 5, 0.6: 4},
+    "alpha": {0.5: 9, 0.8: 1, 1.0: 3},
+    "beam": {1: 8, 2: 3, 4: 2},
+}
 
 
 @pytest.fixture
