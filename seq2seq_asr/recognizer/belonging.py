@@ -51,6 +51,19 @@ def foreign(path: Path, settings: Tuned | Calibration, checkpoint: Choice) -> st
     return f"warning: {path}: tuned with other weights than those of {weights.name}"
 
 
+def load_tuned(path: Path, tokenizer: str, checkpoint: Choice) -> Tuned | None:
+    """The settings that were tuned; of other weights, with a warning.
+
+    Raises:
+        UsageError: As `load_belonging`.
+        CheckpointError: Likewise.
+    """
+    found = load_belonging(path, Tuned, tokenizer)
+    if found is not None and (warning := foreign(path, found, checkpoint)):
+        say(f"{warning}: tune again")
+    return found
+
+
 def load_calibration(path: Path, tokenizer: str, checkpoint: Choice) -> Calibration | None:
     """The calibration of these weights; of others, a warning and None.
 

@@ -22,11 +22,11 @@ from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer.assembling import assemble
-from seq2seq_asr.recognizer.belonging import foreign, load_belonging, load_calibration
+from seq2seq_asr.recognizer.belonging import load_calibration, load_tuned
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration, calibrated, raw_confidences
+from seq2seq_asr.recognizer.language_models import LanguageModels, load_language_models, load_tuned_models
 from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
 from seq2seq_asr.recognizer.memory import within_memory
-from seq2seq_asr.recognizer.ngram import load_ngram
 from seq2seq_asr.recognizer.restoring import restore
 from seq2seq_asr.recognizer.scoring import rounded_up, scorers_of, some_of
 from seq2seq_asr.recognizer.transcript import Transcript
@@ -36,12 +36,10 @@ from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.guards import guard, listen
 from seq2seq_asr.search.hotwords import HotWords
 from seq2seq_asr.search.hypothesis import Hypothesis
-from seq2seq_asr.search.language_model import restore_language_model
 from seq2seq_asr.search.ngram import NgramModel
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.rescoring import rescore
 from seq2seq_asr.search.scorer import Weighted
-from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.reading import input_reader
 
 DECODING_BATCHES = BatchingConfig(batch_seconds=100.0, max_utterances=1000)
@@ -113,7 +111,8 @@ class Recognizer:
             lm: Language model that ``fit_lm`` made for this tokenizer.
             hotwords: Words to expect.
             ngram: n-gram model of words in an ARPA file, such as `fit_ngram` writes.
-            tuned: Search as `tune` found best, where it wrote that into the folder.
+            tuned: Search as `tune` found best, where it wrote that into the folder, with the language models of then
+                unless others are given; where they cannot be had, a warning says so and the search is the usual one.
             calibrate: Map word confidences as `tune` found out, where it wrote that into the folder.
 
         Raises:
@@ -124,15 +123,15 @@ class Recognizer:
         """
         chosen = find_device(device)
         model, tokenizer = restore(Path(run), checkpoint)
-        language_model = None
-        if lm is not None:
-            language_model = restore_language_model(read_checkpoint(lm), lm, tokenizer.hash, len(tokenizer), chosen)
-        words = None if ngram is None else load_ngram(ngram, tokenizer, chosen)
-        recognizer = cls(model, tokenizer, chosen, language_model, hotwords, words)
-        if tuned:
-            recognizer.tuned = load_belonging(Path(run) / TUNED, Tuned, tokenizer.hash)
-            if recognizer.tuned is not None and (warning := foreign(Path(run) / TUNED, recognizer.tuned, checkpoint)):
-                say(f"{warning}: tune again")
+        best = load_tuned(Path(run) / TUNED, tokenizer.hash, checkpoint) if tuned else None
+        if best is None or lm is not None or ngram is not None:
+            models = load_language_models(lm, ngram, tokenizer, chosen)
+        elif (own := load_tuned_models(best, tokenizer, chosen)) is not None:
+            models = own
+        else:
+            best, models = None, LanguageModels(None, None)
+        recognizer = cls(model, tokenizer, chosen, models.pieces, hotwords, models.words)
+        recognizer.tuned = best
         if calibrate:
             recognizer.calibration = load_calibration(Path(run) / CALIBRATION, tokenizer.hash, checkpoint)
         return recognizer

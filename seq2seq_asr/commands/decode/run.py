@@ -79,6 +79,7 @@ def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
         lm=config.lm,
         hotwords=hotwords,
         ngram=config.ngram,
+        tuned=False,  # it stands in the settings by now, unless flags took it out
     )
 
 

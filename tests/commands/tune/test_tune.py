@@ -31,13 +31,13 @@ from seq2seq_asr.commands.tune.sweep import (
 from seq2seq_asr.commands.tune.table import rows
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest
-from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
-from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.strict_yaml import load_yaml, to_yaml
 from seq2seq_asr.training.criterion import WER
 from seq2seq_asr.whole_file import temporary_of
 
@@ -335,7 +335,9 @@ def test_settings_that_cannot_be_used(wrong: dict) -> None:
         TuneConfig(**wrong)
 
 
-def test_an_ngram_model_takes_part_and_decoding_takes_it_too(tones_run: Path, tmp_path: Path) -> None:
+def test_an_ngram_model_takes_part_and_decoding_and_the_library_take_it_too(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     run = shutil.copytree(tones_run, tmp_path / "run", ignore=shutil.ignore_patterns("decode_*", "plots"))
     texts = [one.text for one in read_manifest(tones_run.parent / "train.jsonl")]
     (tmp_path / "text.txt").write_text("\n".join(texts) + "\n")
@@ -346,3 +348,22 @@ def test_an_ngram_model_takes_part_and_decoding_takes_it_too(tones_run: Path, tm
     assert load_yaml(run / TUNED, Tuned).ngram == arpa
     assert call(decode.main, "--run", run, "--out", tmp_path / "out") == 0
     assert load_yaml(tmp_path / "out/decode.yaml", DecodeConfig).ngram == arpa
+    tuned = dataclasses.replace(load_yaml(run / TUNED, Tuned), search=BeamConfig(beam=3, ngram_weight=0.5))
+    (run / TUNED).write_text(to_yaml(tuned))
+    utterances = read_manifest(tones_run.parent / "test.jsonl")[:2]
+    for flags, scores in (((), {"attention", "ctc", "ngram"}), (("--no_tuned",), {"attention", "ctc"})):
+        assert call(decode.main, "--run", run, "--out", tmp_path / f"out{len(flags)}", *flags) == 0
+        line = json.loads((tmp_path / f"out{len(flags)}/hyp.jsonl").read_text().splitlines()[0])
+        assert line["scores"].keys() == scores
+    capsys.readouterr()
+    loaded = Recognizer.load(run)
+    assert loaded.default_search == tuned.search and capsys.readouterr().err == ""
+    assert all("ngram" in one.scores for one in loaded.transcribe(utterances))
+    assert Recognizer.load(run, tuned=False).ngram is None
+    arpa.unlink()
+    loaded = Recognizer.load(run)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("warning: searching by default") and str(arpa) in said
+    assert loaded.default_search == BeamConfig() and loaded.ngram is None and loaded.tuned is None
+    with pytest.raises(ManifestError, match=arpa.name):
+        Recognizer.load(run, ngram=arpa)
