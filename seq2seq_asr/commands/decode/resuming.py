@@ -1,6 +1,5 @@
 """Going on where an interrupted decoding stopped."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -9,14 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.marks import mark_of, same_search
 from seq2seq_asr.data.sources import Source, source_id
-from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import ManifestError, UsageError
 from seq2seq_asr.recognizer import Passage, Transcript, Word
-from seq2seq_asr.recognizer.confidence import CALIBRATION
-from seq2seq_asr.recognizer.restoring import weights_file
-from seq2seq_asr.strict_yaml import load_yaml
-from seq2seq_asr.training.sums import digest_of
 
 
 class KeptLine(NamedTuple):
@@ -25,22 +20,6 @@ class KeptLine(NamedTuple):
     line: str
     """As it stands in ``hyp.jsonl``, to be kept to the letter."""
     transcript: Transcript
-
-
-def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
-    """What transcripts depend on besides the settings, as one line: weights, other files, and what is decoded."""
-    assert config.run is not None
-    calibration = config.run / CALIBRATION
-    files = {
-        "weights": weights_file(config.run, config.checkpoint),
-        "lm": config.lm,
-        "ngram": config.ngram,
-        "hotwords": config.hotwords,
-        "confidence": calibration if calibration.is_file() else None,
-    }
-    digests = [f"{name} {digest_of(path)}" for name, path in files.items() if path is not None]
-    names = hashlib.sha256("\n".join(map(_named, sources, range(len(sources)))).encode()).hexdigest()
-    return f"# sha256: {', '.join([*digests, f'utterances {names}'])}"
 
 
 def kept_lines(folder: Path, config: DecodeConfig, sources: Sequence[Source], mark: str) -> dict[int, KeptLine]:
@@ -59,11 +38,9 @@ def kept_lines(folder: Path, config: DecodeConfig, sources: Sequence[Source], ma
     path = folder / "hyp.jsonl"
     if not path.exists():
         return {}
-    settings = folder / "decode.yaml"
-    before = load_yaml(settings, DecodeConfig)
-    same_settings = (before.search, before.segment) == (config.search, config.segment)
-    if not same_settings or mark not in settings.read_text("utf-8").splitlines():
-        what = "weights, files or utterances" if same_settings else "search settings"
+    searched_alike = same_search(folder, config)
+    if not searched_alike or (path.stat().st_size and mark_of(folder) != mark):
+        what = "weights, files or utterances" if searched_alike else "search settings"
         raise UsageError(f"{folder}: its transcripts are of other {what}: decode them anew, without --resume")
     found = {kept.transcript.id: kept for kept in read_hypotheses(path)}
     names = [source_id(source, place) for place, source in enumerate(sources)]
@@ -139,11 +116,3 @@ def _text(value: Any) -> str:
 
 def _number(value: Any) -> float:
     return -math.inf if value is None else float(value)
-
-
-def _named(source: Source, place: int) -> str:
-    name = source_id(source, place)
-    if not isinstance(source, Utterance):
-        return name
-    path = str(source.audio or source.features).encode(errors="backslashreplace").decode()
-    return f"{name}\t{path}\t{source.offset}\t{source.duration}"

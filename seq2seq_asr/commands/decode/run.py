@@ -11,8 +11,9 @@ from seq2seq_asr.commands.decode.classes import load_classifier, write_class_sco
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.formats import remove_formats, write_formats
 from seq2seq_asr.commands.decode.hotwords import read_hotwords
+from seq2seq_asr.commands.decode.marks import fingerprint, free_folder, is_of_others, is_otherwise
 from seq2seq_asr.commands.decode.results import HypothesisFile, start_results, write_scores
-from seq2seq_asr.commands.decode.resuming import KeptLine, fingerprint, kept_lines
+from seq2seq_asr.commands.decode.resuming import KeptLine, kept_lines
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
@@ -117,7 +118,7 @@ def decode_set(recognizer: Recognizer, config: DecodeConfig, run: RunFolder) -> 
     if isinstance(recognizer, SpeechClassifier):
         recognizer.tokenizer.check(utterances, str(config.manifest or f"{config.split} of {run.path}"))
         search, mark = "no search", ""
-    folder = config.out or run.path / f"decode_{name}{mark}"
+    folder = config.out or free_folder(run.path / f"decode_{name}{mark}", utterances)
     say(f"decoding {len(utterances)} utterances of {name} with {run.path}, {search}")
     decoded = Decoded()
     decode_all(recognizer, utterances, config, folder, decoded)
@@ -137,12 +138,10 @@ def find_utterances(config: DecodeConfig, run: RunFolder) -> tuple[list[Utteranc
             splits = resolve_splits(replace(fit.data, root=config.data_root or fit.data.root), progress)
             return read_split(splits.named(config.split)), config.split
     utterances = read_split([manifest], allow_empty_text=True, root=config.data_root)
-    if manifest.is_dir():
-        return utterances, manifest.resolve().name
-    # Another corpus's test.jsonl is not this run's test set: its results must not take their place.
-    own = manifest.stem in ("train", "dev", "test")
-    name = f"{manifest.resolve().parent.name}_{manifest.stem}" if own else manifest.stem
-    return utterances, name
+    name = manifest.resolve().name if manifest.is_dir() else manifest.stem
+    # Another corpus's test.jsonl is not this run's test set: its results must not take their name.
+    own = name in ("train", "dev", "test")
+    return utterances, f"{manifest.resolve().parent.name}_{name}" if own else name
 
 
 def decode_all(
@@ -204,6 +203,10 @@ def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> di
     kept = kept_lines(folder, config, sources, mark) if config.resume else {}
     if config.resume:
         say(f"{len(kept)} of {len(sources)} were decoded before")
+    elif is_of_others(folder, sources):
+        raise UsageError(f"{folder}: holds transcripts of other utterances: give another --out, or remove it")
+    elif is_otherwise(folder, config, mark):
+        say(f"{folder}: transcripts of the same utterances by other settings, weights or files are replaced")
     start_results(folder, config, mark, anew=not config.resume)
     remove_formats(folder)
     return kept

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from seq2seq_asr.commands.decode.results import HypothesisFile, start_results, t
 from seq2seq_asr.commands.decode.run import find_utterances
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.decode import main
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.evaluation.trn import read_trn
@@ -218,15 +220,45 @@ def test_another_corpus_does_not_write_over_the_runs_own_test_set(tones_run: Pat
     other = tmp_path / "unseen.jsonl"
     write_manifest(other, read_manifest(manifest))
     assert find_utterances(DecodeConfig(manifest=other), run)[1] == "unseen"
+    kaldi = kaldi_folder(tmp_path / "corpus" / "test", read_manifest(manifest))
+    assert find_utterances(DecodeConfig(manifest=kaldi), run)[1] == "corpus_test"
+
+
+def test_sets_of_one_name_have_a_folder_each(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run = shutil.copytree(tones_run, tmp_path / "run", ignore=shutil.ignore_patterns("decode_*", "plots"))
+    utterances = read_manifest(tones_run.parent / "test.jsonl")
+    flags = ["--run", run, "--beam", 1]
+    for name, some in (("a", utterances[:2]), ("b", utterances[2:5])):
+        write_manifest(tmp_path / name / "manifest.jsonl", some)
+        assert decode(*flags, "--manifest", tmp_path / name / "manifest.jsonl") == 0
+    first, second = run / "decode_manifest_beam1", run / "decode_manifest_beam1-2"
+    printed, said = capsys.readouterr()
+    assert f"{first}: holds transcripts of other utterances: these go to {second.name}" in said
+    assert printed.endswith(f"\n{second}\n") and (len(lines_of(first)), len(lines_of(second))) == (2, 3)
+    kept = {path: path.read_bytes() for path in first.iterdir()}
+    assert decode(*flags, "--manifest", tmp_path / "b/manifest.jsonl", "--resume") == 0
+    assert "3 of 3 were decoded before" in capsys.readouterr().err
+    assert decode(*flags, "--manifest", tmp_path / "b/manifest.jsonl", "--alpha", 0.5) == 0
+    assert f"{second}: transcripts of the same utterances by other settings" in capsys.readouterr().err
+    assert decode(*flags, "--manifest", tmp_path / "b/manifest.jsonl", "--alpha", 0.5) == 0
+    assert "replaced" not in capsys.readouterr().err
+    assert decode(*flags, "--manifest", tmp_path / "b/manifest.jsonl", "--out", first) == 2
+    assert f"{first}: holds transcripts of other utterances" in capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in first.iterdir()}
+    assert {path.name for path in run.glob("decode_*")} == {first.name, second.name}
+
+
+def kaldi_folder(folder: Path, utterances: list[Utterance]) -> Path:
+    folder.mkdir(parents=True)
+    for name, values in (("wav.scp", [one.audio for one in utterances]), ("text", [one.text for one in utterances])):
+        rows = [f"{one.id} {value}\n" for one, value in zip(utterances, values, strict=True)]
+        (folder / name).write_text("".join(rows))
+    return folder
 
 
 def test_a_kaldi_folder_is_decoded(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     utterances = sorted(read_manifest(tones_run.parent / "test.jsonl"), key=lambda one: one.id)
-    folder = tmp_path / "test.set"
-    folder.mkdir()
-    for name, values in (("wav.scp", [one.audio for one in utterances]), ("text", [one.text for one in utterances])):
-        rows = [f"{one.id} {value}\n" for one, value in zip(utterances, values, strict=True)]
-        (folder / name).write_text("".join(rows))
+    folder = kaldi_folder(tmp_path / "test.set", utterances)
     assert decode("--run", tones_run, "--manifest", folder, "--beam", 1, "--out", tmp_path / "out") == 0
     assert [line["id"] for line in lines_of(tmp_path / "out")] == [one.id for one in utterances]
     assert find_utterances(DecodeConfig(manifest=folder), RunFolder(tones_run))[1] == "test.set"

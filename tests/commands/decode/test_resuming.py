@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.marks import fingerprint
 from seq2seq_asr.commands.decode.results import start_results, transcript_line
-from seq2seq_asr.commands.decode.resuming import fingerprint, read_hypotheses
+from seq2seq_asr.commands.decode.resuming import read_hypotheses
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.data.tokenizer import Tokenizer

@@ -1,0 +1,91 @@
+"""What a folder's transcripts were made of, as a line of its ``decode.yaml`` notes it."""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.console import say
+from seq2seq_asr.data.sources import Source, source_id
+from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.errors import UsageError
+from seq2seq_asr.recognizer.confidence import CALIBRATION
+from seq2seq_asr.recognizer.restoring import weights_file
+from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.sums import digest_of
+
+MARK = "# sha256: "
+"""How the line of ``decode.yaml`` begins that holds the fingerprint."""
+
+
+def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
+    """What transcripts depend on besides the settings, as one line: weights, other files, and what is decoded."""
+    assert config.run is not None
+    calibration = config.run / CALIBRATION
+    files = {
+        "weights": weights_file(config.run, config.checkpoint),
+        "lm": config.lm,
+        "ngram": config.ngram,
+        "hotwords": config.hotwords,
+        "confidence": calibration if calibration.is_file() else None,
+    }
+    digests = [f"{name} {digest_of(path)}" for name, path in files.items() if path is not None]
+    return f"{MARK}{', '.join([*digests, f'utterances {utterances_digest(sources)}'])}"
+
+
+def utterances_digest(sources: Sequence[Source]) -> str:
+    """SHA-256 of what is decoded: ids, paths and places in the files."""
+    return hashlib.sha256("\n".join(map(_named, sources, range(len(sources)))).encode()).hexdigest()
+
+
+def free_folder(folder: Path, sources: Sequence[Source]) -> Path:
+    """The folder, or ``-2``, ``-3`` … of it, the first without transcripts of other utterances; says which."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    free = next(one for one in itertools.chain([folder], numbered) if not is_of_others(one, sources))
+    if free != folder:
+        say(f"{folder}: holds transcripts of other utterances: these go to {free.name}")
+    return free
+
+
+def is_of_others(folder: Path, sources: Sequence[Source]) -> bool:
+    """Whether a folder holds transcripts, and those of other utterances."""
+    mark = mark_of(folder)
+    return bool(mark) and f"utterances {utterances_digest(sources)}" not in mark
+
+
+def is_otherwise(folder: Path, config: DecodeConfig, mark: str) -> bool:
+    """Whether a folder holds transcripts that another search made, or other weights or files."""
+    found = mark_of(folder)
+    try:
+        return bool(found) and not (found == mark and same_search(folder, config))
+    except UsageError:  # settings of another version
+        return True
+
+
+def mark_of(folder: Path) -> str:
+    """The fingerprint of the transcripts in a folder; empty where there are none."""
+    try:
+        with (folder / "decode.yaml").open(encoding="utf-8", errors="replace") as file:
+            marks = [line.rstrip("\n") for line in itertools.islice(file, 9) if line.startswith(MARK)]
+        return marks[0] if marks and (folder / "hyp.jsonl").stat().st_size else ""
+    except OSError:
+        return ""
+
+
+def same_search(folder: Path, config: DecodeConfig) -> bool:
+    """Whether a folder's transcripts were searched as is configured.
+
+    Raises:
+        UsageError: Its settings cannot be read.
+    """
+    before = load_yaml(folder / "decode.yaml", DecodeConfig)
+    return (before.search, before.segment) == (config.search, config.segment)
+
+
+def _named(source: Source, place: int) -> str:
+    name = source_id(source, place)
+    if not isinstance(source, Utterance):
+        return name
+    path = str(source.audio or source.features).encode(errors="backslashreplace").decode()
+    return f"{name}\t{path}\t{source.offset}\t{source.duration}"
