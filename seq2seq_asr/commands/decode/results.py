@@ -24,6 +24,10 @@ CLASS_SCORES = ("accuracy.txt", "accuracy.json", "confusion.csv", "confusion.png
 """What is written of a classifier in the place of the last two."""
 
 
+MOST_LISTED = 2**16
+"""Characters of the audio files' paths in ``decode.yaml``, at most: a file of settings is read up to 1 MiB."""
+
+
 def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: bool = True) -> None:
     """Make the folder with ``decode.yaml``, and remove the scores of an earlier decoding: they would not belong.
 
@@ -36,8 +40,14 @@ def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: 
     Raises:
         CheckpointError: The folder or the file cannot be written.
     """
-    values = to_yaml(replace(config, out=folder, resume=False))
-    settings = f"# Decoded with seq2seq_asr {package_version()}.\n{mark}\n{values}"
+    listed = sum(len(str(path)) for path in config.audio) <= MOST_LISTED
+    told = (
+        ""
+        if listed
+        else f"# The {len(config.audio)} audio files are too many to list here: name them to decode again.\n"
+    )
+    values = to_yaml(replace(config, out=folder, resume=False, audio=config.audio if listed else ()))
+    settings = f"# Decoded with seq2seq_asr {package_version()}.\n{mark}\n{told}{values}"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Transcripts before settings: a kill in between must not leave them to be taken for the new settings'.

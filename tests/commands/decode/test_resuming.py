@@ -17,7 +17,7 @@ from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.marks import fingerprint
 from seq2seq_asr.commands.decode.results import start_results, transcript_line
-from seq2seq_asr.commands.decode.resuming import read_hypotheses
+from seq2seq_asr.commands.decode.resuming import kept_lines, read_hypotheses
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.data.tokenizer import Tokenizer
@@ -183,6 +183,18 @@ def test_audio_files_are_resumed_too(
     printed, said = capsys.readouterr()
     assert printed == whole and "of 7 were decoded before" in said
     assert decode(*flags, "--resume") == 2 and "--out" in capsys.readouterr().err
+
+
+def test_many_audio_files_are_resumed_too(tones_run: Path, tmp_path: Path) -> None:
+    """Their paths take more than a file of settings may hold."""
+    many = tuple(Path(*["deep" * 60] * 15, f"{place}.wav") for place in range(300))
+    config = DecodeConfig(run=tones_run, audio=many, out=tmp_path)
+    mark = fingerprint(config, many)
+    start_results(tmp_path, config, mark)
+    single = Transcript(id=str(many[7]), text="", score=0.0, log_prob=0.0, pieces=(), times=(), ended=True, scores={})
+    (tmp_path / "hyp.jsonl").write_text(transcript_line(single) + "\n")
+    assert list(kept_lines(tmp_path, config, many, mark)) == [7]
+    assert "The 300 audio files are too many" in (tmp_path / "decode.yaml").read_text()
 
 
 def test_two_decodings_into_one_folder_refuse_each_other(
