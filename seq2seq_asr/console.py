@@ -1,6 +1,7 @@
 """What every entry point shares: exit codes, signals and one-line errors."""
 
 import faulthandler
+import io
 import os
 import signal
 import sys
@@ -32,8 +33,16 @@ def run_entry_point(main: Callable[[list[str]], int]) -> NoReturn:
         main: Takes the arguments after the program's name and returns an exit code.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
+    _escape_what_cannot_be_printed()
     _handle_signals_on_a_stack_apart()
     sys.exit(exit_code_of(main, sys.argv[1:]))
+
+
+def _escape_what_cannot_be_printed() -> None:
+    """Where the terminal's encoding lacks a letter, print its code: no transcript is worth less than its look."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _handle_signals_on_a_stack_apart() -> None:

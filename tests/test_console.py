@@ -102,6 +102,20 @@ def test_a_reader_that_stops_reading_is_no_error(lines, unbuffered):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_what_the_terminal_has_no_letter_for_is_printed_as_its_code(encoding):
+    script = (
+        "from seq2seq_asr.console import run_entry_point, say\n"
+        "run_entry_point(lambda argv: [print('1.3 – 3.5'), print('\\udcff'), say('–')] and 0)"
+    )
+    command, root = [sys.executable, "-c", script], Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = subprocess.run(command, capture_output=True, cwd=root, env=environment, timeout=60)
+    dash = "–".encode() if encoding == "utf-8" else b"\\u2013"
+    assert (result.returncode, result.stderr) == (0, dash + b"\n")
+    assert result.stdout == b"1.3 " + dash + b" 3.5\n\\udcff\n"
+
+
 def test_progress_goes_to_stderr(capsys):
     say("step 1")
     assert capsys.readouterr() == ("", "step 1\n")

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.checkpoint import FORMAT
+from seq2seq_asr.whole_file import temporary_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_BYTES = 2**20
@@ -64,10 +64,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: There is something under that name, or it cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    folder = folder.resolve()
+    _require_free(folder)
+    temporary = temporary_of(folder)
     try:
-        if folder.exists() and any(folder.iterdir()):
-            raise CheckpointError(f"{folder}: exists already and is not empty")
         temporary.mkdir(parents=True)
         yield temporary
         temporary.replace(folder)
@@ -75,6 +75,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _require_free(folder: Path) -> None:
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise CheckpointError(f"{folder}: exists already and is not empty")
+        if folder.exists() and folder.samefile(Path.cwd()):  # the shell would be left in a folder that is gone
+            raise CheckpointError(f"{folder}: is the folder that you are in: give the name of a new one")
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def read_portable(folder: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def fit_lm(config: FitLmConfig) -> int:
     model = LanguageModel(config.model, len(tokenizer)).to(device)
     path = config.out or run.path / "lm.ckpt"
     say(f"{len(train)} sentences to learn from, {len(dev)} to measure; {run.tokenizer}, {len(tokenizer)} pieces")
-    best, words = math.inf, sum(len(text.split()) + 1 for text in dev)
+    best, words = math.inf, sum(len(tokenizer.normalise(text).split()) + 1 for text in dev)
     sentences, measured = encode(tokenizer, train), encode(tokenizer, dev)
     check_room(path.parent, sum(weight.nbytes for weight in model.state_dict().values()))
     earlier: Path | None = path.with_name(f"{path.stem}.previous{path.suffix}")

@@ -97,6 +97,18 @@ def test_nothing_is_overwritten(tones_run: Path, made: Path, capsys: pytest.Capt
     assert {path: path.read_bytes() for path in made.iterdir()} == before
 
 
+@pytest.mark.parametrize("out", [".", "..", "new/.."])
+def test_folders_without_a_name_of_their_own(
+    out: str, tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code = exit_code_of(main, ["--run", str(tones_run), "--out", out])
+    said = capsys.readouterr().err
+    assert code == 1 and said.count("\n") == 1 and ("that you are in" in said or "not empty" in said)
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
 def change(path: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 

@@ -56,6 +56,17 @@ def test_the_perplexity_nears_that_of_the_source(
         assert source - 0.01 < float(word.split()[0]) < 1.1 * source
 
 
+def test_words_are_those_that_the_model_sees(tones_run: Path, tmp_path: Path, capsys) -> None:
+    """A piece's mark for a space is none of them: the normaliser takes it out of the text."""
+    said = []
+    for name, line in (("plain", "low top\n"), ("marked", "low \u2581 \u2581 top\n")):
+        (tmp_path / name).write_text(line * 20)
+        flags = ["--text", tmp_path / name, "--run", tones_run, "--out", tmp_path / "lm.ckpt", *SMALL, "--epochs", 1]
+        assert run(*flags) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+
+
 def test_same_seed_same_model_and_the_one_before_is_kept(
     tones_run: Path, corpus: Path, lm: Path, tmp_path: Path, capsys
 ) -> None:
