@@ -12,7 +12,7 @@ import torch
 from seq2seq_asr.console import say
 from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
 from seq2seq_asr.data.segmenting import SegmentConfig
-from seq2seq_asr.data.sources import Source, read_source, source_id, source_seconds
+from seq2seq_asr.data.sources import Source, read_seconds, read_source, source_id, source_seconds
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError, UsageError
@@ -250,7 +250,8 @@ class Recognizer:
 
     def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:
         encoded = self.encode([samples for _, samples in inputs])
-        return self.search_encoded([id for id, _ in inputs], encoded, search)
+        seconds = [read_seconds(samples, self.reader) for _, samples in inputs]
+        return self.search_encoded([id for id, _ in inputs], encoded, search, seconds)
 
     def warm_up(self, search: BeamConfig | None = None) -> None:
         """Search a second of noise: what is compiled, loaded or recorded at a first search is there at the next.
@@ -261,7 +262,7 @@ class Recognizer:
         features = self.model.config.features
         shape = (100, features.bins) if features.kind == "precomputed" else (features.rate,)
         noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) / 10
-        self.search_encoded([""], self.encode([noise]), search or self.default_search)
+        self.search_encoded([""], self.encode([noise]), search or self.default_search, [1.0])
 
     @torch.inference_mode()
     def encode(self, inputs: Sequence[np.ndarray]) -> Encoded:
@@ -273,16 +274,18 @@ class Recognizer:
             return self.model.encode(padded, lengths)
 
     @torch.inference_mode()
-    def search_encoded(self, ids: Sequence[str], encoded: Encoded, search: BeamConfig) -> list[Transcript]:
-        """The transcripts of encoded utterances."""
+    def search_encoded(
+        self, ids: Sequence[str], encoded: Encoded, search: BeamConfig, seconds: Sequence[float]
+    ) -> list[Transcript]:
+        """The transcripts of encoded utterances of so many seconds."""
         found = self.guarded(encoded, self.hypotheses(encoded, search), search)
         with full_precision():
             spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
         raw = self.raw_confidences(encoded, [nbest[0].tokens for nbest in found], search)
         line = self.calibration if self.is_calibrated(search) else None
         sure = [calibrated(one, line) for one in raw]
-        parts = zip(ids, found, spans, sure, strict=True)
-        return [assemble(*part, self.tokenizer, self.model.frame_shift) for part in parts]
+        parts = zip(ids, found, spans, sure, seconds, strict=True)
+        return [assemble(*part, self.tokenizer, self.model.frame_shift, length) for *part, length in parts]
 
     @torch.inference_mode()
     def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:

@@ -11,6 +11,9 @@ class Word(NamedTuple):
     start: float
     """Seconds from the start of the utterance."""
     end: float
+    """Seconds; the end of the encoded frame at which the last piece's attention peaked, or of its frames on the path of
+    CTC. Neither measures how long the word lasts. Never beyond the audio, nor beyond the next word's start unless both
+    begin in one frame."""
     confidence: float | None = None
     """How probably the word is right, from 0 to 1; None in the lower places of an n-best list."""
 

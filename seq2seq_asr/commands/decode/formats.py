@@ -1,5 +1,6 @@
 """Transcripts as other programs read them: NIST ctm, SubRip, WebVTT, tab-separated values and plain text."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ LONGEST_CUE = 84
 """Characters of a subtitle: two lines of 42, the habit of broadcasters."""
 LONGEST_CUE_SECONDS = 7.0
 """Seconds a subtitle stands, at most, unless one word takes longer."""
+SHORTEST_CUE_SECONDS = 1.0
+"""Seconds a subtitle stands, at least, where the next one and the end of the recording leave it time."""
 LONGEST_PAUSE = 1.0
 """Seconds without a word that end a subtitle."""
 _AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm", ".npy"}
@@ -27,13 +30,16 @@ class Cue(NamedTuple):
     text: str
 
 
-def write_formats(folder: Path, transcripts: Sequence[Transcript], formats: Sequence[Format]) -> None:
+def write_formats(
+    folder: Path, transcripts: Sequence[Transcript], formats: Sequence[Format], seconds: Sequence[float]
+) -> None:
     """Write ``hyp.ctm`` and ``hyp.txt`` for all utterances; the others go into a folder, a file an utterance.
 
     Args:
         folder: Results of a decoding.
         transcripts: In the order of the manifest.
         formats: What to write.
+        seconds: Length of each recording.
 
     Raises:
         CheckpointError: A file cannot be written.
@@ -44,8 +50,8 @@ def write_formats(folder: Path, transcripts: Sequence[Transcript], formats: Sequ
                 _write(folder / f"hyp.{name}", "".join(WHOLE[name](one) for one in transcripts))
                 continue
             (folder / name).mkdir(exist_ok=True)
-            for stem, one in zip(file_names(transcripts), transcripts, strict=True):
-                _write(folder / name / f"{stem}.{name}", SINGLE[name](cues(one.words)))
+            for stem, one, length in zip(file_names(transcripts), transcripts, seconds, strict=True):
+                _write(folder / name / f"{stem}.{name}", SINGLE[name](cues(one.words, length)))
     except OSError as error:
         raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
 
@@ -81,8 +87,13 @@ def file_names(transcripts: Sequence[Transcript]) -> list[str]:
     return names
 
 
-def cues(words: Sequence[Word]) -> list[Cue]:
-    """Words grouped to subtitles, which end at pauses and before they grow too long."""
+def cues(words: Sequence[Word], seconds: float = math.inf) -> list[Cue]:
+    """Words grouped to subtitles, which end at pauses and before they grow too long, and stay long enough to be read.
+
+    Args:
+        words: In order.
+        seconds: Length of the recording.
+    """
     groups: list[list[Word]] = []
     for word in words:
         group = groups[-1] if groups else None
@@ -90,7 +101,15 @@ def cues(words: Sequence[Word]) -> list[Cue]:
             groups.append([word])
         else:
             group.append(word)
-    return [Cue(group[0].start, group[-1].end, " ".join(printable(word.text) for word in group)) for group in groups]
+    limits = [*(group[0].start for group in groups[1:]), seconds][: len(groups)]
+    return [_cue(group, limit) for group, limit in zip(groups, limits, strict=True)]
+
+
+def _cue(group: Sequence[Word], limit: float) -> Cue:
+    """The subtitle of some words; what its words need it has, and beyond them no more than up to the limit."""
+    start, end = group[0].start, group[-1].end
+    readable = round(min(start + SHORTEST_CUE_SECONDS, limit), 3)
+    return Cue(start, max(end, readable), " ".join(printable(word.text) for word in group))
 
 
 def _is_full(group: Sequence[Word], word: Word) -> bool:

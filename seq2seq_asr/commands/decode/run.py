@@ -1,5 +1,6 @@
 """What ``decode`` does: transcribe files, or decode a manifest, score what has a reference and write the results."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
-from seq2seq_asr.data.sources import Source, source_id
+from seq2seq_asr.data.sources import Source, source_id, source_seconds
 from seq2seq_asr.data.splits import resolve_splits
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
@@ -171,10 +172,20 @@ def decode_all(
             decoded.seconds = time.perf_counter() - started
             file.sort()
         if folder is not None:
-            write_formats(folder, [one for _, one in sorted(decoded.transcripts.items())], config.formats)
+            places = sorted(decoded.transcripts)
+            lengths = [seconds_of(sources[place], recognizer) for place in places] if config.formats else []
+            write_formats(folder, [decoded.transcripts[place] for place in places], config.formats, lengths)
     report_skips(decoded, sources)
     report_cut(decoded)
     report_flags(decoded)
+
+
+def seconds_of(source: Source, recognizer: Recognizer) -> float:
+    """Length of a recording; without end where its file is gone, which an earlier decoding transcribed."""
+    try:
+        return source_seconds(source, recognizer.reader)
+    except AsrError:
+        return math.inf
 
 
 def warm_up(recognizer: Recognizer, config: DecodeConfig) -> None:

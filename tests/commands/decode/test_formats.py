@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seq2seq_asr.commands.decode.formats import cues, file_names, remove_formats, write_formats
 from seq2seq_asr.console import exit_code_of
@@ -22,7 +24,7 @@ def transcript(id: str, words: tuple[Word, ...] = WORDS) -> Transcript:
 
 
 def written(folder: Path, formats: tuple, *transcripts: Transcript) -> dict[str, str]:
-    write_formats(folder, transcripts, formats)
+    write_formats(folder, transcripts, formats, [3662.0] * len(transcripts))
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -33,14 +35,14 @@ def test_each_format(tmp_path: Path) -> None:
     )
     assert files.pop("hyp.txt") == "call <anna> & co\n\n"
     assert files.pop("srt/a_b.srt") == (
-        "1\n00:00:00,080 --> 00:00:00,880\ncall <anna>\n\n2\n00:00:02,500 --> 00:00:02,580\n&\n\n"
-        "3\n01:01:01,240 --> 01:01:01,500\nco\n\n"
+        "1\n00:00:00,080 --> 00:00:01,080\ncall <anna>\n\n2\n00:00:02,500 --> 00:00:03,500\n&\n\n"
+        "3\n01:01:01,240 --> 01:01:02,000\nco\n\n"
     )
     assert files.pop("vtt/a_b.vtt") == (
-        "WEBVTT\n\n00:00:00.080 --> 00:00:00.880\ncall &lt;anna&gt;\n\n00:00:02.500 --> 00:00:02.580\n&amp;\n\n"
-        "01:01:01.240 --> 01:01:01.500\nco\n\n"
+        "WEBVTT\n\n00:00:00.080 --> 00:00:01.080\ncall &lt;anna&gt;\n\n00:00:02.500 --> 00:00:03.500\n&amp;\n\n"
+        "01:01:01.240 --> 01:01:02.000\nco\n\n"
     )
-    assert files.pop("tsv/a_b.tsv") == "start\tend\ttext\n80\t880\tcall <anna>\n2500\t2580\t&\n3661240\t3661500\tco\n"
+    assert files.pop("tsv/a_b.tsv") == "start\tend\ttext\n80\t1080\tcall <anna>\n2500\t3500\t&\n3661240\t3662000\tco\n"
     assert files == {"srt/c.srt": "", "vtt/c.vtt": "WEBVTT\n\n", "tsv/c.tsv": "start\tend\ttext\n"}
 
 
@@ -58,6 +60,24 @@ def test_subtitles_are_short_and_hold_every_word_once() -> None:
     assert [cue.text for cue in cues(WORDS)] == ["call <anna>", "&", "co"]
 
 
+@given(
+    words=st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 30), st.integers(1, 60)), max_size=20),
+    rest=st.integers(0, 300),
+)
+def test_a_subtitle_can_be_read_where_there_is_time(words: list[tuple[int, int, int]], rest: int) -> None:
+    """In hundredths of a second: gaps, lengths of words, their letters; no word reaches into the next."""
+    spoken, now = [], 0
+    for gap, length, letters in words:
+        spoken.append(Word("w" * letters, (now + gap) / 100, (now + gap + length) / 100))
+        now += gap + length
+    total = (now + rest) / 100
+    shown = cues(spoken, total)
+    assert " ".join(cue.text for cue in shown) == " ".join(word.text for word in spoken)
+    limits = [*(cue.start for cue in shown[1:]), total][: len(shown)]
+    for cue, limit in zip(shown, limits, strict=True):
+        assert cue.end <= limit and (cue.end - cue.start > 0.9985 or cue.end == limit)
+
+
 def test_file_names_are_safe_and_never_clash() -> None:
     ids = ["a/b.wav", "c/b.flac", "B.mp3", "v1.5", "../..", "é x", "", "." * 3, "n" * 300, "a\nb"]
     names = file_names([transcript(id) for id in ids])
@@ -68,7 +88,7 @@ def test_file_names_are_safe_and_never_clash() -> None:
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "srt").write_text("in the way")
     with pytest.raises(CheckpointError, match="srt: cannot be written"):
-        write_formats(tmp_path, [transcript("a")], ("srt",))
+        write_formats(tmp_path, [transcript("a")], ("srt",), [4000.0])
 
 
 def test_decode_writes_them_and_takes_the_old_ones_away(tones_run: Path, tmp_path: Path, capsys) -> None:
