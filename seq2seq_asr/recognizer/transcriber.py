@@ -284,8 +284,9 @@ class Recognizer:
         raw = self.raw_confidences(encoded, [nbest[0].tokens for nbest in found], search)
         line = self.calibration if self.is_calibrated(search) else None
         sure = [calibrated(one, line) for one in raw]
-        parts = zip(ids, found, spans, sure, seconds, strict=True)
-        return [assemble(*part, self.tokenizer, self.model.frame_shift, length) for *part, length in parts]
+        parts, shift = zip(ids, found, spans, sure, strict=True), self.model.frame_shift
+        timed = zip(parts, seconds, strict=True)
+        return [assemble(*part, self.tokenizer, shift, length) for part, length in timed]
 
     @torch.inference_mode()
     def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:

@@ -258,7 +258,8 @@ def supposed(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     def measured(search: BeamConfig) -> Trial:
         errors = sum(found[getattr(search, name)] for name, found in COSTS.items())
         known = Interval(0.0, 1.0)
-        return Trial(search=search, errors=errors, words=100, interval=known, real_time_factor=0.1, search_errors=0.0)
+        counts = {"errors": errors, "words": 100, "character_errors": errors, "characters": 400}
+        return Trial(search=search, criterion=WER, interval=known, real_time_factor=0.1, search_errors=0.0, **counts)
 
     monkeypatch.setattr(sweeper, "_measure", measured)
     return sweeper
