@@ -70,10 +70,10 @@ def test_speakers_are_drawn_whole() -> None:
     assert whole.high - whole.low > 2 * (alone.high - alone.low)
 
 
-@pytest.mark.parametrize("runs", [1, 2, 5])
-@pytest.mark.parametrize("speakers", [2, 3, 5, 40])
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("speakers", [2, 5, 40])
 def test_false_alarms_between_equal_systems_are_as_rare_as_said(runs: int, speakers: int) -> None:
-    draw, alarms, trials = np.random.default_rng(7), 0, 1000
+    draw, alarms, trials = np.random.default_rng(7), 0, 500
     names = [f"s{place % speakers}" for place in range(80)]
     lengths = np.full(80, 100.0)
     for _ in range(trials):
@@ -81,8 +81,8 @@ def test_false_alarms_between_equal_systems_are_as_rare_as_said(runs: int, speak
         moved = [np.tile(draw.normal(0, 5, size=speakers), 80)[:80] for _ in range(2)]
         first, second = (drawn(draw, runs, 80, 3.0 * (runs > 1), 5.0) + hard + own for own in moved)
         alarms += seeds_difference(first, second, lengths, names).p_value <= 0.05
-    # Welch's degrees of freedom are known to be too many where one of the parts has one or two.
-    assert alarms / trials <= (0.13 if speakers <= 3 else 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials))
+    # Welch's degrees of freedom are known to be too many where one of the parts has a single one.
+    assert alarms / trials <= (0.13 if speakers == 2 else 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials))
 
 
 def test_pairing_removes_what_both_find_hard() -> None:

@@ -49,7 +49,7 @@ def stages_of(run: Run, config: CompareConfig) -> Iterator[Stage]:
     if not trained(run):
         yield fitting(run)
     if not decoded(run, config):
-        yield Stage("decode", "decode", decode_flags(run, config))
+        yield decoding(run, config)
     if config.probe == "gradients" and not (run.path / PROBED).is_file():
         yield Stage("probe", "probe_gradients", ["--run", str(run.path)])
 
@@ -70,6 +70,12 @@ def fitting(run: Run) -> Stage:
     plan.parent.mkdir(parents=True, exist_ok=True)
     plan.write_text(to_yaml(run.config), encoding="utf-8")
     return Stage("fit", "fit", ["--config", str(plan)])
+
+
+def decoding(run: Run, config: CompareConfig) -> Stage:
+    """Decoding from the start; what another search left, or an interrupted one, would not belong."""
+    shutil.rmtree(decode_folder(run, config), ignore_errors=True)
+    return Stage("decode", "decode", decode_flags(run, config))
 
 
 def trained(run: Run) -> bool:

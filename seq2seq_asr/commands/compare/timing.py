@@ -30,10 +30,7 @@ def timed(config: CompareConfig, measured: Sequence[Measured], jobs: int, progre
         TrainingError: A timed training has failed.
         UsageError: Not even one epoch fits.
     """
-    runs = [_timing_run(one, jobs) for one in measured]
-    for run in runs:
-        if config.again or another_setting(run):
-            set_aside(run)
+    runs = timing_runs(config, measured, jobs)
     left = [run for run in runs if not trained(run)]
     done = 0
 
@@ -75,8 +72,19 @@ def epochs_within(budget: float, seconds: Sequence[float], validate_every: int) 
         epochs = wanted
 
 
+def timing_runs(config: CompareConfig, measured: Sequence[Measured], jobs: int) -> list[Run]:
+    """A short run of each system; what was timed with other settings before is moved out of the way.
+
+    They are timed as the runs will be trained, so many at the same time, which slows each.
+    """
+    runs = [_timing_run(one, jobs) for one in measured]
+    for run in runs:
+        if config.again or another_setting(run):
+            set_aside(run)
+    return runs
+
+
 def _timing_run(measured: Measured, jobs: int) -> Run:
-    """Timed as the runs will be trained: so many at the same time, which slows each."""
     config = measured.system.config
     trainer = replace(config.trainer, epochs=EPOCHS, validate_every=EPOCHS)
     made = replace(config, trainer=trainer, checkpoints=config.checkpoints / "timing" / f"{jobs}_at_a_time")

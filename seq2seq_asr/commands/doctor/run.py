@@ -21,7 +21,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.features import Features
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.run_folder import RunFolder
-from seq2seq_asr.whole_file import replacing, temporary_of
+from seq2seq_asr.whole_file import probe, replacing
 
 
 def doctor(config: DoctorConfig) -> int:
@@ -92,8 +92,7 @@ def require_place(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-        temporary_of(path).touch()
-        temporary_of(path).unlink()
+        probe(path)
     except OSError as error:
         raise UsageError(f"report: {path}: cannot be written ({error.strerror})") from error
 

@@ -8,18 +8,16 @@ import pytest
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run, System
-from seq2seq_asr.commands.compare.timing import _timing_run, timed
+from seq2seq_asr.commands.compare.stages import trained
+from seq2seq_asr.commands.compare.timing import _timing_run, timed, timing_runs
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
-from seq2seq_asr.errors import TrainingError
 from seq2seq_asr.strict_yaml import to_yaml
 
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Measured:
     config = replace(FitConfig(), name="gru", checkpoints=tmp_path)
-    missing = (tmp_path / "missing.jsonl",)
-    config = replace(config, data=replace(config.data, train=missing, dev=missing))
     system = System(name="gru", place={}, config=config)
     return Measured(system=system, parameters=1, steps_an_epoch=7, audio_seconds=9.0, tokens=9, vocabulary=9)
 
@@ -33,14 +31,22 @@ def leave(run: Run) -> None:
 
 
 def test_a_timing_counts_for_its_own_settings_alone(measured: Measured) -> None:
-    run = _timing_run(measured, 1)
-    leave(run)
     config = CompareConfig(configs=(Path("a.yaml"),), match="time", minutes=1.0)
+    (run,) = timing_runs(config, [measured], 1)
+    leave(run)
     with ProgressLine() as progress:
         (one,) = timed(config, [measured], 1, progress)
-        assert one.system.config.trainer.epochs > 3
-        assert _timing_run(measured, 2).path != run.path, "two at a time slow each other"
-        system = replace(measured.system, config=replace(measured.system.config, seed=5))
-        with pytest.raises(TrainingError, match="timing of gru failed: .*missing.jsonl"):
-            timed(config, [replace(measured, system=system)], 1, progress)
+    assert one.system.config.trainer.epochs > 3 and trained(run)
+    (other,) = timing_runs(config, [measured], 2)
+    assert other.path != run.path, "two at a time slow each other"
+    system = replace(measured.system, config=replace(measured.system.config, seed=5))
+    (other,) = timing_runs(config, [replace(measured, system=system)], 1)
+    assert other.path == run.path and not trained(other)
     assert (run.path.parent / "replaced" / f"{run.name}-1" / "metrics.csv").is_file()
+
+
+def test_again_times_again(measured: Measured) -> None:
+    config = CompareConfig(configs=(Path("a.yaml"),), match="time", minutes=1.0, again=True)
+    leave(_timing_run(measured, 1))
+    (run,) = timing_runs(config, [measured], 1)
+    assert not trained(run)
