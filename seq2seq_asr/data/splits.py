@@ -1,8 +1,8 @@
 """From settings to manifests: the corpus on disk, the embedded one, or strings joined from single words."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, folder_name, make_connected
 from seq2seq_asr.data.corpora.spoken import cache_folder, make_spoken
@@ -12,38 +12,31 @@ Progress = Callable[[str, int, int], None]
 """Told what is made, how much of it is done, and how much there is."""
 
 
-@dataclass(frozen=True)
-class Splits:
-    """Manifests of a corpus."""
-
-    train: tuple[Path, ...]
-    dev: tuple[Path, ...]
-    test: tuple[Path, ...]
-
-    def named(self, name: str) -> tuple[Path, ...]:
-        """The manifests of ``train``, ``dev`` or ``test``."""
-        return {"train": self.train, "dev": self.dev, "test": self.test}[name]
+Split = Literal["train", "dev", "test"]
+"""Which part of a corpus."""
 
 
-def resolve_splits(config: DataConfig, progress: Progress = lambda *_: None) -> Splits:
-    """The manifests to use, made first where they are synthetic; what was made before is found again.
+def resolve_split(name: Split, config: DataConfig, progress: Progress = lambda *_: None) -> tuple[Path, ...]:
+    """The manifests of a split, made first where they are synthetic; what was made before is found again.
+
+    Without manifests of ``test``, those of ``dev`` take their place.
 
     Raises:
-        ManifestError: With ``data.root``, a manifest that cannot be read or names a file outside of it.
+        ManifestError: With ``data.root``, a manifest of any split that cannot be read or names a file outside of it.
     """
     if not config.train:
         made = make_spoken(config.spoken, progress=lambda done, total: progress("spoken corpus", done, total))
-        return Splits((made["train"],), (made["dev"],), (made["test"],))
+        return (made[name],)
     if config.root is not None:  # before anything is made of them
         for given in (config.train, config.dev, config.test):
             read_split(given, allow_empty_text=True, root=config.root)
-    counts = (config.connect.train, config.connect.dev, config.connect.test)
-    cuts = (config.connect.cut, 0.0, 0.0)
-    train, dev, test = (
-        tuple(_connected(path, count, cut, config, progress) for path in paths)
-        for paths, count, cut in zip((config.train, config.dev, config.test), counts, cuts, strict=True)
-    )
-    return Splits(train, dev, test or dev)
+    connect = config.connect
+    paths, count, cut = {
+        "train": (config.train, connect.train, connect.cut),
+        "dev": (config.dev, connect.dev, 0.0),
+        "test": (config.test, connect.test, 0.0) if config.test else (config.dev, connect.dev, 0.0),
+    }[name]
+    return tuple(_connected(path, count, cut, config, progress) for path in paths)
 
 
 def _connected(source: Path, count: int, cut: float, config: DataConfig, progress: Progress) -> Path:

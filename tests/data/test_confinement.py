@@ -8,7 +8,7 @@ import pytest
 
 from seq2seq_asr.data.loading import DataConfig, read_split
 from seq2seq_asr.data.manifest import read_manifest, read_utterances
-from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.data.splits import Split, resolve_split
 from seq2seq_asr.errors import ManifestError
 
 
@@ -74,12 +74,12 @@ def test_kaldi_folders_are_confined_before_any_audio_is_opened(root: Path) -> No
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
-def test_fit_confines_every_split(root: Path, split: str) -> None:
+def test_fit_confines_every_split(root: Path, split: Split) -> None:
     good = root / "good.jsonl"
     manifest(root, "audio/a.wav").rename(good)
     splits: dict[str, Any] = {name: (good,) for name in ("train", "dev", "test")} | {
         split: (manifest(root, "link.wav"),)
     }
-    assert resolve_splits(DataConfig(**splits)).named(split) == splits[split]
+    assert resolve_split(split, DataConfig(**splits)) == splits[split]
     with pytest.raises(ManifestError, match=r"m\.jsonl:1: .*outside of the data root"):
-        resolve_splits(DataConfig(**splits, root=root))
+        resolve_split("train", DataConfig(**splits, root=root))

@@ -13,7 +13,7 @@ from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.batching import plan_epoch
 from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.data.loading import DataConfig, read_split, within_limits
-from seq2seq_asr.data.splits import Progress, resolve_splits
+from seq2seq_asr.data.splits import Progress, resolve_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
@@ -55,7 +55,7 @@ class Corpora:
     def train(self, data: DataConfig) -> list[Utterance]:
         """The training utterances of these settings."""
         if data not in self.known:
-            self.known[data] = within_limits(read_split(resolve_splits(data, self.progress).train), data)
+            self.known[data] = within_limits(read_split(resolve_split("train", data, self.progress)), data)
         return self.known[data]
 
     def targets(self, config: FitConfig) -> Targets:

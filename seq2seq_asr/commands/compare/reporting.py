@@ -17,7 +17,7 @@ from seq2seq_asr.commands.compare.tables import write_tables
 from seq2seq_asr.commands.compare.words import answer
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
-from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.errors import AsrError
 
 
@@ -88,7 +88,7 @@ def attention_of(config: CompareConfig, ranking: Ranking) -> tuple[list[Seen], s
     if is_classification(first):
         return [], "", []
     try:
-        manifests = resolve_splits(first.config.data).named(config.split)
+        manifests = resolve_split(config.split, first.config.data)
         utterance = typical(read_split(manifests))
         looks = [look(one, utterance, config.checkpoint) for one in ranking.standings]
     except AsrError as error:

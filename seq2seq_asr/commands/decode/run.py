@@ -20,7 +20,7 @@ from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.sources import Source, source_id, source_seconds
-from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, UsageError
@@ -136,8 +136,8 @@ def find_utterances(config: DecodeConfig, run: RunFolder) -> tuple[list[Utteranc
     if manifest is None:
         fit = load_yaml(run.config, FitConfig)
         with ProgressLine() as progress:
-            splits = resolve_splits(replace(fit.data, root=config.data_root or fit.data.root), progress)
-            return read_split(splits.named(config.split)), config.split
+            data = replace(fit.data, root=config.data_root or fit.data.root)
+            return read_split(resolve_split(config.split, data, progress)), config.split
     utterances = read_split([manifest], allow_empty_text=True, root=config.data_root)
     name = manifest.resolve().name if manifest.is_dir() else manifest.stem
     # Another corpus's test.jsonl is not this run's test set: its results must not take their name.

@@ -15,7 +15,7 @@ from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.data.loading import read_split, within_limits
 from seq2seq_asr.data.noise import find_audio
-from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance, digest_of
 from seq2seq_asr.errors import CheckpointError, UsageError
@@ -86,12 +86,12 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
     progress = progress or ProgressLine()
     for folder in config.data.noise.folders:
         find_audio(folder)  # a wrong folder is told before anything is made
-    splits = resolve_splits(config.data, progress)
+    manifests, dev = (resolve_split(name, config.data, progress) for name in ("train", "dev"))
     progress.stop()
-    train = within_limits(read_split(splits.train), config.data)
+    train = within_limits(read_split(manifests), config.data)
     if config.model.task == "classify":
-        check_labels(train, splits.dev)
-    return Corpus(train, read_split(splits.dev))
+        check_labels(train, dev)
+    return Corpus(train, read_split(dev))
 
 
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:

@@ -12,9 +12,9 @@ import soundfile
 from seq2seq_asr.data.audio import read_audio
 from seq2seq_asr.data.corpora import connected
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, String, join, make_connected, plan
-from seq2seq_asr.data.loading import ConnectConfig, DataConfig
+from seq2seq_asr.data.loading import ConnectConfig, DataConfig, read_split
 from seq2seq_asr.data.manifest import Utterance, read_manifest, write_manifest
-from seq2seq_asr.data.splits import resolve_splits
+from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.errors import AsrError, ManifestError, UsageError
 
 WORDS = ("eins", "zwei", "drei")
@@ -147,16 +147,24 @@ def test_what_is_made_is_kept_and_what_changed_is_made_again(source, tmp_path):
 def test_strings_in_use_are_not_replaced_when_their_source_changes(source, tmp_path, monkeypatch):
     monkeypatch.setenv("SEQ2SEQ_ASR_CACHE", str(tmp_path / "cache"))
     config = DataConfig(train=(source,), dev=(source,), connect=ConnectConfig(train=6))
-    (first,) = resolve_splits(config).train
+    (first,) = resolve_split("train", config)
     before, words = contents(first.parent), read_manifest(source)
     write_manifest(source, words[:4])
-    (second,) = resolve_splits(config).train
+    (second,) = resolve_split("train", config)
     assert second != first and contents(first.parent) == before
     write_manifest(source, words)
     with monkeypatch.context() as patch:
         patch.setattr(connected, "_VERSION", connected._VERSION + 1)
-        assert resolve_splits(config).train[0] not in (first, second)
-    assert resolve_splits(config).train == (first,) and contents(first.parent) == before
+        assert resolve_split("train", config)[0] not in (first, second)
+    assert resolve_split("train", config) == (first,) and contents(first.parent) == before
+
+
+def test_only_the_split_that_is_wanted_is_made(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQ2SEQ_ASR_CACHE", str(tmp_path / "cache"))
+    config = DataConfig(train=(source,), dev=(source,), connect=ConnectConfig(train=6, dev=3, test=9))
+    for split, count in (("dev", 3), ("test", 3), ("train", 6)):
+        assert len(read_split(resolve_split(split, config))) == count
+        assert len(list((tmp_path / "cache" / "connected").iterdir())) == 1 + (split == "train")
 
 
 def test_words_may_come_from_a_kaldi_folder(source, tmp_path, monkeypatch):
@@ -168,10 +176,10 @@ def test_words_may_come_from_a_kaldi_folder(source, tmp_path, monkeypatch):
     speakers = "".join(f"{word.id} {word.speaker}\n" for word in words)
     (folder / "utt2spk").write_text(speakers)
     config = DataConfig(train=(folder,), dev=(folder,), connect=ConnectConfig(train=6))
-    (first,) = resolve_splits(config).train
+    (first,) = resolve_split("train", config)
     assert {one.speaker for one in read_manifest(first)} == {"anna", "bert"}
     (folder / "utt2spk").write_text(speakers.replace(" bert", " carl"))
-    (second,) = resolve_splits(config).train
+    (second,) = resolve_split("train", config)
     assert {one.speaker for one in read_manifest(second)} == {"anna", "carl"}
 
 
