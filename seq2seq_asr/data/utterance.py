@@ -28,7 +28,7 @@ class Utterance:
     """Language code, if known."""
 
 
-def digest_of(utterances: Iterable[Utterance]) -> str:
+def corpus_digest(utterances: Iterable[Utterance]) -> str:
     """SHA-256 over ids, durations and texts in their order, wherever the files lie: what an epoch is planned from."""
     digest = hashlib.sha256()
     for one in utterances:

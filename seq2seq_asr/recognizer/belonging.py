@@ -34,7 +34,7 @@ def load_belonging(path: Path, kind: type[Settings], tokenizer: str) -> Settings
     return settings
 
 
-def foreign(path: Path, settings: Tuned | Calibration, checkpoint: Choice) -> str | None:
+def warning_of_other_weights(path: Path, settings: Tuned | Calibration, checkpoint: Choice) -> str | None:
     """A warning where settings were found with other weights than those of their folder; older ones are believed.
 
     Args:
@@ -59,7 +59,7 @@ def load_tuned(path: Path, tokenizer: str, checkpoint: Choice) -> Tuned | None:
         CheckpointError: Likewise.
     """
     found = load_belonging(path, Tuned, tokenizer)
-    if found is not None and (warning := foreign(path, found, checkpoint)):
+    if found is not None and (warning := warning_of_other_weights(path, found, checkpoint)):
         say(f"{warning}: tune again")
     return found
 
@@ -72,7 +72,7 @@ def load_calibration(path: Path, tokenizer: str, checkpoint: Choice) -> Calibrat
         CheckpointError: Likewise.
     """
     found = load_belonging(path, Calibration, tokenizer)
-    if found is None or (warning := foreign(path, found, checkpoint)) is None:
+    if found is None or (warning := warning_of_other_weights(path, found, checkpoint)) is None:
         return found
     say(f"{warning}: word confidences stay raw")
     return None

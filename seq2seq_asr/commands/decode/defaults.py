@@ -39,7 +39,7 @@ def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
     """
     from seq2seq_asr.commands.decode.run import find_run
     from seq2seq_asr.data.tokenizer import Tokenizer
-    from seq2seq_asr.recognizer.belonging import foreign, load_belonging
+    from seq2seq_asr.recognizer.belonging import load_belonging, warning_of_other_weights
     from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 
     try:
@@ -51,6 +51,6 @@ def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
     tuned = load_belonging(run.path / TUNED, Tuned, Tokenizer.load(run.tokenizer).hash)
     assert tuned is not None
     found = f"what was best on {tuned.dev}, {100 * tuned.wer:.2f} % WER"
-    warning = foreign(run.path / TUNED, tuned, config.checkpoint)
+    warning = warning_of_other_weights(run.path / TUNED, tuned, config.checkpoint)
     say(f"{warning}: the defaults were {found}, there" if warning else f"{run.path / TUNED}: the defaults are {found}")
     return replace(DecodeConfig(), search=tuned.search, lm=tuned.lm, ngram=tuned.ngram)

@@ -7,7 +7,7 @@ from seq2seq_asr.commands.export.config import ExportConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, available, is_classifier
-from seq2seq_asr.recognizer.belonging import foreign, load_belonging
+from seq2seq_asr.recognizer.belonging import load_belonging, warning_of_other_weights
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
 from seq2seq_asr.recognizer.restoring import Choice
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
@@ -61,7 +61,7 @@ def tuned_settings(run: Path, tokenizer: str, checkpoint: Choice) -> dict[str, T
     present = {TUNED: tuned, CALIBRATION: load_belonging(run / CALIBRATION, Calibration, tokenizer)}
     found = {name: settings for name, settings in present.items() if settings is not None}
     for name in list(found):
-        if warning := foreign(run / name, found[name], checkpoint):
+        if warning := warning_of_other_weights(run / name, found[name], checkpoint):
             say(f"{warning}: stays behind")
             del found[name]
     return found

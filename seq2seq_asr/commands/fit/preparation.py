@@ -17,7 +17,7 @@ from seq2seq_asr.data.loading import read_split, within_limits
 from seq2seq_asr.data.noise import find_audio
 from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.data.targets import Targets
-from seq2seq_asr.data.utterance import Utterance, digest_of
+from seq2seq_asr.data.utterance import Utterance, corpus_digest
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
@@ -48,7 +48,7 @@ class Corpus:
     @property
     def digests(self) -> dict[str, str]:
         """What a checkpoint tells of either, so that a resumed run notices others."""
-        return {"train": digest_of(self.train), "dev": digest_of(self.dev)}
+        return {"train": corpus_digest(self.train), "dev": corpus_digest(self.dev)}
 
 
 def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> Session:
