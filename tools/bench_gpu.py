@@ -1,7 +1,7 @@
 """Time GPU kernels beside cuDNN and SpeechBrain on this machine's GPU; one line of JSON a measurement.
 
     python tools/bench_gpu.py
-    python tools/bench_gpu.py --only "of the base job" "beam 8, batch" growth feeding --repeats 10   # README's table
+    python tools/bench_gpu.py --only "of the base job" "beam 8, batch" growth feeding --repeats 10   # docs/speed.md
     python tools/bench_gpu.py --list
 
 All sides of a measurement take turns in one process; times are medians with quartiles between CUDA events, after three

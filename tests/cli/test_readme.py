@@ -1,4 +1,4 @@
-"""The commands of README.md do what they say, here on a corpus of tones and with a model that trains in a second."""
+"""The commands of README.md and docs/ do what they say, here on a corpus of tones and with a model that trains in a second."""
 
 import json
 import os
@@ -22,6 +22,7 @@ from seq2seq_asr.fit import parse_fit
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = "\n".join([README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))])
 AUDIO = re.compile(r"[\w./-]+\.(?:wav|flac|mp3|ogg)\b")
 # The model of tones_run, so that it can be a starting point, and one epoch without anything that costs time.
 TINY = """
@@ -44,7 +45,7 @@ TINY_CLASSIFIER = """
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of one language."""
-    return re.findall(rf"^```(?:{language})\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```(?:{language})\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[list[str]]:
@@ -68,7 +69,7 @@ def modules() -> list[list[str]]:
 
 
 def of(name: str) -> list[list[str]]:
-    """The distinct arguments with which the README calls an entry point."""
+    """The distinct arguments with which the pages call an entry point."""
     return [list(words) for words in dict.fromkeys(tuple(words[1:]) for words in modules() if words[0] == name)]
 
 
@@ -78,9 +79,9 @@ def wants(argv: Sequence[str], flag: str) -> bool:
 
 @pytest.fixture
 def place(tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the configs and, under every name the README uses, a run and audio."""
+    """A working folder with the configs and, under every name the pages use, a run and audio."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for name in set(re.findall(r"\bcheckpoints/([\w-]+)", README)):
+    for name in set(re.findall(r"\bcheckpoints/([\w-]+)", PAGES)):
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         shutil.copytree(tones_run, tmp_path / "checkpoints" / name)
     samples, rate = soundfile.read(tones_run.parent / "test-3.wav")
@@ -101,6 +102,16 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert [words[:2] for words in commands()][:2] == [["make", "fit"], ["make", "test"]]
 
 
+def test_every_link_leads_somewhere() -> None:
+    """To a file of the repository, and to a heading of it."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name}: {target}"
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE) if anchor else []
+            assert not anchor or anchor in [head.lower().replace(" ", "-") for head in headings], f"{page.name}: {anchor}"
+
+
 def test_every_entry_point_is_known() -> None:
     known = {
         *("fit", "decode", "prepare", "doctor", "export", "fit_lm", "fit_ngram"),
@@ -111,7 +122,7 @@ def test_every_entry_point_is_known() -> None:
 
 
 def test_every_tool_exists_and_has_the_flags_that_it_is_called_with() -> None:
-    calls = re.findall(r"python\s+(tools/\w+\.py)((?:\s+[-\w\"\[][\w\"./-]*)*)", README)
+    calls = re.findall(r"python\s+(tools/\w+\.py)((?:\s+[-\w\"\[][\w\"./-]*)*)", PAGES)
     assert {path for path, _ in calls} >= {"tools/check_gpu.py", "tools/bench_gpu.py", "tools/kernel_resources.py"}
     shared = "".join(path.read_text() for path in (ROOT / "tools").glob("*_common.py"))
     for path, words in calls:
@@ -121,7 +132,7 @@ def test_every_tool_exists_and_has_the_flags_that_it_is_called_with() -> None:
 
 def test_the_rows_of_the_speed_table_name_measurements_that_there_are() -> None:
     """By the words that `tools/bench_gpu.py` looks for in their names."""
-    section = README.partition("## Speed")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "speed.md").read_text()
     sources = "".join(path.read_text() for path in (ROOT / "tools" / "gpu_benches").glob("*.py"))
     named = [one.strip('"') for one in re.findall(r'`--only ("[^"]+"|\w+)`', section)]
     assert len(named) == section.count("not measured |") == 7
@@ -234,8 +245,9 @@ def test_probe_gradients(argv: list[str], place: Path, tones_run: Path, call: Ca
 @pytest.mark.parametrize("argv", of("tune"), ids=" ".join)
 def test_tune(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
     result = call(tune.main, *argv)
-    assert result.code == 0 and (place / "checkpoints/spoken/decoding.yaml").is_file(), result.err
-    assert call(decode.main, "--run", "checkpoints/spoken").code == 0
+    run = argv[argv.index("--run") + 1]
+    assert result.code == 0 and (place / run / "decoding.yaml").is_file(), result.err
+    assert call(decode.main, "--run", run).code == 0
 
 
 @pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)
