@@ -31,7 +31,7 @@ test: install  ## run the tests on two processes
 	$(RUN) pytest -n 2 --dist worksteal -q $(ARGS)
 
 nightly: install  ## run the tests that take minutes, such as 20 real kills while a checkpoint is saved
-	$(RUN) pytest -q -m nightly --timeout 3600 $(ARGS)
+	CHECK_SHAPES=1 $(RUN) pytest -q -m nightly --timeout 3600 $(ARGS)
 
 lint: install  ## style and types
 	$(RUN) ruff check

@@ -15,7 +15,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -31,12 +31,25 @@ jaxtyping.install_import_hook("seq2seq_asr", "beartype.beartype")
 torch.set_num_threads(1)
 
 
+WHOLE = ("training", "commands")
+"""Folders whose tests run whole programs. `test_fit.py` and `cli/test_readme.py` do that with checked shapes."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Checks of shapes take a third of the time of whole programs: there they are left out, as users have it."""
+    whole = item.path.relative_to(Path(__file__).parent).parts[0] in WHOLE and "CHECK_SHAPES" not in os.environ
+    jaxtyping.config.update("jaxtyping_disable", whole)
+    return (yield)
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Without checks of shapes, which take half of the time of a whole training; other tests check the same calls."""
+    """Without checks of shapes, where other tests check the same calls."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 # A wall-clock limit would fail on a busy machine, and a database would carry failures from one checkout to the next.

@@ -20,7 +20,7 @@ def test_the_best_in_order_and_among_equals_the_first(columns, count, levels, dt
     assert torch.equal(best_places(scores, count, kernels=True), by_sorting(scores, count))
 
 
-@pytest.mark.parametrize("chunk", [16, 32])
+@pytest.mark.parametrize("chunk", [pytest.param(16, marks=pytest.mark.nightly), 32])
 def test_many_chunks_are_looked_through_again_and_again(chunk, monkeypatch):
     monkeypatch.setattr(best, "_CHUNK", chunk)
     scores = torch.randn(2, 700)

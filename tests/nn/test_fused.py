@@ -118,7 +118,12 @@ def test_products_are_computed_as_autocast_says():
 
 
 @pytest.mark.parametrize(
-    ("cell", "reductions"), [("lstm", (1, 2)), ("gru", (1,)), ("peephole_lstm", (1,)), ("elman_relu", (1, 2))]
+    ("cell", "reductions"),
+    [
+        ("lstm", (1, 2)),
+        ("gru", (1,)),
+        *(pytest.param(*cell, marks=pytest.mark.nightly) for cell in (("peephole_lstm", (1,)), ("elman_relu", (1, 2)))),
+    ],
 )
 def test_a_recogniser_trains_with_kernels_as_without(cell, reductions):
     pytest.importorskip("triton")

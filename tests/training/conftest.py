@@ -1,6 +1,7 @@
 """A toy corpus of tones: each letter is a pitch, so that a tiny model learns to spell in seconds."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from seq2seq_asr.training.schedule import OptimizerConfig
 from seq2seq_asr.training.session import Session
 from seq2seq_asr.training.settings import LoggingConfig, TrainerConfig
 
+Build = Callable[..., Session]
 RATE = 8000
 PITCHES = {"a": 300.0, "b": 700.0, "c": 1300.0, "d": 2300.0}
 
@@ -65,14 +67,24 @@ def draw_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def toy_session(tones: list[Utterance], tmp_path: Path) -> Callable[..., Session]:
+def toy_session(sessions_in: Callable[[Path], Build], tmp_path: Path) -> Build:
     """Builds sessions over the tones; each call starts from the same weights."""
+    return sessions_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sessions_in(tones: list[Utterance]) -> Callable[[Path], Build]:
+    """Gives, for the folder of the runs, what `toy_session` is: for fixtures that several tests share."""
+    return partial(builder, tones)
+
+
+def builder(tones: list[Utterance], folder: Path) -> Build:
     tokenizer = Tokenizer.train((one.text for one in tones), TokenizerConfig(kind="char", vocabulary_size=16))
 
     def build(
         name: str = "toy", epochs: int = 2, workers: int = 0, lr: float = 2e-3, speed: float = 1.0, **trainer: Any
     ) -> Session:
-        run = RunFolder(tmp_path / name)
+        run = RunFolder(folder / name)
         run.path.mkdir(exist_ok=True)
         torch.manual_seed(0)
         return Session(

@@ -19,8 +19,6 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.metrics import read_rows
 
-pytestmark = pytest.mark.usefixtures("unchecked")
-
 EPOCHS = 2
 SETTINGS: dict[str, Any] = {
     "data": {"batching": {"batch_seconds": 1.2, "max_utterances": 3}, "speed": {"probability": 0.0}},
@@ -206,6 +204,7 @@ def assert_same_figures(run: Path, expected: Path) -> None:
         assert float(row["val_wer"]) * 5 == pytest.approx(round(float(row["val_wer"]) * 5), abs=1e-4)
 
 
+@pytest.mark.nightly
 def test_one_process_is_resumed_by_torchrun_as_two_in_the_middle_of_an_epoch(
     folder: Path, one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +222,7 @@ def test_one_process_is_resumed_by_torchrun_as_two_in_the_middle_of_an_epoch(
     assert_same_figures(half, one)
 
 
+@pytest.mark.nightly
 def test_sigterm_of_the_main_process_stops_and_saves_both(folder: Path) -> None:
     flags = "--config toy.yaml --name term --trainer.devices 2 --trainer.epochs 2000 --logging.wandb off".split()
     with launched(folder, "-m", "seq2seq_asr.fit", *flags) as process:

@@ -104,25 +104,16 @@ def test_offline_logs_hold_what_one_wants_to_look_at(toy_session: Build, tones, 
     assert out == "" and all(line.startswith("epoch ") for line in err.splitlines())
 
 
-def test_wandb_writes_into_the_run_wherever_another_run_has_started_its_service(
+def test_a_resumed_run_is_the_same_in_wandb_and_in_its_folder_wherever_wandbs_service_was_started(
     toy_session: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = with_logs(toy_session("first", epochs=1))
     monkeypatch.chdir(tmp_path)
-    train(first)
-    monkeypatch.chdir("/")
-    second = with_logs(toy_session("second", epochs=1))
-    train(second)
-    for session in (first, second):
-        assert list(session.run.path.glob("wandb/offline-run-*/*.wandb"))
-
-
-def test_a_resumed_run_is_the_same_run_in_wandb(toy_session: Build) -> None:
     train(with_logs(toy_session(epochs=1)))
+    monkeypatch.chdir("/")
     session = with_logs(toy_session(epochs=2), every=0)  # no step has its loss logged then
     train(session, resume=True)
-    names = [path.name for path in session.run.path.glob("wandb/offline-run-*")]
-    assert len({name.rsplit("-", 1)[1] for name in names}) == 1
+    logs = list(session.run.path.glob("wandb/offline-run-*/*.wandb"))
+    assert len(logs) == 2 and len({log.parent.name.rsplit("-", 1)[1] for log in logs}) == 1
 
 
 def test_wandb_off_writes_nothing_of_it(toy_session: Build) -> None:

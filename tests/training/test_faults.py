@@ -25,7 +25,7 @@ from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.room import check_room, state_bytes
 from seq2seq_asr.training.session import Session, build_parts, train
 
-pytestmark = pytest.mark.usefixtures("unchecked", "draw_no_curves")
+pytestmark = pytest.mark.usefixtures("draw_no_curves")
 
 Build = Callable[..., Session]
 
@@ -115,7 +115,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, path: Path | None, action: Callable[[
     monkeypatch.setattr(dataset, "read_audio", reading)
 
 
-@pytest.mark.parametrize("fault", ["dies", "hangs"])
+@pytest.mark.parametrize("fault", ["dies", pytest.param("hangs", marks=pytest.mark.nightly)])
 def test_a_worker_that_dies_or_hangs_ends_the_training_and_names_the_utterance(
     toy_session: Build, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:

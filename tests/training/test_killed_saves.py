@@ -16,8 +16,6 @@ from seq2seq_asr.training.plugins import SafeCheckpointIO
 from seq2seq_asr.training.recovery import newest_complete
 from seq2seq_asr.training.run_folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("unchecked")
-
 CALLS = ("open", "fsync", "close", "link", "rename", "replace", "unlink")
 
 
@@ -82,7 +80,7 @@ def save_and_die(run: RunFolder, step: int, number: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("links", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_killed_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:
         monkeypatch.setattr(os, "link", lambda *_: os.stat("/no/links/here"))

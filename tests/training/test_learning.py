@@ -19,8 +19,6 @@ from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.strict_yaml import from_mapping, to_mapping
 
-pytestmark = pytest.mark.usefixtures("unchecked")
-
 BINS, VOCABULARY, REPEATS = 6, 8, 6
 TEXTS = [(4, 5, 6), (7, 4), (5, 5, 7, 6), (6,), (7, 6, 5), (4, 4)]
 CASES: list[dict[str, Any]] = [{"cell": cell} for cell in get_args(CellKind)]

@@ -121,7 +121,7 @@ class Screen(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [60, *(pytest.param(wide, marks=pytest.mark.nightly) for wide in (80, 120))])
 def test_the_bar_is_one_line(width: int, toy_session: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     console = Console(file=screen, force_terminal=True, width=width, color_system=None)

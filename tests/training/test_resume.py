@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.training.session import Session, train
 
-pytestmark = pytest.mark.usefixtures("unchecked", "draw_no_curves")
+pytestmark = pytest.mark.usefixtures("draw_no_curves")
 
 Build = Callable[..., Session]
 

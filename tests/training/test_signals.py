@@ -17,7 +17,7 @@ from seq2seq_asr.training import signals
 from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.session import Session, train
 
-pytestmark = pytest.mark.usefixtures("unchecked", "draw_no_curves")
+pytestmark = pytest.mark.usefixtures("draw_no_curves")
 
 Build = Callable[..., Session]
 EPOCHS = 2

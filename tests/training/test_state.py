@@ -16,9 +16,9 @@ from seq2seq_asr.training.state import NEEDED, require_state
 Build = Callable[..., Session]
 
 
-@pytest.fixture
-def trained(toy_session: Build, draw_no_curves: None) -> Session:
-    train(session := toy_session(epochs=1))
+@pytest.fixture(scope="module")
+def trained(sessions_in: Callable[[Path], Build], tmp_path_factory: pytest.TempPathFactory) -> Session:
+    train(session := sessions_in(tmp_path_factory.mktemp("trained"))(epochs=1))
     return session
 
 

@@ -21,7 +21,7 @@ from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.processes import end_with_parent
 from seq2seq_asr.training.session import Session, train
 
-pytestmark = pytest.mark.usefixtures("unchecked", "draw_no_curves")
+pytestmark = pytest.mark.usefixtures("draw_no_curves")
 
 Build = Callable[..., Session]
 EPOCHS = 2

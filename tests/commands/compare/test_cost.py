@@ -23,7 +23,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("cell", GATES)
-@pytest.mark.usefixtures("unchecked")
 def test_operations_are_those_of_the_formula(cell: CellKind) -> None:
     bins, units, decoder, embedding, size, vocabulary = 5, 6, 7, 4, 8, 11
     config = ModelConfig(
@@ -47,7 +46,6 @@ def test_operations_are_those_of_the_formula(cell: CellKind) -> None:
     assert model.training, "left as it was"
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_waveforms_are_counted_too_and_longer_transcripts_cost_more() -> None:
     model = Seq2Seq(ModelConfig(encoder=EncoderConfig(units=8), decoder=DecoderConfig(units=8)), 12)
     assert flops_a_second(model, 10.0) > flops_a_second(model, 2.0) > 1e5
