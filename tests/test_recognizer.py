@@ -23,6 +23,7 @@ from seq2seq_asr.errors import AsrError, AudioError, CheckpointError, TokenizerE
 from seq2seq_asr.nn.device import full_precision
 from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.recognizer import Transcript
+from seq2seq_asr.recognizer.searcher import Searcher
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.greedy import greedy_search
@@ -107,11 +108,11 @@ def test_one_beam_without_ctc_is_greedy_search(recognizer: Recognizer, utterance
 def test_warming_up_is_a_search_as_it_will_be(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[tuple[list[int], BeamConfig]] = []
 
-    def noted(self, encoded, search, find=Recognizer.hypotheses) -> list:
+    def noted(self, encoded, search, find=Searcher.hypotheses) -> list:
         searched.append((encoded.lengths.tolist(), search))
         return find(self, encoded, search)
 
-    monkeypatch.setattr(Recognizer, "hypotheses", noted)
+    monkeypatch.setattr(Searcher, "hypotheses", noted)
     for given in (BeamConfig(beam=3), None):
         searched.clear()
         recognizer.warm_up(given)
@@ -361,7 +362,7 @@ def test_importing_and_loading_import_nothing_they_do_not_need(tones_run: Path) 
 def test_rounded_up_shapes_and_steps_in_places_change_nothing(tones_run: Path) -> None:
     """As on a GPU, where a shape's steps are recorded; here they are not, but all else is done."""
     plain, other = Recognizer.load(tones_run), Recognizer.load(tones_run)
-    other.places, other.decoder = Places(), Stepping(other.model.decoder)
+    other.searcher.places, other.searcher.decoder = Places(), Stepping(other.model.decoder)
     utterances = read_manifest(tones_run.parent / "test.jsonl")
     for search in (BeamConfig(), BeamConfig(beam=3, nbest=2, ctc_weight=0.0)):
         for one, wanted in zip(other.transcribe(utterances, search), plain.transcribe(utterances, search), strict=True):

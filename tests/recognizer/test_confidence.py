@@ -65,13 +65,13 @@ def run(tones_run: Path, tmp_path: Path) -> Path:
 
 def test_a_calibration_in_the_run_folder_is_applied(run: Path, tones_run: Path) -> None:
     before = Recognizer.load(run)
-    assert before.calibration is None and calibrated([0.1, 0.9], None) == [0.1, 0.9]
+    assert before.searcher.calibration is None and calibrated([0.1, 0.9], None) == [0.1, 0.9]
     line = Calibration(
         tokenizer=before.tokenizer.hash, slope=0.0, intercept=math.log(3), words=9, error_before=0.2, error_after=0.1
     )
     (run / CALIBRATION).write_text(to_yaml(line))
     after = Recognizer.load(run)
-    assert after.calibration == line and calibrated([0.1, 0.9], line) == pytest.approx([0.75, 0.75])
+    assert after.searcher.calibration == line and calibrated([0.1, 0.9], line) == pytest.approx([0.75, 0.75])
     found = after.transcribe(read_manifest(tones_run.parent / "test.jsonl")[:3])
     assert {word.confidence for one in found for word in one.words} == {0.75}
 

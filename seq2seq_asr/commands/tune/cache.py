@@ -71,7 +71,8 @@ def encode_set(
     with ProgressLine() as progress:
         plan = plan_in_order(np.array([one.duration for one in utterances]), limits)
         for places, seen in zip(plan, itertools.accumulate(map(len, plan)), strict=True):
-            encoded = recognizer.encode([read_source(utterances[place], recognizer.reader) for place in places])
+            inputs = [read_source(utterances[place], recognizer.reader) for place in places]
+            encoded = recognizer.searcher.encode(inputs)
             kept.batches.append((places.tolist(), _keep(encoded, folder / f"{seen}.pt", rooms)))
             progress("encoding", seen, len(utterances))
     kept.seconds = time.perf_counter() - started

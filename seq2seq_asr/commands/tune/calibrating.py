@@ -10,8 +10,8 @@ from seq2seq_asr.commands.tune.cache import EncodedSet
 from seq2seq_asr.commands.tune.plots import reliability_figure
 from seq2seq_asr.evaluation.calibration import expected_calibration_error, fit_platt, fit_platt_apart, reliability
 from seq2seq_asr.evaluation.wer import align
-from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
+from seq2seq_asr.recognizer.searcher import Searcher
 from seq2seq_asr.search.alignment import word_places
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_yaml
@@ -19,11 +19,11 @@ from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.whole_file import replacing
 
 
-def calibrate(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig, folder: Path, weights: str) -> str:
+def calibrate(searcher: Searcher, encoded: EncodedSet, search: BeamConfig, folder: Path, weights: str) -> str:
     """Fit on an encoded set; write ``confidence.yaml`` and ``reliability.png``, and say what came of it.
 
     Args:
-        recognizer: The recogniser.
+        searcher: The recogniser's.
         encoded: The set.
         search: How to search it.
         folder: Where to write.
@@ -32,15 +32,15 @@ def calibrate(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig, f
     Raises:
         CheckpointError: A file cannot be written.
     """
-    raw, right, speakers = collect(recognizer, encoded, search)
+    raw, right, speakers = collect(searcher, encoded, search)
     if len(raw) == 0:
         return "word confidences: not calibrated, no word was recognised"
     apart = fit_platt_apart(raw, right, speakers)
     slope, intercept = fit_platt(raw, right)
     calibration = Calibration(
-        tokenizer=recognizer.tokenizer.hash,
+        tokenizer=searcher.tokenizer.hash,
         weights=weights,
-        ctc_weight=recognizer.ctc_share(search),
+        ctc_weight=searcher.ctc_share(search),
         slope=slope,
         intercept=intercept,
         words=len(raw),
@@ -59,30 +59,28 @@ def calibrate(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig, f
     )
 
 
-def collect(
-    recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def collect(searcher: Searcher, encoded: EncodedSet, search: BeamConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Raw confidence of every recognised word, whether it is right, and who said it (or in which utterance)."""
     raw: list[float] = []
     right: list[bool] = []
     speakers: list[str] = []
     for places, states in encoded:
-        found = recognizer.guarded(states, recognizer.hypotheses(states, search), search)
+        found = searcher.guarded(states, searcher.hypotheses(states, search), search)
         tokens = [nbest[0].tokens for nbest in found]
-        for place, said, sure in zip(places, tokens, recognizer.raw_confidences(states, tokens, search), strict=True):
+        for place, said, sure in zip(places, tokens, searcher.raw_confidences(states, tokens, search), strict=True):
             utterance = encoded.utterances[place]
-            words = recognised_words(recognizer, said, sure)
-            reference = recognizer.tokenizer.normalise(utterance.text).split()
+            words = recognised_words(searcher, said, sure)
+            reference = searcher.tokenizer.normalise(utterance.text).split()
             raw += [confidence for _, confidence in words]
             right += right_words(reference, [word for word, _ in words])
             speakers += [utterance.speaker or utterance.id] * len(words)
     return np.array(raw, dtype=float), np.array(right, dtype=bool), np.array(speakers, dtype=str)
 
 
-def recognised_words(recognizer: Recognizer, tokens: Sequence[int], sure: Sequence[float]) -> list[tuple[str, float]]:
+def recognised_words(searcher: Searcher, tokens: Sequence[int], sure: Sequence[float]) -> list[tuple[str, float]]:
     """The words of a transcript with their confidences; pieces that write nothing are left out."""
-    places = word_places(recognizer.tokenizer.pieces(tokens))
-    texts = [recognizer.tokenizer.decode(tokens[place.start : place.stop]).strip() for place in places]
+    places = word_places(searcher.tokenizer.pieces(tokens))
+    texts = [searcher.tokenizer.decode(tokens[place.start : place.stop]).strip() for place in places]
     return [(text, confidence) for text, confidence in zip(texts, sure, strict=True) if text]
 
 

@@ -72,7 +72,7 @@ def tune(config: TuneConfig) -> int:
         encoded = encode_set(recognizer, utterances, Path(folder), **limits)
         sweeper = sweep(recognizer, encoded, start, settings, config, run.path / TABLE)
         best = sweeper.best(config.slack)
-        calibration = calibrate(recognizer, encoded, best.search, run.path, weights)
+        calibration = calibrate(recognizer.searcher, encoded, best.search, run.path, weights)
     write_tuned(run.path, sweeper, config, name, tokenizer.hash, weights)
     print(f"\nbest: {described(best)}\n{calibration}\n{run.path / TUNED}")
     return 0

@@ -120,17 +120,18 @@ class Sweeper:
 
     def _measure(self, search: BeamConfig) -> Trial:
         texts: dict[int, str] = {}
+        searcher = self.recognizer.searcher
         missed, seconds = 0, self.encoded.seconds
         for places, encoded in self.encoded:
             started = time.perf_counter()
-            found = self.recognizer.hypotheses(encoded, search)
-            kept = self.recognizer.guarded(encoded, found, search)
+            found = searcher.hypotheses(encoded, search)
+            kept = searcher.guarded(encoded, found, search)
             seconds += time.perf_counter() - started
             tokens = [nbest[0].tokens for nbest in kept]
-            texts |= dict(zip(places, map(self.recognizer.tokenizer.decode, tokens), strict=True))
-            scorers = self.recognizer.scorers(encoded, search)
-            said = [self.recognizer.tokenizer.encode(self.references[place]) for place in places]
-            for gains, nbest in zip(rescore(scorers, said, self.recognizer.device), found, strict=True):
+            texts |= dict(zip(places, map(searcher.tokenizer.decode, tokens), strict=True))
+            scorers = searcher.scorers(encoded, search)
+            said = [searcher.tokenizer.encode(self.references[place]) for place in places]
+            for gains, nbest in zip(rescore(scorers, said, searcher.device), found, strict=True):
                 missed += ranked(gains, scorers, search.ranking) > nbest[0].score + _TOLERANCE
         words, characters = (
             [count(text, texts[place]) for place, text in enumerate(self.references)]
@@ -205,12 +206,13 @@ def read_settings(given: Sequence[str], search: BeamConfig) -> list[Setting]:
 def usual_settings(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig) -> list[Setting]:
     """Every weight that changes what a search of the first batch finds or how it scores, and the length bonus."""
     names = [one.name for one in dataclasses.fields(BeamConfig) if one.name.endswith("_weight")]
-    if recognizer.language_model is None and recognizer.ngram is None:
+    if recognizer.searcher.language_model is None and recognizer.searcher.ngram is None:
         names.remove("ilm_weight")  # it makes room for a language model
     _, first = next(iter(encoded))
+    find = recognizer.searcher.hypotheses
 
     def tells(name: str) -> bool:
-        sides = (recognizer.hypotheses(first, changed(search, {name: value})) for value in (WEIGHTS[0], WEIGHTS[-1]))
+        sides = (find(first, changed(search, {name: value})) for value in (WEIGHTS[0], WEIGHTS[-1]))
         off, on = ([(nbest[0].tokens, nbest[0].score) for nbest in side] for side in sides)
         return off != on
 

@@ -29,7 +29,7 @@ def favour(recognizer: Recognizer, token: int) -> None:
     with torch.no_grad():
         recognizer.model.decoder.output.bias[EOS] -= 1000
         recognizer.model.decoder.output.bias[token] += 100 if token != EOS else 1100
-    recognizer.decoder = stepping(recognizer.model.decoder)
+    recognizer.searcher.decoder = stepping(recognizer.model.decoder)
 
 
 def test_a_good_recogniser_is_left_alone(recognizer: Recognizer, utterances: list[Utterance]) -> None:

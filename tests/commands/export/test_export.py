@@ -78,16 +78,16 @@ def test_what_was_tuned_goes_along_unless_it_needs_a_language_model(
     made = Recognizer.load(tmp_path / "with")
     content = (tmp_path / "with/model.safetensors").read_bytes()
     exported = dataclasses.replace(line, weights=hashlib.sha256(content).hexdigest())
-    assert made.default_search.beam == 3 and made.calibration == exported and capsys.readouterr().err == ""
+    assert made.default_search.beam == 3 and made.searcher.calibration == exported and capsys.readouterr().err == ""
     (run / "confidence.yaml").write_text(to_yaml(dataclasses.replace(line, weights="f" * 64)))
     assert exit_code_of(main, ["--run", str(run), "--out", str(tmp_path / "part")]) == 0
     assert "confidence.yaml: tuned with other weights than those of best.ckpt: stays behind" in capsys.readouterr().err
-    assert Recognizer.load(tmp_path / "part").calibration is None
+    assert Recognizer.load(tmp_path / "part").searcher.calibration is None
     (run / "decoding.yaml").write_text(to_yaml(dataclasses.replace(tuned, ngram=tmp_path / "words.arpa")))
     assert exit_code_of(main, ["--run", str(run), "--out", str(tmp_path / "without")]) == 0
     assert "words.arpa" in capsys.readouterr().err
     made = Recognizer.load(tmp_path / "without")
-    assert made.tuned is None and made.calibration is None
+    assert made.tuned is None and made.searcher.calibration is None
 
 
 def test_nothing_is_overwritten(tones_run: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,10 @@ def test_other_weights_are_not_said_to_have_been_tuned(
     assert f"{copy / TUNED}: tuned with other weights than those of best.ckpt" in said
     assert "the defaults are what was best" not in said and f"{copy / CALIBRATION}: tuned with other weights" in said
     assert load_yaml(tmp_path / "out/decode.yaml", DecodeConfig).search == load_yaml(run / TUNED, Tuned).search
-    assert Recognizer.load(copy).calibration is None and "decoding.yaml: tuned with other" in capsys.readouterr().err
+    assert (
+        Recognizer.load(copy).searcher.calibration is None
+        and "decoding.yaml: tuned with other" in capsys.readouterr().err
+    )
     Recognizer.load(run)
     assert "other weights" not in capsys.readouterr().err
 
@@ -360,11 +363,11 @@ def test_an_ngram_model_takes_part_and_decoding_and_the_library_take_it_too(
     loaded = Recognizer.load(run)
     assert loaded.default_search == tuned.search and capsys.readouterr().err == ""
     assert all("ngram" in one.scores for one in loaded.transcribe(utterances))
-    assert Recognizer.load(run, tuned=False).ngram is None
+    assert Recognizer.load(run, tuned=False).searcher.ngram is None
     arpa.unlink()
     loaded = Recognizer.load(run)
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("warning: searching by default") and str(arpa) in said
-    assert loaded.default_search == BeamConfig() and loaded.ngram is None and loaded.tuned is None
+    assert loaded.default_search == BeamConfig() and loaded.searcher.ngram is None and loaded.tuned is None
     with pytest.raises(ManifestError, match=arpa.name):
         Recognizer.load(run, ngram=arpa)

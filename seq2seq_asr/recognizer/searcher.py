@@ -1,0 +1,142 @@
+"""A model and all that joins its search: samples in, transcripts out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.nn.device import full_precision
+from seq2seq_asr.nn.fused_energies import no_place
+from seq2seq_asr.nn.lm import LanguageModel
+from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.nn.stepping import stepping
+from seq2seq_asr.recognizer.assembling import assemble
+from seq2seq_asr.recognizer.confidence import Calibration, calibrated, raw_confidences
+from seq2seq_asr.recognizer.scoring import rounded_up, scorers_of, some_of
+from seq2seq_asr.recognizer.transcript import Transcript
+from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
+from seq2seq_asr.search.beam import BeamConfig, beam_search
+from seq2seq_asr.search.guards import guard, listen
+from seq2seq_asr.search.hotwords import HotWords
+from seq2seq_asr.search.hypothesis import Hypothesis
+from seq2seq_asr.search.ngram import NgramModel
+from seq2seq_asr.search.replay import Places
+from seq2seq_asr.search.rescoring import rescore
+from seq2seq_asr.search.scorer import Weighted
+
+
+class Searcher:
+    """Encodes a batch, searches it, and says when and how surely each word was said.
+
+    Args:
+        model: The model; it is put into evaluation mode.
+        tokenizer: The tokenizer it was trained with.
+        device: Where to compute.
+        language_model: Joins the search with ``BeamConfig.lm_weight``.
+        hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
+        ngram: n-gram model of words, which joins the search with ``BeamConfig.ngram_weight``.
+    """
+
+    calibration: Calibration | None = None
+    """Map from raw to honest word confidences; without, they are raw."""
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        tokenizer: Tokenizer,
+        device: torch.device | str = "cpu",
+        language_model: LanguageModel | None = None,
+        hotwords: Sequence[str] = (),
+        ngram: NgramModel | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.language_model, self.ngram = language_model, ngram
+        pieces = tokenizer.pieces(range(len(tokenizer)))
+        self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
+        self.model = model.eval().to(self.device)
+        self.decoder = stepping(self.model.decoder)
+        records = self.device.type == "cuda" and model.config.kernels != "off"
+        self.places = Places(kernels=no_place(self.model.decoder.embedding.weight) is None) if records else None
+        self.tokenizer = tokenizer
+
+    @torch.inference_mode()
+    def encode(self, inputs: Sequence[np.ndarray]) -> Encoded:
+        """Hidden states of samples (or feature frames) as `InputReader` gives them."""
+        tensors = [torch.from_numpy(one) for one in inputs]
+        padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self.device)
+        lengths = torch.tensor([len(one) for one in tensors], device=self.device)
+        with full_precision():
+            return self.model.encode(padded, lengths)
+
+    @torch.inference_mode()
+    def transcripts(
+        self, ids: Sequence[str], encoded: Encoded, search: BeamConfig, seconds: Sequence[float]
+    ) -> list[Transcript]:
+        """The transcripts of encoded utterances of so many seconds."""
+        found = self.guarded(encoded, self.hypotheses(encoded, search), search)
+        with full_precision():
+            spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
+        raw = self.raw_confidences(encoded, [nbest[0].tokens for nbest in found], search)
+        line = self.calibration if self.is_calibrated(search) else None
+        sure = [calibrated(one, line) for one in raw]
+        parts, shift = zip(ids, found, spans, sure, strict=True), self.model.frame_shift
+        timed = zip(parts, seconds, strict=True)
+        return [assemble(*part, self.tokenizer, shift, length) for part, length in timed]
+
+    @torch.inference_mode()
+    def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
+        """What the search finds, whatever the guards think of it."""
+        if self.places is not None:
+            encoded, utterances = rounded_up(encoded), len(encoded.lengths)
+        with full_precision():
+            found = beam_search(self.scorers(encoded, search), encoded.lengths, search, places=self.places)
+        return found if self.places is None else found[:utterances]
+
+    @torch.inference_mode()
+    def guarded(
+        self, encoded: Encoded, found: Sequence[list[Hypothesis]], search: BeamConfig
+    ) -> list[list[Hypothesis]]:
+        """What the search found, flagged and replaced as the search's settings say."""
+        if search.guards == "off" or self.model.ctc is None:
+            return guard(found, None, search.guards)
+        with full_precision():
+            heard = listen(self.model.ctc_log_probs(encoded), encoded.lengths)
+        more_ctc = replace(search, ctc_weight=(1 + search.ctc_weight) / 2)
+        return guard(found, heard, search.guards, lambda rows: self.hypotheses(some_of(encoded, rows), more_ctc))
+
+    @torch.inference_mode()
+    def scorers(self, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
+        """All that has a say in a search of encoded utterances."""
+        kernels = self.places is not None and self.places.kernels
+        models = self.language_model, self.hotwords, self.ngram
+        return scorers_of(self.model, self.decoder, encoded, search, *models, kernels)
+
+    @torch.inference_mode()
+    def raw_confidences(
+        self, encoded: Encoded, tokens: Sequence[Sequence[int]], search: BeamConfig
+    ) -> list[list[float]]:
+        """Uncalibrated confidence of each word of one transcript an utterance."""
+        scorers = self.scorers(encoded, search)
+        with full_precision():
+            gains = rescore(scorers, tokens, self.device)
+        places = [word_places(self.tokenizer.pieces(said)) for said in tokens]
+        return [raw_confidences(one, scorers, words) for one, words in zip(gains, places, strict=True)]
+
+    def ctc_share(self, search: BeamConfig) -> float:
+        """How much of a raw confidence is CTC's."""
+        return search.ctc_weight if self.model.ctc is not None else 0.0
+
+    def is_calibrated(self, search: BeamConfig) -> bool:
+        """Whether confidences are calibrated: a line fitted to those of another CTC weight says nothing of them."""
+        return self.calibration is not None and self.calibration.ctc_weight in (None, self.ctc_share(search))
+
+    def _spans(self, encoded: Encoded, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
+        """Encoded frames of each token; the attention's where CTC has no room for the tokens."""
+        if search.align == "ctc":
+            log_probs = self.model.ctc_log_probs(some_of(encoded, [row]))[0]
+            spans = ctc_spans(log_probs, hypothesis.tokens)
+            if spans is not None:
+                return spans
+        return attention_spans(hypothesis.frames)
