@@ -247,13 +247,14 @@ def _fonts() -> tuple[tuple[str, Any], ...]:
 
 
 def _by_epoch(rows: Sequence[Mapping[str, Any]], key: str) -> dict[float, float]:
+    """Values by epochs done, which the rows count from 0: after the first it is 1, as in the log."""
     points: dict[float, float] = {}
     for row in rows:
         epoch, value = row.get("epoch"), row.get(key)
         if epoch in (None, "") or value in (None, ""):
             continue
         if math.isfinite(float(value)):
-            points[float(epoch)] = float(value)
+            points[float(epoch) + 1] = float(value)
     return dict(sorted(points.items()))
 
 

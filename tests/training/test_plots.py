@@ -113,6 +113,7 @@ def curves(figure):
 
 
 def test_learning_curves_show_every_epoch_and_the_best(tmp_path):
+    """Counted from 1, as the log counts."""
     # Text as csv.DictReader gives it; the second epoch was not validated.
     rows = [
         {"epoch": "0", "train_loss": "3.0", "val_loss": "3.5", "val_wer": "0.9"},
@@ -122,18 +123,18 @@ def test_learning_curves_show_every_epoch_and_the_best(tmp_path):
     ]
     figure = plots.learning_curves_figure(rows)
     train, validation, errors = curves(figure)
-    assert train == [(0, 3.0), (1, 2.0), (2, 1.0)]
-    assert validation == [(0, 3.5), (2, 1.5), (3, 1.75)]
-    assert errors == [(0, 90.0), (2, 25.0), (3, 50.0)]
-    assert "25.00 in epoch 2" in figure.axes[1].get_title(loc="left")
+    assert train == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert validation == [(1, 3.5), (3, 1.5), (4, 1.75)]
+    assert errors == [(1, 90.0), (3, 25.0), (4, 50.0)]
+    assert "25.00 in epoch 3" in figure.axes[1].get_title(loc="left")
     assert png_of(figure, tmp_path / "curves.png").std() > 0
 
 
 def test_learning_curves_of_a_classifier_mark_the_highest_accuracy():
     rows = [{"epoch": epoch, "val_accuracy": rate, "val_wer": ""} for epoch, rate in ((0, 0.5), (1, 0.75), (2, 0.25))]
     figure = plots.learning_curves_figure(rows, ACCURACY)
-    assert curves(figure) == [[(0, 50.0), (1, 75.0), (2, 25.0)]]
-    assert figure.axes[1].get_title(loc="left") == "Validation accuracy (%), best 75.00 in epoch 1"
+    assert curves(figure) == [[(1, 50.0), (2, 75.0), (3, 25.0)]]
+    assert figure.axes[1].get_title(loc="left") == "Validation accuracy (%), best 75.00 in epoch 2"
 
 
 def test_the_confusion_matrix_shows_shares_of_its_rows_and_counts(tmp_path):
@@ -157,7 +158,7 @@ def test_a_large_confusion_matrix_has_a_bounded_size_and_no_numbers(tmp_path):
 
 def test_a_resumed_epoch_counts_once_with_its_last_value():
     rows = [{"epoch": epoch, "val_wer": rate} for epoch, rate in ((1, 0.5), (0, 0.75), (1, 0.25))]
-    assert curves(plots.learning_curves_figure(rows)) == [[(0, 75.0), (1, 25.0)]]
+    assert curves(plots.learning_curves_figure(rows)) == [[(1, 75.0), (2, 25.0)]]
 
 
 @pytest.mark.parametrize("rows", [[], [{}], [{"epoch": 0, "train_loss": 1.0}], [{"epoch": 0, "val_wer": 0.0}]])
