@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from seq2seq_asr.search.beam import BeamConfig
 
@@ -23,8 +24,12 @@ class Tuned:
     """Utterances of the set."""
     words: int
     """Words of their references."""
+    criterion: Literal["wer", "cer"] = "wer"
+    """Which of the two it was chosen by: the lowest of all that were tried, so rather too low."""
     wer: float
-    """Word error rate there, as a fraction: the lowest of all that were tried, so rather too low."""
+    """Word error rate there, as a fraction."""
+    cer: float | None = None
+    """Character error rate there, as a fraction; older versions did not note it."""
     lm: Path | None = None
     """Language model that joined the search; decoding takes it too unless told otherwise."""
     ngram: Path | None = None

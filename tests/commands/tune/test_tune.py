@@ -67,7 +67,8 @@ def printed(run: Path) -> str:
 def test_the_best_is_the_lowest_of_all_that_was_printed(run: Path, printed: str) -> None:
     table = list(csv.DictReader((run / "tuned.csv").read_text().splitlines()))
     tuned = load_yaml(run / TUNED, Tuned)
-    assert tuned.wer == pytest.approx(min(float(row["wer"]) for row in table))
+    assert tuned.wer == pytest.approx(min(float(row["wer"]) for row in table)) and tuned.criterion == "wer"
+    assert tuned.cer in [pytest.approx(float(row["cer"])) for row in table if float(row["wer"]) == pytest.approx(tuned.wer)]
     lowest = [row for row in table if float(row["wer"]) == min(float(one["wer"]) for one in table)]
     assert tuned.search.beam == min(int(row["beam"]) for row in lowest)
     shown = [
