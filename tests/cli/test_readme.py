@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +19,7 @@ import soundfile
 from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, fit_ngram, prepare, probe_gradients, tune
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
+from seq2seq_asr.strict_yaml import to_mapping
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -138,6 +139,23 @@ def test_the_rows_of_the_speed_table_name_measurements_that_there_are() -> None:
     named = [one.strip('"') for one in re.findall(r'`--only ("[^"]+"|\w+)`', section)]
     assert len(named) == section.count("not measured |") == 7
     assert [one for one in named if one.replace("beam 8", "beam {") not in sources] == []
+
+
+def settings_of(values: dict[str, Any], before: str = "") -> Iterator[str]:
+    """Names of all settings and of their groups, with dots."""
+    for name, value in values.items():
+        yield before + name
+        if isinstance(value, dict):
+            yield from settings_of(value, f"{before}{name}.")
+
+
+def test_every_setting_of_fit_that_is_named_exists() -> None:
+    known = {*settings_of(to_mapping(parse_fit([])))}
+    named = set(re.findall(r"--((?:\w+\.)+\w+)", PAGES))
+    for group, others in re.findall(r"`--((?:\w+\.)+)\w[^`]*`((?:,? (?:or )?`\.[\w.]+`)+)", PAGES):  # `--a.b`, `.c`
+        named |= {group + name for name in re.findall(r"`\.([\w.]+)`", others)}
+    plain = {re.sub(r"\bno_", "", name) for name in named if not name.startswith("segment.")}  # which is decode's
+    assert len(plain) > 40 and sorted(plain - known) == []
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
