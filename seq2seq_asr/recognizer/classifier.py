@@ -12,17 +12,16 @@ from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.nn.classifier import Classifier
 from seq2seq_asr.nn.device import find_device, full_precision
 from seq2seq_asr.recognizer.restoring import restore_classifier
-from seq2seq_asr.recognizer.transcriber import Recognizer
+from seq2seq_asr.recognizer.transcriber import Transcriber
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.search.beam import BeamConfig
-from seq2seq_asr.training.reading import input_reader
 
 LISTED = 5
 """Classes that a transcript lists in ``nbest``."""
 
 
-class SpeechClassifier(Recognizer):
-    """A recogniser that gives one of its labels for a whole utterance; reading and batching are a recogniser's.
+class SpeechClassifier(Transcriber):
+    """A trained classifier, which gives one of its labels for a whole utterance.
 
     Args:
         model: The model; it is put into evaluation mode.
@@ -30,18 +29,15 @@ class SpeechClassifier(Recognizer):
         device: Where to compute.
     """
 
-    tokenizer: Labels  # type: ignore[assignment]
-    model: Classifier  # type: ignore[assignment]
+    model: Classifier
+    tokenizer: Labels
     cuts = False  # one label for the whole
 
     def __init__(self, model: Classifier, labels: Labels, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        self.model = model.eval().to(self.device)
-        self.tokenizer = labels
-        self.reader = input_reader(model.features)
+        super().__init__(model.eval().to(device), labels, torch.device(device))
 
     @classmethod
-    def load(  # type: ignore[override]
+    def load(
         cls, run: str | Path, *, checkpoint: Literal["best", "last"] = "best", device: str = "auto"
     ) -> "SpeechClassifier":
         """The classifier of a run folder, or of a folder that ``export`` made.

@@ -32,6 +32,7 @@ from seq2seq_asr.recognizer import (
     DECODING_BATCHES,
     Recognizer,
     SpeechClassifier,
+    Transcriber,
     Transcript,
     available,
     is_classifier,
@@ -64,7 +65,7 @@ def decode(config: DecodeConfig) -> int:
     start_quiet_threads()
     run = find_run(config)
     config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
-    recognizer = load_classifier(config) if is_classifier(run.path) else load_recognizer(config, run)
+    recognizer: Transcriber = load_classifier(config) if is_classifier(run.path) else load_recognizer(config, run)
     decoded = transcribe_files(recognizer, config) if config.audio else decode_set(recognizer, config, run)
     return 0 if not decoded.errors or (config.allow_skips and decoded.transcripts) else 1
 
@@ -101,7 +102,7 @@ def find_run(config: DecodeConfig) -> RunFolder:
     return RunFolder(config.run)
 
 
-def transcribe_files(recognizer: Recognizer, config: DecodeConfig) -> Decoded:
+def transcribe_files(recognizer: Transcriber, config: DecodeConfig) -> Decoded:
     """Print one line a file, in the order given: its path, a tab, its transcript."""
     decoded = Decoded()
     try:
@@ -112,7 +113,7 @@ def transcribe_files(recognizer: Recognizer, config: DecodeConfig) -> Decoded:
     return decoded
 
 
-def decode_set(recognizer: Recognizer, config: DecodeConfig, run: RunFolder) -> Decoded:
+def decode_set(recognizer: Transcriber, config: DecodeConfig, run: RunFolder) -> Decoded:
     """Decode a manifest or a split of the run's corpus; print its scores and the results' folder."""
     utterances, name = find_utterances(config, run)
     search, mark = f"beam {config.search.beam}", f"_beam{config.search.beam}"
@@ -146,7 +147,7 @@ def find_utterances(config: DecodeConfig, run: RunFolder) -> tuple[list[Utteranc
 
 
 def decode_all(
-    recognizer: Recognizer, sources: Sequence[Source], config: DecodeConfig, folder: Path | None, decoded: Decoded
+    recognizer: Transcriber, sources: Sequence[Source], config: DecodeConfig, folder: Path | None, decoded: Decoded
 ) -> None:
     """Decode in batches into ``decoded``, writing every batch to the folder as soon as it is done."""
     alone = nullcontext() if folder is None else claimed(folder, "decode.yaml", "decoding", "give another --out")
@@ -180,7 +181,7 @@ def decode_all(
     report_flags(decoded)
 
 
-def seconds_of(source: Source, recognizer: Recognizer) -> float:
+def seconds_of(source: Source, recognizer: Transcriber) -> float:
     """Length of a recording; without end where its file is gone, which an earlier decoding transcribed."""
     try:
         return source_seconds(source, recognizer.reader)
@@ -188,9 +189,9 @@ def seconds_of(source: Source, recognizer: Recognizer) -> float:
         return math.inf
 
 
-def warm_up(recognizer: Recognizer, config: DecodeConfig) -> None:
+def warm_up(recognizer: Transcriber, config: DecodeConfig) -> None:
     """Take what is done once a machine or a process out of the time of decoding."""
-    if isinstance(recognizer, SpeechClassifier):
+    if not isinstance(recognizer, Recognizer):
         return
     started = time.perf_counter()
     recognizer.warm_up(config.search)
@@ -199,7 +200,7 @@ def warm_up(recognizer: Recognizer, config: DecodeConfig) -> None:
         say(f"prepared the search in {seconds:.0f} s: what was compiled is kept where a cache folder can be written")
 
 
-def references(recognizer: Recognizer, sources: Sequence[Source]) -> dict[int, str]:
+def references(recognizer: Transcriber, sources: Sequence[Source]) -> dict[int, str]:
     """What was said, in the form that the recogniser writes, by place; of audio files nothing is known."""
     return {
         place: recognizer.tokenizer.normalise(source.text)
@@ -224,7 +225,7 @@ def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> di
 
 
 def batches(
-    recognizer: Recognizer,
+    recognizer: Transcriber,
     sources: Sequence[Source],
     config: DecodeConfig,
     decoded: Decoded,
@@ -242,7 +243,7 @@ def batches(
 
 
 def score(
-    folder: Path, recognizer: Recognizer, utterances: Sequence[Utterance], decoded: Decoded, seed: int
+    folder: Path, recognizer: Transcriber, utterances: Sequence[Utterance], decoded: Decoded, seed: int
 ) -> str | None:
     """Score what was decoded and has a reference, normalised as in training; None when nothing is left.
 

@@ -26,7 +26,7 @@ def export(config: ExportConfig) -> Path:
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
     choice = available(run, config.checkpoint)
     if is_classifier(run.path):
-        recognizer: Recognizer = SpeechClassifier.load(run.path, checkpoint=choice, device="cpu")
+        recognizer: Recognizer | SpeechClassifier = SpeechClassifier.load(run.path, checkpoint=choice, device="cpu")
     else:
         recognizer = Recognizer.load(run.path, checkpoint=choice, device="cpu", tuned=False, calibrate=False)
     out = config.out if config.out is not None else run.path / "export"
