@@ -155,6 +155,7 @@ def test_help_teaches(name, tool, capsys):
     assert stopped.value.code == 0 and f"python tools/{name}.py" in text and "exit code" in text.lower()
 
 
+@pytest.mark.nightly
 def test_benchmark_prints_json_with_median_and_spread(tool, capsys):
     assert (
         tool("bench_gpu").main(
