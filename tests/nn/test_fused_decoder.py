@@ -48,7 +48,9 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("options", [*KINDS[:5], *(pytest.param(one, marks=pytest.mark.nightly) for one in KINDS[5:])])
+@pytest.mark.parametrize(
+    "options", [*KINDS[:5], *(pytest.param(one, marks=pytest.mark.nightly) for one in KINDS[5:])], ids=str
+)
 def test_kernels_change_nothing(options):
     for ours, expected in zip(results(build("require", **options)), results(build("off", **options)), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
