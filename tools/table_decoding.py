@@ -1,6 +1,6 @@
 """What each part of the search brings: one run, one test set, a row a search, with intervals and paired tests.
 
-    python tools/table_decoding.py --run checkpoints/spoken --lm checkpoints/spoken/lm.ckpt --ngram 3gram.arpa --out table
+    python tools/table_decoding.py --run checkpoints/spoken --lm checkpoints/spoken/lm.ckpt --ngram 3.arpa --out table
 
 Every row is a real ``python -m seq2seq_asr.decode``; its results stay below ``--out``. A row is compared with that of
 the default search on the same utterances: paired permutation of speakers' (or utterances') errors, p-values after Holm.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from seq2seq_asr.commands.decode import run
+from seq2seq_asr.commands.decode import transcribing
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.results import HypothesisFile, start_results, transcript_line
 from seq2seq_asr.commands.decode.run import find_utterances
@@ -164,7 +164,7 @@ def test_the_real_time_factor_counts_what_was_decoded(
     endless = dataclasses.replace(utterances[0], id="endless", duration=1e6)
     write_manifest(tmp_path / "m.jsonl", [*utterances, endless])
     clock = iter([0.0, 1.0, 100.0, 100.0 + 2 * sum(one.duration for one in utterances)])
-    monkeypatch.setattr("seq2seq_asr.commands.decode.run.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("seq2seq_asr.commands.decode.transcribing.time.perf_counter", lambda: next(clock))
     decode("--run", tones_run, "--manifest", tmp_path / "m.jsonl", "--out", tmp_path / "m", "--beam", 1)
     assert json.loads((tmp_path / "m/wer.json").read_text())["real_time_factor"] == pytest.approx(2.0)
 
@@ -312,7 +312,7 @@ def test_what_is_compiled_first_does_not_count(
     tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(run.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(transcribing.time, "perf_counter", lambda: now[0])
     warmed = []
 
     def compile_slowly(self, search) -> None:
