@@ -105,9 +105,16 @@ def plot_example(example: Example, folder: Path, seconds_per_frame: float) -> Pa
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"attention_{file_name(example.id)}.png"
-    figure = attention_figure(example.alignment, example.pieces, seconds_per_frame, title=example.reference)
+    figure = attention_figure(example.alignment, example.pieces, seconds_per_frame, title=heading(example))
     save_figure(figure, path)
     return path
+
+
+def heading(example: Example) -> str:
+    """What was said and, where that is something else, what was recognised."""
+    if example.hypothesis == example.reference:
+        return example.reference
+    return f"reference: {example.reference}\nhypothesis: {example.hypothesis}"
 
 
 def file_name(id: str) -> str:

@@ -60,7 +60,7 @@ def attention_figure(
         alignment: Attention weights of each token over the encoded frames.
         pieces: The tokens' pieces, one a row; may be empty.
         seconds_per_frame: Duration of one encoded frame.
-        title: Heading, such as the utterance's id.
+        title: Heading, such as what was said; it may have several lines.
 
     Raises:
         ValueError: There is not one piece for each row.
@@ -197,7 +197,11 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
 
 def _heading(axes: Axes, figure: Figure, title: str) -> None:
     columns = int(_CHARACTERS_PER_INCH * figure.get_figwidth() / len(figure.axes))
-    lines = textwrap.wrap(_literal(title), columns, max_lines=_TITLE_LINES, placeholder=" …")
+    lines = [
+        line
+        for part in title.split("\n")
+        for line in textwrap.wrap(_literal(part), columns, max_lines=_TITLE_LINES, placeholder=" …")
+    ]
     _show_literally(axes.set_title("\n".join(lines), loc="left", fontsize=11))
 
 

@@ -14,8 +14,9 @@ import torch
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.training.datamodule import Feeding
-from seq2seq_asr.training.examples import file_name, first_examples, plot_example, transcribe_with_attention
+from seq2seq_asr.training.examples import file_name, first_examples, heading, plot_example, transcribe_with_attention
 from seq2seq_asr.training.metrics import read_rows
+from seq2seq_asr.training.plots import attention_figure
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.session import Session, build_parts, train
 from seq2seq_asr.training.settings import LoggingConfig
@@ -61,6 +62,15 @@ def test_a_plot_is_named_after_its_utterance_within_the_folder(parts, tmp_path: 
     path = plot_example(example._replace(id="../a b/ü"), tmp_path / "plots", 0.02)
     assert path.parent == tmp_path / "plots" and path.read_bytes().startswith(b"\x89PNG")
     assert plot_example(example._replace(id="语" * 83), tmp_path / "plots", 0.02).is_file(), "249 bytes"
+
+
+def test_a_plot_says_what_was_said_and_what_was_recognised(parts) -> None:
+    _, module, feeding = parts
+    (example, *_) = transcribe_with_attention(module, first_examples(feeding, 1))
+    assert heading(example._replace(hypothesis=example.reference)) == example.reference
+    figure = attention_figure(example.alignment, example.pieces, 0.02, heading(example._replace(hypothesis="oh")))
+    title = figure.axes[0].get_title(loc="left")
+    assert title.splitlines() == [f"reference: {example.reference}", "hypothesis: oh"]
 
 
 def test_ids_that_differ_have_files_that_differ() -> None:
