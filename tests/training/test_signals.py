@@ -149,7 +149,7 @@ def test_data_workers_leave_signals_to_the_training_process(toy_session: Build) 
             for number in (signal.SIGINT, signal.SIGTERM):
                 os.kill(worker.pid or 0, number)
 
-    send = Send("on_train_batch_start", 1, action=to_workers)
+    send = Send("on_train_batch_start", 3, action=to_workers)  # both have read a batch by then
     train(toy_session(epochs=2, workers=2), extra_callbacks=[send])
     assert send.left < 0
 
