@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from seq2seq_asr.console import say
 from seq2seq_asr.data.sources import read_seconds
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.nn.device import find_device
-from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.recognizer.belonging import load_calibration, load_tuned
 from seq2seq_asr.recognizer.confidence import CALIBRATION
@@ -22,19 +20,13 @@ from seq2seq_asr.recognizer.transcriber import Transcriber
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
-from seq2seq_asr.search.ngram import NgramModel
 
 
 class Recognizer(Transcriber):
-    """A trained model with its tokenizer.
+    """A trained model with its tokenizer, and how it is searched.
 
     Args:
-        model: The model; it is put into evaluation mode.
-        tokenizer: The tokenizer it was trained with.
-        device: Where to compute.
-        language_model: Joins the search with ``BeamConfig.lm_weight``.
-        hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
-        ngram: n-gram model of words, which joins the search with ``BeamConfig.ngram_weight``.
+        searcher: The model and all that joins its search.
     """
 
     model: Seq2Seq
@@ -42,17 +34,9 @@ class Recognizer(Transcriber):
     tuned: Tuned | None = None
     """What `tune` found best; ``transcribe`` searches so unless told otherwise."""
 
-    def __init__(
-        self,
-        model: Seq2Seq,
-        tokenizer: Tokenizer,
-        device: torch.device | str = "cpu",
-        language_model: LanguageModel | None = None,
-        hotwords: Sequence[str] = (),
-        ngram: NgramModel | None = None,
-    ) -> None:
-        self.searcher = Searcher(model, tokenizer, device, language_model, hotwords, ngram)
-        super().__init__(self.searcher.model, tokenizer, self.searcher.device)
+    def __init__(self, searcher: Searcher) -> None:
+        super().__init__(searcher.model, searcher.tokenizer, searcher.device)
+        self.searcher = searcher
         self._warned = False  # once is enough, however many batches there are
 
     @classmethod
@@ -96,7 +80,7 @@ class Recognizer(Transcriber):
             models = own
         else:
             best, models = None, LanguageModels(None, None)
-        recognizer = cls(model, tokenizer, chosen, models.pieces, hotwords, models.words)
+        recognizer = cls(Searcher(model, tokenizer, chosen, models.pieces, hotwords, models.words))
         recognizer.tuned = best
         if calibrate:
             recognizer.searcher.calibration = load_calibration(Path(run) / CALIBRATION, tokenizer.hash, checkpoint)
