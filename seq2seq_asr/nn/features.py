@@ -13,7 +13,7 @@ from seq2seq_asr.nn.deltas import add_deltas
 from seq2seq_asr.nn.fbank import FRAME_SHIFT, Fbank
 from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.normalise import Normalisation, Normalise
-from seq2seq_asr.nn.pitch import Pitch
+from seq2seq_asr.nn.pitch import Curve, Pitch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ class FeaturesConfig:
         return self.bins * (1 + self.deltas)
 
     @property
-    def others(self) -> tuple[int, ...]:
-        """Values of a frame that have no place in frequency, as orders of time derivatives; they come last."""
-        return Pitch.orders if self.pitch else ()
+    def others(self) -> tuple[Curve, ...]:
+        """Values of a frame that have no place in frequency; they come last."""
+        return Pitch.curves if self.pitch else ()
 
 
 class Features(nn.Module):

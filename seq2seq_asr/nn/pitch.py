@@ -6,6 +6,7 @@ differ by tones, of which a filterbank shows little.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -39,6 +40,15 @@ SIDE = 5
 """Lags on either side that the correlation between two lags is interpolated from."""
 
 
+class Curve(NamedTuple):
+    """What one value a frame, followed through time, changes with."""
+
+    order: int
+    """The time derivative that it is: a tempo multiplies a slope."""
+    tone: bool
+    """Whether it says how far pitch moves, which differs between voices."""
+
+
 class Pitch(nn.Module):
     """Three values a frame: voicing, height of the pitch above the voice's mean, and its slope.
 
@@ -50,8 +60,7 @@ class Pitch(nn.Module):
         rate: Samples per second of the waveforms (Hz).
     """
 
-    orders = (0, 0, 1)
-    """The time derivative that each value of a frame is."""
+    curves = (Curve(0, tone=False), Curve(0, tone=True), Curve(1, tone=True))
     lags: Tensor
     between: Tensor
 
@@ -85,7 +94,7 @@ class Pitch(nn.Module):
             Voicing, height and slope, zero past the frames of each utterance.
         """
         if size == 0:
-            return waveforms.new_zeros(len(waveforms), 0, len(self.orders))
+            return waveforms.new_zeros(len(waveforms), 0, len(self.curves))
         with torch.autocast(waveforms.device.type, enabled=False):
             samples, lengths = self.resampled(waveforms.float(), lengths)
             plain, steady = self.correlations(samples, lengths, size)

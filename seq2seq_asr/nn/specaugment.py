@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.masks import valid_mask
+from seq2seq_asr.nn.pitch import Curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,14 @@ class SpecAugmentConfig:
     """Fastest tempo; like slowest 1 to leave the tempo as it is."""
     pitch_hidden: float = 0.0
     """Chance that all pitch of an utterance is hidden, so that no word is known by its tones alone."""
+    tone_range: float = 1.0
+    """Most that the pitch of an utterance moves more, or less, drawn on a logarithmic scale; 1 leaves it as it is."""
 
     def __post_init__(self) -> None:
         if not 0.25 <= self.slowest <= 1.0 <= self.fastest <= 4.0:
             raise UsageError(f"slowest, fastest: expected 0.25 to 1 and 1 to 4, got {self.slowest} and {self.fastest}")
+        if not 1.0 <= self.tone_range <= 10.0:
+            raise UsageError(f"tone_range must be from 1 to 10, got {self.tone_range}")
         for name in ("frequency_masks", "frequency_width", "time_masks", "time_width", "time_warp"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -65,11 +70,10 @@ class SpecAugment(nn.Module):
     Args:
         config: The settings.
         deltas: Order of the deltas that follow the bins: a frequency mask hides them with their bin.
-        others: The values at the end of a frame that are no bins, which no frequency mask hides: the order of the time
-            derivative that each of them is. A tempo multiplies a slope.
+        others: The values at the end of a frame that are no bins, which no frequency mask hides.
     """
 
-    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0, others: tuple[int, ...] = ()) -> None:
+    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0, others: tuple[Curve, ...] = ()) -> None:
         super().__init__()
         self.config = config
         self.streams, self.others = 1 + deltas, others
@@ -90,10 +94,13 @@ class SpecAugment(nn.Module):
         if not self.training:
             return features, lengths
         if self.config.slowest < self.config.fastest:
-            slowest, fastest = math.log(self.config.slowest), math.log(self.config.fastest)
-            tempos = (slowest + (fastest - slowest) * torch.rand(len(features))).exp().to(features.device)
+            tempos = _draw_factors(len(features), self.config.slowest, self.config.fastest).to(features.device)
             features, lengths = change_tempo(features, lengths, tempos)
-            features = self._scale_slopes(features, tempos)
+            # Slopes change with the tempo; deltas of bins stay, since normalising an utterance undoes any factor.
+            features = self._scale(features, tempos, [curve.order for curve in self.others])
+        if self.others and self.config.tone_range > 1:
+            ranges = _draw_factors(len(features), 1 / self.config.tone_range, self.config.tone_range)
+            features = self._scale(features, ranges.to(features.device), [int(curve.tone) for curve in self.others])
         if self.config.time_warp > 0:
             features = warp_time(features, lengths, self.config.time_warp)
         valid = valid_mask(lengths, features.shape[1])[:, :, None]
@@ -102,12 +109,16 @@ class SpecAugment(nn.Module):
             hidden = hidden | self._pitch_mask(features)
         return features.masked_fill(hidden & valid, 0.0), lengths
 
-    def _scale_slopes(self, features: Float[Tensor, "B T F"], tempos: Float[Tensor, " B"]) -> Float[Tensor, "B T F"]:
-        """Slopes change with the tempo; deltas of bins stay, since normalising an utterance undoes any factor."""
-        for place, order in enumerate(self.others, start=features.shape[2] - len(self.others)):
-            if order:
-                features[:, :, place] *= tempos[:, None].to(features.dtype) ** order
-        return features
+    def _scale(
+        self, features: Float[Tensor, "B T F"], factors: Float[Tensor, " B"], powers: list[int]
+    ) -> Float[Tensor, "B T F"]:
+        """The values that are no bins, each times a power of its utterance's factor."""
+        if not powers:
+            return features
+        bins, others = features.split([features.shape[2] - len(powers), len(powers)], dim=2)
+        exponents = torch.tensor(powers, device=features.device)
+        scales = factors[:, None, None].to(features.dtype) ** exponents
+        return torch.cat((bins, others * scales), dim=2)
 
     def _frequency_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
         bins = (features.shape[2] - len(self.others)) // self.streams
@@ -194,6 +205,12 @@ def _read_between_frames(features: Float[Tensor, "B T F"], times: Float[Tensor, 
         return features.gather(1, index[:, :, None].expand(-1, -1, features.shape[2]))
 
     return torch.lerp(frames(earlier), frames(later), share)
+
+
+def _draw_factors(count: int, least: float, most: float) -> Float[Tensor, " B"]:
+    """Draw factors evenly on a logarithmic scale, on the CPU's default generator."""
+    low, high = math.log(least), math.log(most)
+    return (low + (high - low) * torch.rand(count)).exp()
 
 
 def _draw(limits: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:

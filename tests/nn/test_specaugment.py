@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.pitch import Pitch
 from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig, change_tempo, random_blocks, warp_time
 
 LENGTHS = torch.tensor([300, 120, 40, 3, 1, 0])
@@ -56,7 +57,7 @@ def test_frequency_masks_keep_to_their_width_and_never_touch_padding(masks):
 def test_values_that_are_no_bins_are_hidden_with_their_time_alone():
     config = SpecAugmentConfig(frequency_masks=2, frequency_width=8, time_masks=2, time_width=30)
     features, lengths = torch.ones(200, 60, 2 * 8 + 3), torch.full((200,), 60)
-    hidden = SpecAugment(config, deltas=1, others=(0, 0, 1))(features, lengths)[0] == 0
+    hidden = SpecAugment(config, deltas=1, others=Pitch.curves)(features, lengths)[0] == 0
     assert (hidden[:, :, 16:] == hidden.all(2, keepdim=True)).all() and hidden[:, :, 16:].any()
     assert (hidden[:, :, :8] == hidden[:, :, 8:16]).all() and (hidden[:, :, :16].any(2) & ~hidden.all(2)).any()
 
@@ -64,7 +65,7 @@ def test_values_that_are_no_bins_are_hidden_with_their_time_alone():
 def test_pitch_is_hidden_as_a_whole_in_its_share_of_the_utterances():
     config = SpecAugmentConfig(frequency_masks=0, time_masks=0, pitch_hidden=0.3)
     features, lengths = torch.ones(2000, 10, 4 + 3), torch.full((2000,), 8)
-    hidden = SpecAugment(config, others=(0, 0, 1))(features, lengths)[0] == 0
+    hidden = SpecAugment(config, others=Pitch.curves)(features, lengths)[0] == 0
     assert not hidden[:, :, :4].any() and not hidden[:, 8:].any()
     assert (hidden[:, :8, 4:] == hidden[:, :1, 4:5]).all()
     assert hidden[:, 0, 4].float().mean() == pytest.approx(0.3, abs=0.04)
@@ -186,11 +187,25 @@ def test_a_tempo_scales_slopes_so_that_they_fit_what_they_are_slopes_of():
     slope = height.diff(dim=1, prepend=height[:, :1])
     slope[:, 0] = slope[:, 1]
     config = SpecAugmentConfig(frequency_masks=0, time_masks=0, slowest=0.5, fastest=2.0)
-    augment = SpecAugment(config, others=(0, 1))
+    augment = SpecAugment(config, others=Pitch.curves[1:])
     found, changed = augment(torch.cat((torch.randn(2, 100, 5), height, slope), dim=2), lengths)
     for row, length in zip(found, changed.tolist(), strict=True):
         torch.testing.assert_close(row[: length - 2, 5].diff(), row[: length - 3, 6], rtol=1e-3, atol=1e-4)
     assert (changed != lengths).any()
+
+
+def test_tones_are_widened_and_narrowed_alike_and_voicing_is_not():
+    config = SpecAugmentConfig(frequency_masks=0, time_masks=0, tone_range=2.0)
+    features, lengths = torch.randn(4000, 5, 4 + 3), torch.full((4000,), 5)
+    before = features.clone()
+    found, _ = SpecAugment(config, others=Pitch.curves)(features, lengths)
+    assert torch.equal(found[:, :, :5], before[:, :, :5]) and torch.equal(features, before)
+    factors = found[:, :, 5:] / before[:, :, 5:]
+    torch.testing.assert_close(factors, factors[:, :1, :1].expand_as(factors), rtol=1e-4, atol=0)
+    drawn = factors[:, 0, 0].log2()
+    assert -1.001 < drawn.min() < -0.98 and 0.98 < drawn.max() < 1.001
+    assert drawn.mean() == pytest.approx(0, abs=0.05) and drawn.std() == pytest.approx(2 / 12**0.5, rel=0.05)
+    assert torch.equal(SpecAugment(config)(features, lengths)[0], before), "there is no pitch"
 
 
 def test_policies_are_those_of_the_paper():
@@ -208,6 +223,7 @@ def test_policies_are_those_of_the_paper():
         ("time_masks_per_frame", -0.1),
         ("slowest", 1.5),
         ("pitch_hidden", 1.5),
+        ("tone_range", 0.5),
     ],
 )
 def test_impossible_settings_name_their_field(field, value):
