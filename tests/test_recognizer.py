@@ -29,7 +29,12 @@ from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.search.replay import Places
 
-SEARCHES = [BeamConfig(beam=1, ctc_weight=0.0), BeamConfig(beam=4, ctc_weight=0.0), BeamConfig(beam=4, nbest=3)]
+SEARCHES = [
+    BeamConfig(beam=1, ctc_weight=0.0),
+    BeamConfig(beam=4, ctc_weight=0.0),
+    BeamConfig(beam=4, nbest=3),
+    BeamConfig(beam=4, speeds=5),
+]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,9 @@ def test_it_recognises_and_answers_in_order(recognizer: Recognizer, utterances: 
     assert right >= len(utterances) / 2, "the toy was not learnt: the other tests would show nothing"
 
 
-@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: f"beam{search.beam}-ctc{search.ctc_weight}")
+@pytest.mark.parametrize(
+    "search", SEARCHES, ids=lambda search: f"beam{search.beam}-ctc{search.ctc_weight}-{search.speeds}"
+)
 def test_a_transcript_does_not_depend_on_its_company(
     recognizer: Recognizer, utterances: list[Utterance], search: BeamConfig
 ) -> None:
@@ -106,18 +113,19 @@ def test_one_beam_without_ctc_is_greedy_search(recognizer: Recognizer, utterance
 
 
 def test_warming_up_is_a_search_as_it_will_be(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    searched: list[tuple[list[int], BeamConfig]] = []
+    searched: list[tuple[int, list[int], BeamConfig]] = []
 
-    def noted(self, encoded, search, find=Searcher.hypotheses) -> list:
-        searched.append((encoded.lengths.tolist(), search))
-        return find(self, encoded, search)
+    def noted(self, hearings, search, find=Searcher.hypotheses) -> list:
+        searched.append((len(hearings), hearings[0].lengths.tolist(), search))
+        return find(self, hearings, search)
 
     monkeypatch.setattr(Searcher, "hypotheses", noted)
-    for given in (BeamConfig(beam=3), None):
+    for given in (BeamConfig(beam=3, speeds=3), None):
         searched.clear()
         recognizer.warm_up(given)
-        lengths, search = searched[0]
+        speeds, lengths, search = searched[0]
         assert len(lengths) == 1 and lengths[0] > 0 and search == (given or recognizer.default_search)
+        assert speeds == search.speeds
 
 
 def test_files_samples_and_utterances_are_alike(recognizer: Recognizer, utterances: list[Utterance]) -> None:

@@ -33,6 +33,19 @@ def draw_factor(config: SpeedPerturbConfig, generator: np.random.Generator) -> f
     return config.factors[int(choice * len(config.factors))] if chance < config.probability else 1.0
 
 
+def at_speed(inputs: Float32[np.ndarray, "N *F"], factor: float, smallest: int) -> Float32[np.ndarray, "M *F"]:
+    """Samples ``(N,)`` or feature frames ``(T, F)`` at another speed.
+
+    Args:
+        inputs: What a reader has read.
+        factor: Speed; above 1 is faster.
+        smallest: Fewest samples or frames that a model can use: what would be shorter stays as it is.
+    """
+    perturb = speed_perturb if inputs.ndim == 1 else speed_perturb_features
+    perturbed = perturb(inputs, factor)
+    return perturbed if len(perturbed) >= smallest else inputs
+
+
 def speed_perturb(samples: Float32[np.ndarray, " N"], factor: float) -> Float32[np.ndarray, " M"]:
     """Play samples faster or slower; pitch moves along.
 

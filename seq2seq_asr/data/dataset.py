@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from seq2seq_asr.data.audio import check_length, read_audio, read_features
-from seq2seq_asr.data.augment import SpeedPerturbConfig, draw_factor, speed_perturb, speed_perturb_features
+from seq2seq_asr.data.augment import SpeedPerturbConfig, at_speed, draw_factor
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.noise import NoiseAdder
 from seq2seq_asr.data.targets import Targets
@@ -138,9 +138,7 @@ class SpeechDataset(Dataset):
 
     def _augment(self, inputs: np.ndarray, utterance: Utterance, random: np.random.Generator) -> np.ndarray:
         if self.speed is not None:
-            perturb = speed_perturb_features if utterance.audio is None else speed_perturb
-            perturbed = perturb(inputs, draw_factor(self.speed, random))
-            inputs = perturbed if len(perturbed) >= self.reader.smallest else inputs
+            inputs = at_speed(inputs, draw_factor(self.speed, random), self.reader.smallest)
         if self.noise is not None and utterance.audio is not None:
             inputs = self.noise(inputs, random)
         return inputs

@@ -23,7 +23,7 @@ from seq2seq_asr.search.scorer import Weighted
 CALIBRATION = "confidence.yaml"
 """File of a run folder that holds its `Calibration`."""
 HEARING = ("attention", "ctc")
-"""Scorers that listen; what only reads, such as a language model, is no witness of what was said."""
+"""Scorers that listen, at whatever speed; what only reads, such as a language model, is no witness of what was said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,8 @@ class Calibration:
     """SHA-256 of the file of weights whose confidences it was fitted on; older versions did not note it."""
     ctc_weight: float | None = None
     """Share of CTC in those confidences; older versions did not note it."""
+    speeds: int = 1
+    """Speeds that the utterances were heard at."""
     slope: float
     """Log odds gained for each of the raw confidence."""
     intercept: float
@@ -62,7 +64,7 @@ def raw_confidences(gains: Float[Tensor, "U1 N"], scorers: Sequence[Weighted], p
         scorers: The search's.
         places: Places of the tokens of each word.
     """
-    weights = torch.tensor([one.weight * (one.name in HEARING) for one in scorers], dtype=gains.dtype)
+    weights = torch.tensor([one.weight * (one.name.partition("@")[0] in HEARING) for one in scorers], dtype=gains.dtype)
     shares = weights / weights.sum()
     heard = shares > 0  # zero times -inf would be no number
     pieces = gains[:, heard] @ shares[heard]

@@ -100,16 +100,18 @@ class Recognizer(Transcriber):
         features = self.model.config.features
         shape = (100, features.bins) if features.kind == "precomputed" else (features.rate,)
         noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) / 10
-        self.searcher.transcripts([""], self.searcher.encode([noise]), search or self.default_search, [1.0])
+        chosen = search or self.default_search
+        self.searcher.transcripts([""], self.searcher.encode([noise], chosen.speeds), chosen, [1.0])
 
     def _warn_of_raw_confidences(self, search: BeamConfig) -> None:
         line = self.searcher.calibration
         if line is not None and not self.searcher.is_calibrated(search) and not self._warned:
-            say(f"warning: word confidences stay raw: calibrated with ctc_weight {line.ctc_weight:g}")
+            share = "" if line.ctc_weight is None else f"ctc_weight {line.ctc_weight:g} and "
+            say(f"warning: word confidences stay raw: calibrated with {share}speeds {line.speeds}")
             self._warned = True
 
     def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:
         self._warn_of_raw_confidences(search)
-        encoded = self.searcher.encode([samples for _, samples in inputs])
+        hearings = self.searcher.encode([samples for _, samples in inputs], search.speeds)
         seconds = [read_seconds(samples, self.reader) for _, samples in inputs]
-        return self.searcher.transcripts([id for id, _ in inputs], encoded, search, seconds)
+        return self.searcher.transcripts([id for id, _ in inputs], hearings, search, seconds)

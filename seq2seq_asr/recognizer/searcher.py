@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from seq2seq_asr.data.augment import at_speed
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.nn.device import full_precision
 from seq2seq_asr.nn.fused_energies import no_place
@@ -14,7 +15,8 @@ from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer.assembling import assemble
 from seq2seq_asr.recognizer.confidence import Calibration, calibrated, raw_confidences
-from seq2seq_asr.recognizer.scoring import rounded_up, scorers_of, some_of
+from seq2seq_asr.recognizer.hearing import Hearings, rounded_up, some_of, speeds_of
+from seq2seq_asr.recognizer.scoring import scorers_of
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
 from seq2seq_asr.search.beam import BeamConfig, beam_search
@@ -61,9 +63,15 @@ class Searcher:
         self.places = Places(kernels=no_place(self.model.decoder.embedding.weight) is None) if records else None
         self.tokenizer = tokenizer
 
+    def encode(self, inputs: Sequence[np.ndarray], speeds: int = 1) -> Hearings:
+        """Hidden states of samples (or feature frames) as `InputReader` gives them, heard at so many speeds."""
+        return tuple(self.encode_at(inputs, speed) for speed in speeds_of(speeds))
+
     @torch.inference_mode()
-    def encode(self, inputs: Sequence[np.ndarray]) -> Encoded:
-        """Hidden states of samples (or feature frames) as `InputReader` gives them."""
+    def encode_at(self, inputs: Sequence[np.ndarray], speed: float) -> Encoded:
+        """Hidden states at one speed, 1 being the utterances' own."""
+        if speed != 1:
+            inputs = [at_speed(one, speed, self.model.features.smallest_input) for one in inputs]
         tensors = [torch.from_numpy(one) for one in inputs]
         padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self.device)
         lengths = torch.tensor([len(one) for one in tensors], device=self.device)
@@ -72,13 +80,13 @@ class Searcher:
 
     @torch.inference_mode()
     def transcripts(
-        self, ids: Sequence[str], encoded: Encoded, search: BeamConfig, seconds: Sequence[float]
+        self, ids: Sequence[str], hearings: Hearings, search: BeamConfig, seconds: Sequence[float]
     ) -> list[Transcript]:
         """The transcripts of encoded utterances of so many seconds."""
-        found = self.guarded(encoded, self.hypotheses(encoded, search), search)
+        found = self.guarded(hearings, self.hypotheses(hearings, search), search)
         with full_precision():
-            spans = [[self._spans(encoded, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
-        raw = self.raw_confidences(encoded, [nbest[0].tokens for nbest in found], search)
+            spans = [[self._spans(hearings, row, one, search) for one in nbest] for row, nbest in enumerate(found)]
+        raw = self.raw_confidences(hearings, [nbest[0].tokens for nbest in found], search)
         line = self.calibration if self.is_calibrated(search) else None
         sure = [calibrated(one, line) for one in raw]
         parts, shift = zip(ids, found, spans, sure, strict=True), self.model.frame_shift
@@ -86,39 +94,46 @@ class Searcher:
         return [assemble(*part, self.tokenizer, shift, length) for part, length in timed]
 
     @torch.inference_mode()
-    def hypotheses(self, encoded: Encoded, search: BeamConfig) -> list[list[Hypothesis]]:
+    def hypotheses(self, hearings: Hearings, search: BeamConfig) -> list[list[Hypothesis]]:
         """What the search finds, whatever the guards think of it."""
+        utterances = len(hearings[0].lengths)
         if self.places is not None:
-            encoded, utterances = rounded_up(encoded), len(encoded.lengths)
+            hearings = rounded_up(hearings)
         with full_precision():
-            found = beam_search(self.scorers(encoded, search), encoded.lengths, search, places=self.places)
-        return found if self.places is None else found[:utterances]
+            found = beam_search(self.scorers(hearings, search), hearings[0].lengths, search, places=self.places)
+        return found[:utterances]
 
     @torch.inference_mode()
     def guarded(
-        self, encoded: Encoded, found: Sequence[list[Hypothesis]], search: BeamConfig
+        self, hearings: Hearings, found: Sequence[list[Hypothesis]], search: BeamConfig
     ) -> list[list[Hypothesis]]:
         """What the search found, flagged and replaced as the search's settings say."""
         if search.guards == "off" or self.model.ctc is None:
             return guard(found, None, search.guards)
         with full_precision():
-            heard = listen(self.model.ctc_log_probs(encoded), encoded.lengths)
+            heard = listen(self.model.ctc_log_probs(hearings[0]), hearings[0].lengths)
         more_ctc = replace(search, ctc_weight=(1 + search.ctc_weight) / 2)
-        return guard(found, heard, search.guards, lambda rows: self.hypotheses(some_of(encoded, rows), more_ctc))
+        return guard(found, heard, search.guards, lambda rows: self.hypotheses(some_of(hearings, rows), more_ctc))
 
     @torch.inference_mode()
-    def scorers(self, encoded: Encoded, search: BeamConfig) -> tuple[Weighted, ...]:
-        """All that has a say in a search of encoded utterances."""
+    def scorers(self, hearings: Hearings, search: BeamConfig) -> tuple[Weighted, ...]:
+        """All that has a say in a search of utterances that were heard at as many speeds as it asks for, or more.
+
+        Raises:
+            ValueError: At fewer.
+        """
+        if len(hearings) < search.speeds:
+            raise ValueError(f"heard at {len(hearings)} speeds, the search wants {search.speeds}")
         kernels = self.places is not None and self.places.kernels
         models = self.language_model, self.hotwords, self.ngram
-        return scorers_of(self.model, self.decoder, encoded, search, *models, kernels)
+        return scorers_of(self.model, self.decoder, hearings[: search.speeds], search, *models, kernels)
 
     @torch.inference_mode()
     def raw_confidences(
-        self, encoded: Encoded, tokens: Sequence[Sequence[int]], search: BeamConfig
+        self, hearings: Hearings, tokens: Sequence[Sequence[int]], search: BeamConfig
     ) -> list[list[float]]:
         """Uncalibrated confidence of each word of one transcript an utterance."""
-        scorers = self.scorers(encoded, search)
+        scorers = self.scorers(hearings, search)
         with full_precision():
             gains = rescore(scorers, tokens, self.device)
         places = [word_places(self.tokenizer.pieces(said)) for said in tokens]
@@ -129,13 +144,16 @@ class Searcher:
         return search.ctc_weight if self.model.ctc is not None else 0.0
 
     def is_calibrated(self, search: BeamConfig) -> bool:
-        """Whether confidences are calibrated: a line fitted to those of another CTC weight says nothing of them."""
-        return self.calibration is not None and self.calibration.ctc_weight in (None, self.ctc_share(search))
+        """Whether confidences are calibrated: a line of another CTC weight, or other speeds, says nothing of them."""
+        line = self.calibration
+        if line is None or line.speeds != search.speeds:
+            return False
+        return line.ctc_weight in (None, self.ctc_share(search))
 
-    def _spans(self, encoded: Encoded, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
+    def _spans(self, hearings: Hearings, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
         """Encoded frames of each token; the attention's where CTC has no room for the tokens."""
         if search.align == "ctc":
-            log_probs = self.model.ctc_log_probs(some_of(encoded, [row]))[0]
+            log_probs = self.model.ctc_log_probs(some_of(hearings[:1], [row])[0])[0]
             spans = ctc_spans(log_probs, hypothesis.tokens)
             if spans is not None:
                 return spans

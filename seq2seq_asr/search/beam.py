@@ -28,6 +28,8 @@ from seq2seq_asr.search.scorer import Weighted, greatest_gain
 
 _LOOK_EVERY = 4
 """Steps from one look at what may be closed to the next."""
+MOST_SPEEDS = 13
+"""Speeds that an utterance may be heard at: from 0.7 to 1.3."""
 _WEIGHTS = ("lm_weight", "ngram_weight", "ngram_unknown", "ilm_weight", "coverage_weight", "hotword_boost")
 
 
@@ -77,6 +79,8 @@ class BeamConfig:
     """Encoded frames that the attention may jump from token to token; who jumps farther must end. None is off."""
     guards: Guarding = "replace"
     """Flag transcripts that loop, stop early or fill silence, and replace them by more CTC, then CTC alone."""
+    speeds: int = 1
+    """Speeds that an utterance is heard at, 5 % apart around its own: 5 is 0.9 to 1.1. Their scores are averaged."""
     align: Aligner = "attention"
     """Where the times of words come from: attention peaks, or forced alignment with CTC."""
     patience: int | None = 20
@@ -94,6 +98,7 @@ class BeamConfig:
             "length_normalisation": (self.length_normalisation in ("none", "length", "gnmt"), "none, length or gnmt"),
             "guards": (self.guards in get_args(Guarding), "off, flag or replace"),
             "align": (self.align in get_args(Aligner), "attention or ctc"),
+            "speeds": (self.speeds in range(1, MOST_SPEEDS + 1, 2), f"odd and at most {MOST_SPEEDS}"),
             "alpha": (0 <= self.alpha < inf, "at least 0"),
             "length_bonus": (-inf < self.length_bonus < inf, "finite"),
             "end_threshold": (self.end_threshold is None or 0 < self.end_threshold < inf, "above 0, or None"),

@@ -76,7 +76,9 @@ def test_a_calibration_in_the_run_folder_is_applied(run: Path, tones_run: Path) 
     assert {word.confidence for one in found for word in one.words} == {0.75}
 
 
-def test_a_calibration_is_of_one_ctc_weight(run: Path, tones_run: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_calibration_is_of_one_ctc_weight_and_number_of_speeds(
+    run: Path, tones_run: Path, capsys: pytest.CaptureFixture
+) -> None:
     plain, utterances = Recognizer.load(run), read_manifest(tones_run.parent / "test.jsonl")[:2]
     line = Calibration(
         tokenizer=plain.tokenizer.hash,
@@ -92,10 +94,11 @@ def test_a_calibration_is_of_one_ctc_weight(run: Path, tones_run: Path, capsys: 
     found = fitted.transcribe(utterances, BeamConfig(beam=1))
     assert {word.confidence for one in found for word in one.words} == {0.5} and capsys.readouterr().err == ""
     other = BeamConfig(beam=1, ctc_weight=0.0)
-    assert fitted.transcribe(utterances, other) == plain.transcribe(utterances, other)
-    assert fitted.transcribe(utterances, other) == plain.transcribe(utterances, other)
+    slower = BeamConfig(beam=1, speeds=3)
+    for search in (other, slower):
+        assert fitted.transcribe(utterances, search) == plain.transcribe(utterances, search)
     (said,) = capsys.readouterr().err.splitlines()
-    assert said == "warning: word confidences stay raw: calibrated with ctc_weight 0.2"
+    assert said == "warning: word confidences stay raw: calibrated with ctc_weight 0.2 and speeds 1"
 
 
 def test_a_calibration_that_does_not_belong_is_refused(run: Path) -> None:

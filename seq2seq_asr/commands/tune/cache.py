@@ -17,6 +17,8 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import Encoded
 from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.recognizer.hearing import Hearings, speeds_of
+from seq2seq_asr.recognizer.searcher import Searcher
 
 _MEBIBYTE = 2**20
 
@@ -26,19 +28,25 @@ class EncodedSet:
     """Encoded batches of a set, with the time that took."""
 
     utterances: list[Utterance]
-    batches: list[tuple[list[int], Encoded | Path]] = field(default_factory=list)
+    batches: list[tuple[list[int], Hearings | Path]] = field(default_factory=list)
     """Places of the utterances in the set, and their states or the file that holds them."""
-    seconds: float = 0.0
-    """Wall time of reading, features and encoder."""
+    reading: float = 0.0
+    """Wall seconds of reading."""
+    encoding: list[float] = field(default_factory=list)
+    """Wall seconds of features and encoder at each speed."""
+
+    def seconds(self, speeds: int) -> float:
+        """Wall time of all that comes before a search that hears so many speeds."""
+        return self.reading + sum(self.encoding[:speeds])
 
     @property
     def audio(self) -> float:
         """Seconds of audio."""
         return sum(one.duration for one in self.utterances)
 
-    def __iter__(self) -> Iterator[tuple[list[int], Encoded]]:
+    def __iter__(self) -> Iterator[tuple[list[int], Hearings]]:
         for places, kept in self.batches:
-            yield places, kept if isinstance(kept, Encoded) else Encoded(*torch.load(kept, weights_only=True))
+            yield places, _load(kept) if isinstance(kept, Path) else kept
 
 
 def encode_set(
@@ -49,6 +57,7 @@ def encode_set(
     batch_seconds: float,
     memory_mb: float,
     disk_mb: float,
+    speeds: int = 1,
 ) -> EncodedSet:
     """Run the encoder over a set.
 
@@ -59,36 +68,51 @@ def encode_set(
         batch_seconds: Padded seconds of a batch, at most.
         memory_mb: Mebibytes to keep in memory.
         disk_mb: Mebibytes to keep in the folder.
+        speeds: Speeds to hear the set at.
 
     Raises:
         UsageError: Both are full.
         AudioError: An utterance cannot be read.
     """
-    kept = EncodedSet(list(utterances))
+    kept = EncodedSet(list(utterances), encoding=[0.0] * speeds)
     rooms = [memory_mb * _MEBIBYTE, disk_mb * _MEBIBYTE]
     limits = BatchingConfig(batch_seconds=batch_seconds, max_utterances=1000)
-    started = time.perf_counter()
     with ProgressLine() as progress:
         plan = plan_in_order(np.array([one.duration for one in utterances]), limits)
         for places, seen in zip(plan, itertools.accumulate(map(len, plan)), strict=True):
+            started = time.perf_counter()
             inputs = [read_source(utterances[place], recognizer.reader) for place in places]
-            encoded = recognizer.searcher.encode(inputs)
-            kept.batches.append((places.tolist(), _keep(encoded, folder / f"{seen}.pt", rooms)))
+            kept.reading += time.perf_counter() - started
+            hearings = _encode(recognizer.searcher, inputs, kept.encoding)
+            kept.batches.append((places.tolist(), _keep(hearings, folder / f"{seen}.pt", rooms)))
             progress("encoding", seen, len(utterances))
-    kept.seconds = time.perf_counter() - started
     return kept
 
 
-def _keep(encoded: Encoded, path: Path, rooms: list[float]) -> Encoded | Path:
-    size = encoded.states.nbytes + encoded.lengths.nbytes
+def _encode(searcher: Searcher, inputs: Sequence[np.ndarray], seconds: list[float]) -> Hearings:
+    """Hear a batch at as many speeds as there are seconds to count."""
+    hearings = []
+    for number, speed in enumerate(speeds_of(len(seconds))):
+        started = time.perf_counter()
+        hearings.append(searcher.encode_at(inputs, speed))
+        seconds[number] += time.perf_counter() - started
+    return tuple(hearings)
+
+
+def _keep(hearings: Hearings, path: Path, rooms: list[float]) -> Hearings | Path:
+    size = sum(encoded.states.nbytes + encoded.lengths.nbytes for encoded in hearings)
     for number, room in enumerate(rooms):
         if size <= room:
             rooms[number] -= size
             if number == 0:
-                return encoded
-            torch.save(tuple(encoded), path)
+                return hearings
+            torch.save([tuple(encoded) for encoded in hearings], path)
             return path
     raise UsageError("the encoded set does not fit: raise memory_mb or disk_mb, or tune on fewer utterances")
+
+
+def _load(path: Path) -> Hearings:
+    return tuple(Encoded(*encoded) for encoded in torch.load(path, weights_only=True))
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:

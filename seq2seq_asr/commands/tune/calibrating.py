@@ -41,6 +41,7 @@ def calibrate(searcher: Searcher, encoded: EncodedSet, search: BeamConfig, folde
         tokenizer=searcher.tokenizer.hash,
         weights=weights,
         ctc_weight=searcher.ctc_share(search),
+        speeds=search.speeds,
         slope=slope,
         intercept=intercept,
         words=len(raw),
@@ -64,10 +65,10 @@ def collect(searcher: Searcher, encoded: EncodedSet, search: BeamConfig) -> tupl
     raw: list[float] = []
     right: list[bool] = []
     speakers: list[str] = []
-    for places, states in encoded:
-        found = searcher.guarded(states, searcher.hypotheses(states, search), search)
+    for places, hearings in encoded:
+        found = searcher.guarded(hearings, searcher.hypotheses(hearings, search), search)
         tokens = [nbest[0].tokens for nbest in found]
-        for place, said, sure in zip(places, tokens, searcher.raw_confidences(states, tokens, search), strict=True):
+        for place, said, sure in zip(places, tokens, searcher.raw_confidences(hearings, tokens, search), strict=True):
             utterance = encoded.utterances[place]
             words = recognised_words(searcher, said, sure)
             reference = searcher.tokenizer.normalise(utterance.text).split()

@@ -17,6 +17,7 @@ from seq2seq_asr.commands.tune.sweep import (
     Setting,
     Sweeper,
     Trial,
+    most_speeds,
     read_settings,
     sweep_beams,
     sweep_coordinates,
@@ -69,7 +70,8 @@ def tune(config: TuneConfig) -> int:
     say(f"tuning {run.path} on {len(utterances)} utterances of {name}")
     with temporary_folder() as folder:
         limits = {"batch_seconds": config.batch_seconds, "memory_mb": config.memory_mb, "disk_mb": config.disk_mb}
-        encoded = encode_set(recognizer, utterances, Path(folder), **limits)
+        speeds = most_speeds(start, settings)
+        encoded = encode_set(recognizer, utterances, Path(folder), **limits, speeds=speeds)
         sweeper = sweep(recognizer, encoded, start, settings, config, run.path / TABLE)
         best = sweeper.best(config.slack)
         calibration = calibrate(recognizer.searcher, encoded, best.search, run.path, weights)

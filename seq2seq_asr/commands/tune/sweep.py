@@ -121,15 +121,15 @@ class Sweeper:
     def _measure(self, search: BeamConfig) -> Trial:
         texts: dict[int, str] = {}
         searcher = self.recognizer.searcher
-        missed, seconds = 0, self.encoded.seconds
-        for places, encoded in self.encoded:
+        missed, seconds = 0, self.encoded.seconds(search.speeds)
+        for places, hearings in self.encoded:
             started = time.perf_counter()
-            found = searcher.hypotheses(encoded, search)
-            kept = searcher.guarded(encoded, found, search)
+            found = searcher.hypotheses(hearings, search)
+            kept = searcher.guarded(hearings, found, search)
             seconds += time.perf_counter() - started
             tokens = [nbest[0].tokens for nbest in kept]
             texts |= dict(zip(places, map(searcher.tokenizer.decode, tokens), strict=True))
-            scorers = searcher.scorers(encoded, search)
+            scorers = searcher.scorers(hearings, search)
             said = [searcher.tokenizer.encode(self.references[place]) for place in places]
             for gains, nbest in zip(rescore(scorers, said, searcher.device), found, strict=True):
                 missed += ranked(gains, scorers, search.ranking) > nbest[0].score + _TOLERANCE
@@ -201,6 +201,11 @@ def read_settings(given: Sequence[str], search: BeamConfig) -> list[Setting]:
             changed(search, {name: value})
         found.append((name, values))
     return found
+
+
+def most_speeds(search: BeamConfig, settings: Sequence[Setting]) -> int:
+    """Speeds that the set must be heard at for all that is to be tried."""
+    return max([search.speeds, *(value for name, values in settings if name == "speeds" for value in values)])
 
 
 def usual_settings(recognizer: Recognizer, encoded: EncodedSet, search: BeamConfig) -> list[Setting]:

@@ -22,6 +22,7 @@ from seq2seq_asr.commands.tune.run import described
 from seq2seq_asr.commands.tune.sweep import (
     Sweeper,
     Trial,
+    most_speeds,
     read_settings,
     sweep_beams,
     sweep_coordinates,
@@ -33,6 +34,7 @@ from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.evaluation.intervals import Interval
+from seq2seq_asr.evaluation.wer import word_errors
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
@@ -216,6 +218,24 @@ def test_a_trial_counts_what_decoding_counts(sweeper: Sweeper, tmp_path: Path) -
     assert trial.words == sum(len(one.text.split()) for one in sweeper.encoded.utterances)
     assert (trial.errors > 0) == (wrong > 0) and trial.real_time_factor > 0 and 0 <= trial.search_errors <= 1
     assert sweeper.attempt(BeamConfig(beam=2), "again") is trial
+
+
+def test_speeds_are_swept_over_a_set_heard_once(tones_run: Path, tmp_path: Path) -> None:
+    recognizer, utterances = Recognizer.load(tones_run), read_manifest(tones_run.parent / "test.jsonl")
+    start = BeamConfig(beam=2)
+    settings = read_settings(["speeds=1,5"], start)
+    assert most_speeds(start, settings) == 5 and most_speeds(BeamConfig(speeds=7), settings) == 7
+    limits = {"batch_seconds": 2.0, "memory_mb": 0.1, "disk_mb": 10.0}
+    encoded = encode_set(recognizer, utterances, tmp_path, **limits, speeds=5)
+    assert list(tmp_path.glob("*.pt")) and any(not isinstance(kept, Path) for _, kept in encoded.batches)
+    assert 0 < encoded.seconds(1) < encoded.seconds(5)
+    sweeper = Sweeper(recognizer, encoded, seed=0)
+    sweep_coordinates(sweeper, start, settings, rounds=1)
+    assert sorted(one.speeds for one in sweeper.trials) == [1, 5]
+    for search, trial in sweeper.trials.items():
+        found = recognizer.transcribe(utterances, search)
+        pairs = zip(utterances, found, strict=True)
+        assert trial.errors == sum(word_errors(one.text, heard.text).errors for one, heard in pairs)
 
 
 def test_a_trial_is_judged_by_the_criterion(sweeper: Sweeper) -> None:

@@ -1,0 +1,52 @@
+"""Utterances heard at several speeds: encoded at each, for one search to average what all of them say.
+
+As averaging classifiers over augmented copies of an image does, it costs a multiple of the time and takes some errors
+off a model that was trained with speed perturbation; see ``BeamConfig.speeds``.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from seq2seq_asr.nn.model import Encoded
+
+Hearings = tuple[Encoded, ...]
+"""The same utterances at the first of `speeds_of`, which is their own, and at those that follow."""
+
+
+def speeds_of(count: int) -> tuple[float, ...]:
+    """So many speeds, 5 % apart, from 1 outwards: 1, then 0.95 and 1.05, then 0.9 and 1.1."""
+    around = [round(1 + 0.05 * side * step, 2) for step in range(1, count // 2 + 1) for side in (-1, 1)]
+    return (1.0, *around)
+
+
+def marks_of(count: int) -> tuple[str, ...]:
+    """What tells scorers that hear so many speeds apart; nothing at an utterance's own."""
+    return tuple("" if speed == 1 else f"@{speed}" for speed in speeds_of(count))
+
+
+def some_of(hearings: Hearings, rows: Sequence[int]) -> Hearings:
+    """Some utterances of a batch, without the padding that only the others need."""
+    return tuple(_some_of(encoded, rows) for encoded in hearings)
+
+
+def rounded_up(hearings: Hearings, utterances: int = 8, frames: int = 32) -> Hearings:
+    """The batch with padding, and utterances of one frame, up to multiples: then few shapes occur.
+
+    Args:
+        hearings: The batch; its utterances stay the first.
+        utterances: Of what their number is to be a multiple.
+        frames: Of what their frames are to be one.
+    """
+    return tuple(_rounded_up(encoded, utterances, frames) for encoded in hearings)
+
+
+def _some_of(encoded: Encoded, rows: Sequence[int]) -> Encoded:
+    lengths = encoded.lengths[list(rows)]
+    return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)
+
+
+def _rounded_up(encoded: Encoded, utterances: int, frames: int) -> Encoded:
+    more, longer = -len(encoded.lengths) % utterances, -encoded.states.shape[1] % frames
+    states = torch.nn.functional.pad(encoded.states, (0, 0, 0, longer, 0, more))
+    return Encoded(states, torch.nn.functional.pad(encoded.lengths, (0, more), value=1))
