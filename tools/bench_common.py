@@ -59,13 +59,28 @@ class Sizes:
         return int(self.seconds * RATE)
 
 
-def training_batch(sizes: Sizes, *, waveform: bool) -> tuple[Tensor, Tensor]:
-    """Utterances of full length, as waveforms or as features, and target tokens (special ids left out)."""
+class Batch(NamedTuple):
+    """What a training step is given."""
+
+    inputs: Tensor
+    """Waveforms ``(B, N)`` or features ``(B, T, F)``, zero past the lengths."""
+    tokens: Tensor
+    """Target tokens ``(B, U)``, without special ids."""
+    lengths: Tensor
+    """Samples or frames of each utterance."""
+
+
+def training_batch(sizes: Sizes, *, waveform: bool, shortest: float = 1.0) -> Batch:
+    """Random utterances; their lengths lie evenly between a share of the longest and the longest."""
     generator = torch.Generator().manual_seed(1)
     shape = (sizes.utterances, sizes.samples) if waveform else (sizes.utterances, sizes.frames, sizes.bins)
     inputs = torch.randn(shape, generator=generator) * (0.1 if waveform else 1.0)
     tokens = torch.randint(4, sizes.vocabulary, (sizes.utterances, sizes.targets), generator=generator)
-    return inputs, tokens
+    shares = torch.linspace(shortest, 1.0, sizes.utterances)
+    lengths = (shares * inputs.shape[1]).round().long()
+    for one, length in zip(inputs, lengths, strict=True):
+        one[int(length) :] = 0.0
+    return Batch(inputs, tokens, lengths)
 
 
 def searched_states(sizes: Sizes, utterances: int) -> Tensor:
@@ -123,7 +138,8 @@ def measurement(
 
     Args:
         what: Name of the measurement.
-        sides: What to run; "ours", "products" for what ours cannot go below, "speechbrain" where it is installed.
+        sides: What to run; "ours", "products" for what ours cannot go below, "speechbrain" where it is installed, and
+            "speechbrain_unpacked" where it can do without lengths.
         repeats: Counted runs of each, at least 2.
         details: Settings to state beside the result.
     """
@@ -131,6 +147,9 @@ def measurement(
     result: dict[str, object] = {"what": what} | {name: summary(side) for name, side in times.items()}
     if "speechbrain" in times:
         result |= ratios(times["ours"], times["speechbrain"])
+        if "speechbrain_unpacked" in times:
+            unpacked = ratios(times["ours"], times["speechbrain_unpacked"])
+            result |= {f"unpacked_{name}": value for name, value in unpacked.items()}
         if "products" in times:
             result["ceiling"] = ratios(times["products"], times["speechbrain"])["ratio"]
     else:

@@ -7,9 +7,14 @@ Prints one line of JSON a measurement. Both sides take turns in one process; Spe
     python tools/bench_cpu.py --job train --precision bf16-mixed --threads 1 --repeats 30
 
 What is timed: ``train`` is forward, loss, backward, clipping and AdamW, with the batch in memory as features (theirs
-skips normalisation there) and as waveforms (both compute and normalise 80 mel bins); ``search`` is a beam search of
+skips normalisation there) and as waveforms (both compute and normalise 80 mel bins), and of features of unequal
+lengths; ``search`` is a beam search of
 exactly 20 steps over given encoder states, for 1 and 16 utterances, with and without CTC prefix scores. Beside a search
 stand the matrix products of its decoder alone: ``ceiling`` is the ratio that would be left if all else took no time.
+
+SpeechBrain's LSTM packs where it is told lengths (``speechbrain``): then padding changes nothing, as on our side. It is
+much faster without them (``speechbrain_unpacked``), as its ``CRDNN`` calls it, but its backward direction begins in the
+padding, so that all but the longest utterance get other states than alone.
 
 Wall-clock times mean little on a busy machine, above all with several threads: there, look at ``cpu_ratio`` (processor
 time) with ``--threads 1``.
@@ -24,7 +29,7 @@ import seq2seq_asr  # noqa: F401  it sets what torch's OpenMP reads when it is l
 
 # isort: split
 import torch
-from bench_common import Sizes, as_details, measurement, precision, searched_states, show, training_batch
+from bench_common import Batch, Sizes, as_details, measurement, precision, searched_states, show, training_batch
 from bench_products import products_alone
 from torch import Tensor, nn
 
@@ -50,7 +55,10 @@ except ModuleNotFoundError as missing:
         raise
     theirs = None  # type: ignore[assignment]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of inputs, tokens and the lengths of the inputs."""
+SHORTEST = 0.5
+"""Of utterances of unequal lengths, as a share of the longest."""
 
 
 def our_model(sizes: Sizes, *, waveform: bool) -> Seq2Seq:
@@ -70,22 +78,21 @@ def our_model(sizes: Sizes, *, waveform: bool) -> Seq2Seq:
 
 
 def our_loss(model: Seq2Seq) -> Loss:
-    """Joint loss a token of a batch in which every utterance has full length."""
+    """Joint loss a token of a batch."""
 
-    def loss(inputs: Tensor, tokens: Tensor) -> Tensor:
-        lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
+    def loss(inputs: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         losses = model(inputs, lengths, tokens, torch.full_like(lengths, tokens.shape[1]))
         return losses.total.sum() / losses.tokens.sum()
 
     return loss
 
 
-def training_step(model: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], kind: str) -> Callable[[], object]:
+def training_step(model: nn.Module, loss: Loss, batch: Batch, kind: str) -> Callable[[], object]:
     """One whole step, the same for both sides but for the model."""
     optimizer = build_optimizer(model, OptimizerConfig())
 
     def step() -> None:
-        with precision(kind, batch[0].device.type):
+        with precision(kind, batch.inputs.device.type):
             value = loss(*batch)
         value.backward()
         gradient_norm(model.parameters(), 5.0)
@@ -95,14 +102,14 @@ def training_step(model: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], ki
     return step
 
 
-def training_sides(sizes: Sizes, kind: str, *, waveform: bool) -> dict[str, Callable[[], object]]:
-    """The training step of ours and, where it is installed, of SpeechBrain's parts."""
-    batch = training_batch(sizes, waveform=waveform)
+def training_sides(sizes: Sizes, kind: str, batch: Batch, *, waveform: bool) -> dict[str, Callable[[], object]]:
+    """The training step of ours and, where it is installed, of SpeechBrain's parts with and without packing."""
     model = our_model(sizes, waveform=waveform)
     sides = {"ours": training_step(model, our_loss(model), batch, kind)}
     if theirs is not None:
-        other = theirs.TheirRecogniser(sizes)
-        sides["speechbrain"] = training_step(other, other.loss, batch, kind)
+        for name, packs in (("speechbrain", True), ("speechbrain_unpacked", False)):
+            other = theirs.TheirRecogniser(sizes, packs=packs)
+            sides[name] = training_step(other, other.loss, batch, kind)
     return sides
 
 
@@ -161,9 +168,11 @@ def measure(sizes: Sizes, job: str, kind: str, repeats: int) -> Iterator[dict[st
     version = None if theirs is None else theirs.VERSION
     details = as_details(sizes, precision=kind, speechbrain_version=version)
     if job in ("train", "all"):
-        for waveform in (False, True):
-            what = f"training step from {'waveforms' if waveform else 'features'}"
-            yield measurement(what, training_sides(sizes, kind, waveform=waveform), repeats, details)
+        for waveform, shortest in ((False, 1.0), (True, 1.0), (False, SHORTEST)):
+            batch = training_batch(sizes, waveform=waveform, shortest=shortest)
+            least = f", {shortest * sizes.seconds:g} to {sizes.seconds:g} s" if shortest < 1 else ""
+            what = f"training step from {'waveforms' if waveform else 'features'}{least}"
+            yield measurement(what, training_sides(sizes, kind, batch, waveform=waveform), repeats, details)
     if job in ("search", "all"):
         for with_ctc in (False, True):
             for utterances in (1, sizes.utterances):
@@ -176,8 +185,10 @@ def main() -> None:
     parser.add_argument("--job", choices=("train", "search", "all"), default="all", help="what to time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of both sides")
-    parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side")
+    parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side, at least 2")
     options = parser.parse_args()
+    if options.repeats < 2:
+        parser.error("--repeats: at least 2")
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # the whole process: it serves both sides
     for result in measure(Sizes(), options.job, options.precision, options.repeats):

@@ -21,11 +21,16 @@ BLANK, SOS, EOS = 0, 2, 3
 
 
 class TheirRecogniser(nn.Module):
-    """The recogniser of `Sizes`, wired as SpeechBrain's seq2seq recipes wire theirs."""
+    """The recogniser of `Sizes`.
 
-    def __init__(self, sizes: Sizes) -> None:
+    Args:
+        sizes: Its sizes.
+        packs: Whether its LSTMs are told the lengths, and pack. Its ``CRDNN``, a ``Sequential``, tells them none.
+    """
+
+    def __init__(self, sizes: Sizes, *, packs: bool = True) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.packs = sizes, packs
         self.fbank = Fbank(sample_rate=RATE, n_mels=sizes.bins)
         self.normalise = InputNormalization(norm_type="sentence")
         widths = [2 * sizes.bins] + [4 * sizes.units] * (sizes.levels - 1)
@@ -37,30 +42,30 @@ class TheirRecogniser(nn.Module):
         self.ctc = Linear(input_size=2 * sizes.units, n_neurons=sizes.vocabulary)
         self.log_softmax = Softmax(apply_log=True)
 
-    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """The pyramid of packed bidirectional LSTMs; lengths are shares of the longest, as SpeechBrain has them."""
+    def encode(self, features: Tensor, shares: Tensor) -> Tensor:
+        """The pyramid of bidirectional LSTMs; shares are lengths as SpeechBrain has them, of the longest."""
         states = features
         for level in self.levels:
             states = states[:, : states.shape[1] // 2 * 2]
             states = states.reshape(states.shape[0], states.shape[1] // 2, -1)
-            states = self.dropout(level(states, lengths=lengths)[0])
+            states = self.dropout(level(states, lengths=shares if self.packs else None)[0])
         return states
 
-    def listen(self, inputs: Tensor) -> Tensor:
+    def listen(self, inputs: Tensor, shares: Tensor) -> Tensor:
         """Hidden states of features ``(B, T, F)``, taken as they are, or of waveforms ``(B, N)``."""
-        lengths = torch.ones(len(inputs), device=inputs.device)
-        features = self.normalise(self.fbank(inputs), lengths) if inputs.dim() == 2 else inputs
-        return self.encode(features, lengths)
+        features = self.normalise(self.fbank(inputs), shares) if inputs.dim() == 2 else inputs
+        return self.encode(features, shares)
 
-    def loss(self, inputs: Tensor, tokens: Tensor) -> Tensor:
-        """Joint loss of a batch of features or of waveforms."""
-        lengths, encoded = torch.ones(len(inputs), device=inputs.device), self.listen(inputs)
+    def loss(self, inputs: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Joint loss of a batch of features or of waveforms, and their lengths in frames or samples."""
+        shares, full = lengths / inputs.shape[1], torch.ones(len(inputs), device=inputs.device)
+        encoded = self.listen(inputs, shares)
         read = nn.functional.pad(tokens, (1, 0), value=SOS)
         said = nn.functional.pad(tokens, (0, 1), value=EOS)
-        hidden, _ = self.decoder(self.embedding(read), encoded, lengths)
+        hidden, _ = self.decoder(self.embedding(read), encoded, shares)
         log_probs = self.log_softmax(self.output(hidden))
-        attention = nll_loss(log_probs, said, length=lengths, label_smoothing=self.sizes.smoothing)
-        ctc = ctc_loss(self.log_softmax(self.ctc(encoded)), tokens, lengths, lengths, BLANK)
+        attention = nll_loss(log_probs, said, length=full, label_smoothing=self.sizes.smoothing)
+        ctc = ctc_loss(self.log_softmax(self.ctc(encoded)), tokens, shares, full, BLANK)
         return (1 - self.sizes.ctc_weight) * attention + self.sizes.ctc_weight * ctc
 
 

@@ -50,7 +50,7 @@ def tiny(bench):
 @pytest.mark.parametrize("kind", ["32-true", "bf16-mixed"])
 def test_prints_json_for_every_measurement(bench, tiny, kind):
     results = [json.loads(json.dumps(result)) for result in bench.measure(tiny, "all", kind, repeats=2)]
-    assert len({result["what"] for result in results}) == len(results) == 6
+    assert len({result["what"] for result in results}) == len(results) == 7
     for result in results:
         assert 0 < result["ours"]["min_ms"] <= result["ours"]["median_ms"] <= result["ours"]["quartile3_ms"]
         assert "pip install" in result["speechbrain"]
@@ -107,11 +107,20 @@ def test_a_training_step_changes_every_weight(bench, tiny):
     assert [name for name, value in model.named_parameters() if torch.equal(value, before[name])] == []
 
 
+def test_utterances_of_unequal_lengths_end_in_silence(bench, tiny):
+    batch = bench.training_batch(tiny, waveform=False, shortest=0.5)
+    assert batch.lengths.tolist() == [32, 48, 64] and batch.inputs.shape == (3, 64, 80)
+    for one, length in zip(batch.inputs, batch.lengths, strict=True):
+        assert not one[length:].any() and one[:length].all()
+    full = bench.training_batch(tiny, waveform=True)
+    assert full.lengths.tolist() == 3 * [full.inputs.shape[1]] and full.inputs.all()
+
+
 def test_ratio_is_theirs_over_ours(bench):
     common = sys.modules["bench_common"]
     sides = {"ours": lambda: time.sleep(0.002), "speechbrain": lambda: time.sleep(0.02)}
-    result = common.measurement("sleep", sides, 5, {})
-    assert 2 < result["ratio"] < 20
+    result = common.measurement("sleep", sides | {"speechbrain_unpacked": lambda: time.sleep(0.01)}, 5, {})
+    assert 2 < result["ratio"] < 20 and 1 < result["unpacked_ratio"] < result["ratio"]
     assert result["ours"]["median_ms"] >= 2
 
 
@@ -121,8 +130,9 @@ def test_sides_take_turns(bench):
     assert order == ["a", "b"] * 5
 
 
-def test_wrong_flag_is_a_usage_error(bench, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["bench_cpu.py", "--job", "tea"])
+@pytest.mark.parametrize("wrong", [("--job", "tea"), ("--repeats", "1")])
+def test_wrong_flag_is_a_usage_error(bench, monkeypatch, capsys, wrong):
+    monkeypatch.setattr(sys, "argv", ["bench_cpu.py", *wrong])
     with pytest.raises(SystemExit) as stopped:
         bench.main()
-    assert stopped.value.code == 2 and "--job" in capsys.readouterr().err
+    assert stopped.value.code == 2 and wrong[0] in capsys.readouterr().err

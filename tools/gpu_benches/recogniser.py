@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import torch
-from bench_common import Sizes, searched_states, training_batch
+from bench_common import Batch, Sizes, searched_states, training_batch
 from bench_cpu import our_loss, our_model, our_search, theirs, training_step
 from gpu_common import Where
 from torch import Tensor
@@ -43,15 +43,16 @@ def trained(sizes: Sizes, where: Where, kernels: str) -> Seq2Seq:
 
 
 def training_sides(sizes: Sizes, where: Where, kind: str, *, alone: bool = False) -> Sides:
-    """A step from features in memory: ours with kernels and, unless alone, ours without, theirs."""
+    """A step from features in memory: ours with kernels and, unless alone, ours without, theirs packed and not."""
     batch = _on(where, training_batch(sizes, waveform=False))
     sides = {}
     for name, kernels in (("ours", "require"), ("pytorch", "off"))[: 1 if alone else 2]:
         model = trained(sizes, where, kernels)
         sides[name] = training_step(model, our_loss(model), batch, kind)
     if theirs is not None and not alone:
-        other = theirs.TheirRecogniser(sizes).to(where.device)
-        sides["speechbrain"] = training_step(other, other.loss, batch, kind)
+        for name, packs in (("speechbrain", True), ("speechbrain_unpacked", False)):
+            other = theirs.TheirRecogniser(sizes, packs=packs).to(where.device)
+            sides[name] = training_step(other, other.loss, batch, kind)
     return sides
 
 
@@ -73,15 +74,16 @@ def search_sides(sizes: Sizes, where: Where, utterances: int, *, with_ctc: bool)
 
 def decode_sides(sizes: Sizes, where: Where, *, alone: bool = False) -> Sides:
     """From waveforms to transcripts: ours as `Recognizer` does it and, unless alone, without kernels, and theirs."""
-    waves, _ = _on(where, training_batch(sizes, waveform=True))
+    waves = _on(where, training_batch(sizes, waveform=True)).inputs
     sides: dict[str, Callable[[], object]] = {"ours": our_decode(sizes, where, waves, "require")}
     if not alone:
         sides["pytorch"] = our_decode(sizes, where, waves, "off")
     if theirs is not None and not alone:
         other = theirs.TheirRecogniser(sizes).to(where.device).eval()
+        shares = torch.ones(len(waves), device=where.device)
         with torch.inference_mode():
-            search = theirs.their_search(other, other.listen(waves).shape[1], with_ctc=False)
-        sides["speechbrain"] = torch.inference_mode()(lambda: search(other.listen(waves)))
+            search = theirs.their_search(other, other.listen(waves, shares).shape[1], with_ctc=False)
+        sides["speechbrain"] = torch.inference_mode()(lambda: search(other.listen(waves, shares)))
     return sides
 
 
@@ -117,9 +119,8 @@ def growth(sides: Callable[[Sizes], Sides], short: Sizes, long: Sizes) -> Sides:
     return {"ours": sides(short)["ours"], "longer": sides(long)["ours"]}
 
 
-def _on(where: Where, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    inputs, tokens = batch
-    return inputs.to(where.device), tokens.to(where.device)
+def _on(where: Where, batch: Batch) -> Batch:
+    return Batch(*(one.to(where.device) for one in batch))
 
 
 def length_benches(where: Where, sizes: Sizes) -> Benches:

@@ -1,7 +1,7 @@
 """Recurrent layers over units, utterances and frames, and the pyramid of the base job, beside cuDNN and SpeechBrain.
 
 The base job is 32 utterances of 15 s: 1,500 frames of 80 bins, three levels that each join two frames, 512 units a
-direction. All utterances have full length: nothing is packed, on no side.
+direction. All utterances have full length; SpeechBrain's LSTM, which is told so, packs them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +76,7 @@ class Cudnn(nn.Module):
 
 
 def speechbrain(sizes: list[Size]) -> nn.Module | None:
-    """The same of SpeechBrain's LSTM, as its recipes call it; None where it is not installed."""
+    """The same of SpeechBrain's LSTM, told all lengths; None where it is not installed."""
     try:
         from speechbrain.nnet.RNN import LSTM
     except ModuleNotFoundError:
