@@ -15,7 +15,7 @@ TERMINATED = 143
 
 
 class Terminated(BaseException):
-    """Raised in the main thread on SIGTERM, so that ``finally`` blocks run before the process ends."""
+    """Raised in the main thread on SIGTERM or SIGHUP, so that ``finally`` blocks run before the process ends."""
 
 
 class Interrupted(BaseException):
@@ -33,6 +33,8 @@ def run_entry_point(main: Callable[[list[str]], int]) -> NoReturn:
         main: Takes the arguments after the program's name and returns an exit code.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, _raise_terminated)
     _escape_what_cannot_be_printed()
     _handle_signals_on_a_stack_apart()
     sys.exit(exit_code_of(main, sys.argv[1:]))

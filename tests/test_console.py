@@ -62,7 +62,7 @@ def test_a_fault_of_the_program_keeps_its_traceback_and_an_exit_stays_one():
         exit_code_of(failing(SystemExit(2)), [])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])
 def test_signals_end_the_program_after_its_cleaning_up(number, code, monkeypatch, capsys):
     cleaned = []
 
@@ -74,14 +74,24 @@ def test_signals_end_the_program_after_its_cleaning_up(number, code, monkeypatch
         return 0
 
     monkeypatch.setattr(sys, "argv", ["program", "a", "b"])
-    before = signal.getsignal(signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with pytest.raises(SystemExit) as caught:
             run_entry_point(main)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     assert caught.value.code == code and cleaned == [["a", "b"]]
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_nohup_outlives_its_terminal():
+    script = (
+        "import signal\nfrom seq2seq_asr.console import run_entry_point\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "run_entry_point(lambda argv: signal.raise_signal(signal.SIGHUP) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
