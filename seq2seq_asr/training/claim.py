@@ -17,7 +17,7 @@ from seq2seq_asr.training.run_folder import RunFolder, create_run
 from seq2seq_asr.whole_file import replacing
 
 LOCK = "training.lock"
-"""File of a run that its training holds; it is there while it trains."""
+"""File of a run that its training holds; it is there while it is prepared and trains."""
 PATIENCE = 8.0
 """Seconds that a lock is waited for: the data workers of a training that was killed hold it until they notice."""
 RUN_VARIABLE = "SEQ2SEQ_ASR_RUN"
@@ -39,7 +39,8 @@ def claimed_run(checkpoints: Path, name: str) -> Iterator[RunFolder]:
     run = claim_shared_run(checkpoints / name) if outside else create_run(checkpoints, name)
     os.environ[RUN_VARIABLE] = str(run.path)
     try:
-        yield run
+        with held(run):  # while it is prepared; training takes it again
+            yield run
     except BaseException:
         if not outside:
             shutil.rmtree(run.path, ignore_errors=True)

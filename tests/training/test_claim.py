@@ -35,6 +35,14 @@ def test_a_second_training_is_refused_and_the_first_leaves_nothing(tmp_path: Pat
         pass
 
 
+def test_a_run_is_held_while_it_is_prepared(tmp_path: Path) -> None:
+    with claimed_run(tmp_path, "new") as run:
+        with pytest.raises(CheckpointError, match="another training writes there"), held(run):
+            raise AssertionError
+    with held(run):
+        pass
+
+
 def test_training_holds_its_run(toy_session: Callable[..., Session]) -> None:
     session = toy_session(epochs=1)
     with held(session.run), pytest.raises(CheckpointError, match="another training writes there"):

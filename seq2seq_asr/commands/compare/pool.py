@@ -11,6 +11,8 @@ from typing import IO, Final
 
 import torch
 
+from seq2seq_asr.errors import AsrError
+
 _POLL: Final = 0.1
 """Seconds between two looks at the processes."""
 
@@ -49,10 +51,11 @@ class Spent:
 
 @dataclass(frozen=True)
 class Failure:
-    """A command that ended with an error."""
+    """A command that ended with an error, or could not be started."""
 
     task: str
     stage: str
+    """Name of the command, or ``preparation`` before one."""
     code: int
     line: str
     """The last that it said."""
@@ -112,17 +115,24 @@ class Pool:
             seconds = time.monotonic() - running.started
             running.task.finished(running.stage, Spent(seconds, usage, running.peak))
             if code != 0:
-                failure = Failure(running.task.name, running.stage.name, code, last_line(running.task.log))
-                self.failures.append(failure)
-                self.told(running.task.name, failure)
-                return True
+                return self._fail(running, running.stage.name, code, last_line(running.task.log))
             running.process = None
-        running.stage = next(running.stages, None)
+        try:
+            running.stage = next(running.stages, None)
+        except AsrError as error:
+            return self._fail(running, "preparation", error.exit_code, str(error))
         if running.stage is None:
             self.told(running.task.name, None)
             return True
         self._start(running, running.stage)
         return False
+
+    def _fail(self, running: _Running, stage: str, code: int, line: str) -> bool:
+        """Note a failure; the task is done with it."""
+        failure = Failure(running.task.name, stage, code, line)
+        self.failures.append(failure)
+        self.told(running.task.name, failure)
+        return True
 
     def _start(self, running: _Running, stage: Stage) -> None:
         running.task.log.parent.mkdir(parents=True, exist_ok=True)

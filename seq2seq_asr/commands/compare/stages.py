@@ -18,6 +18,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import load_yaml, to_mapping, to_yaml
+from seq2seq_asr.training.claim import held
 from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.run_folder import RunFolder
 
@@ -50,22 +51,28 @@ def stages_of(run: Run, config: CompareConfig) -> Iterator[Stage]:
         yield fitting(run)
     if not decoded(run, config):
         yield decoding(run, config)
-    if config.probe == "gradients" and not (run.path / PROBED).is_file():
+    if not probed(run, config):
         yield Stage("probe", "probe_gradients", ["--run", str(run.path)])
 
 
 def finished(run: Run, config: CompareConfig) -> bool:
     """Whether nothing is left to do."""
-    return next(stages_of(run, config), None) is None
+    return trained(run) and decoded(run, config) and probed(run, config)
 
 
 def fitting(run: Run) -> Stage:
-    """Training from the start, or from where it was interrupted."""
+    """Training from the start, or from where it was interrupted.
+
+    Raises:
+        CheckpointError: Another training writes there.
+    """
     folder = RunFolder(run.path)
     if folder.config.is_file() and folder.saved:
         return Stage("fit", "fit", ["--resume", "--name", run.name, "--checkpoints", str(run.path.parent)])
-    # It ended before its first save: nothing in it is of use, and `fit` would take another name.
-    shutil.rmtree(run.path, ignore_errors=True)
+    if run.path.is_dir():
+        # It ended before its first save: nothing in it is of use, and `fit` would take another name.
+        with held(folder):
+            shutil.rmtree(run.path, ignore_errors=True)
     plan = run.path.parent / "plan" / f"{run.name}.yaml"
     plan.parent.mkdir(parents=True, exist_ok=True)
     plan.write_text(to_yaml(run.config), encoding="utf-8")
@@ -105,6 +112,11 @@ def decoded(run: Run, config: CompareConfig) -> bool:
     search = then.search if is_classification(run) else config.search
     others = (then.lm, then.ngram, then.hotwords)  # what a run was tuned with is no part of a comparison
     return then.search == search and then.checkpoint == config.checkpoint and others == (None, None, None)
+
+
+def probed(run: Run, config: CompareConfig) -> bool:
+    """Whether the gradient flow was measured, where that is asked for."""
+    return config.probe == "none" or (run.path / PROBED).is_file()
 
 
 def decode_flags(run: Run, config: CompareConfig) -> list[str]:
@@ -173,9 +185,15 @@ def another_setting(run: Run) -> str:
 
 
 def set_aside(run: Run) -> None:
-    """Move an old run, and what was noted of it, out of the way."""
+    """Move an old run, and what was noted of it, out of the way.
+
+    Raises:
+        CheckpointError: Another training writes there.
+    """
     if not run.path.exists():
         return
+    with held(RunFolder(run.path)):
+        pass  # its training has ended
     replaced = run.path.parent / "replaced"
     replaced.mkdir(exist_ok=True)
     number = next(n for n in range(1, 10_000) if not (replaced / f"{run.name}-{n}").exists())

@@ -7,12 +7,26 @@ import pytest
 
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
-from seq2seq_asr.commands.compare.stages import another_setting, decode_flags, decode_folder, decoded
+from seq2seq_asr.commands.compare.pool import Pool
+from seq2seq_asr.commands.compare.stages import (
+    another_setting,
+    decode_flags,
+    decode_folder,
+    decoded,
+    finished,
+    fitting,
+    set_aside,
+    task_of,
+)
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.defaults import parse_for_run
 from seq2seq_asr.config import FitConfig
+from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.training import claim
+from seq2seq_asr.training.claim import held
+from seq2seq_asr.training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -39,6 +53,28 @@ def test_what_was_decoded_with_a_model_of_the_language_is_decoded_again(run: Run
         then = DecodeConfig(search=config.search, checkpoint=config.checkpoint, **given)  # type: ignore[arg-type]
         (folder / "decode.yaml").write_text(to_yaml(then), encoding="utf-8")
         assert decoded(run, config) is done
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "PATIENCE", 0.0)
+
+
+def test_what_another_training_writes_is_left_alone(run: Run, impatient: None) -> None:
+    """It may have been left behind by a comparison that was killed, before its first save."""
+    config = CompareConfig(configs=(Path("a.yaml"),))
+    with held(RunFolder(run.path)):
+        (failure,) = Pool(1).run([task_of(run, config)])
+        assert failure.line == f"{run.path}: another training writes there" and failure.task == run.name
+        with pytest.raises(CheckpointError, match="another training writes there"):
+            set_aside(run)
+        assert (run.path / "config.yaml").is_file()
+    assert fitting(run).flags[0] == "--config" and not run.path.exists()
+
+
+def test_to_see_what_is_left_changes_nothing(run: Run) -> None:
+    assert not finished(run, CompareConfig(configs=(Path("a.yaml"),)))
+    assert (run.path / "config.yaml").is_file() and not (run.path.parent / "plan").exists()
 
 
 def test_another_setting_is_named(run: Run) -> None:
