@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference, seeds
 from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_p_value
 
-Verdict = Literal["best", "not significant", "significantly worse"]
+Verdict = Literal["best", "not significant", "significantly worse", "unknown"]
+"""Unknown where seeds or units are too few to tell their spread: another seed may change as much as lies between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +28,11 @@ class Standing:
     interval: Interval
     """95 % interval of the mean rate over seeds and units."""
     difference: Comparison | None = None
-    """Against the best system, over seeds and units; None for the best itself."""
+    """Against the best system, over seeds and units; None for the best itself, interval unknown with one run."""
     permutation: float = 1.0
     """P-value of the paired permutation against the best, seeds averaged."""
     p_value: float = 1.0
-    """The larger of both p-values, corrected for the number of pairs of systems (Holm)."""
+    """The larger of both p-values, corrected for the number of pairs of systems (Holm); 1 where nothing can be told."""
     verdict: Verdict = "not significant"
 
     @property
@@ -71,8 +73,8 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
     """Rank the systems that have a finished run.
 
     A system counts as worse than the best if two tests say so: the exchange of errors between the two on the same
-    utterances, which takes the trained models as given, and the resampling of seeds and speakers, which does not.
-    The larger p-value of the two is corrected for the number of systems.
+    utterances, which takes the trained models as given, and Student's t over seeds and speakers, which does not.
+    The larger p-value of the two is corrected for the number of pairs of systems.
 
     Args:
         systems: All systems.
@@ -110,12 +112,17 @@ def _alone(system: System, runs: tuple[RunResult, ...]) -> Standing:
 
 
 def _judged(other: Standing, p_value: float) -> Standing:
+    assert other.difference is not None
+    if not other.difference.interval.known:
+        return replace(other, p_value=1.0, verdict="unknown")
     return replace(other, p_value=p_value, verdict="significantly worse" if p_value <= LEVEL else "not significant")
 
 
 def _against(better: Standing, other: Standing, test: ScoredSet, speakers: Sequence[str | None] | None) -> Standing:
     exchanged = paired_permutation(better.errors.mean(axis=0), other.errors.mean(axis=0), speakers)
     difference = seeds_difference(better.errors, other.errors, test.lengths, test.speakers)
+    if min(len(better.runs), len(other.runs)) == 1:
+        difference = replace(difference, interval=replace(difference.interval, low=-inf, high=inf), p_value=1.0)
     return replace(
         other,
         difference=difference,

@@ -25,6 +25,7 @@ from seq2seq_asr.commands.compare.words import (
     shown_rate,
     verdict_words,
 )
+from seq2seq_asr.evaluation.intervals import Interval
 
 
 def ranking_section(ranking: Ranking) -> str:
@@ -61,7 +62,6 @@ def _bar(one: Standing, labelled: bool) -> Bar:
 def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[Cell]]:
     sign = -1 if labelled else 1
     difference = one.difference
-    bounds = [] if difference is None else sorted((sign * difference.interval.low, sign * difference.interval.high))
     kind = {"best": "best", "significantly worse": "worse"}.get(one.verdict, "")
     return kind, [
         (one.system.name, one.system.name),
@@ -69,9 +69,17 @@ def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[Cell]]:
         (shown_interval(one.interval, labelled), one.interval.low),
         (f"{100 * one.spread:.2f}" if len(one.runs) > 1 else "–", one.spread),
         ("" if difference is None else f"{100 * sign * difference.difference + 0.0:+.2f}", one.rate),
-        (f"{100 * bounds[0] + 0.0:+.1f} – {100 * bounds[1] + 0.0:+.1f}" if bounds else "", one.rate),
+        ("" if difference is None else _bounds(difference.interval, sign), one.rate),
         (verdict_words(one), one.p_value),
     ]
+
+
+def _bounds(interval: Interval, sign: int) -> str:
+    """The interval of a difference in percent."""
+    if not interval.known:
+        return "unknown"
+    low, high = sorted((sign * interval.low, sign * interval.high))
+    return f"{100 * low + 0.0:+.1f} – {100 * high + 0.0:+.1f}"
 
 
 def curves_section(ranking: Ranking) -> str:

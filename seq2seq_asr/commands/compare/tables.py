@@ -33,7 +33,7 @@ def write_tables(
 def system_row(one: Standing, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> dict[str, Any]:
     """A system's figures; ``error_rate`` is the WER or, in classification, one minus the accuracy."""
     low, high = (one.interval.low, one.interval.high) if one.interval.known else ("", "")
-    against = one.difference
+    against, tested = one.difference, None if one.verdict == "unknown" else one.difference
     return {
         "system": one.system.name,
         **one.system.place,
@@ -44,12 +44,12 @@ def system_row(one: Standing, measured: Mapping[str, Measured], flops: Mapping[s
         "interval_high": _number(high),
         "seed_deviation": _number(one.spread),
         "verdict": one.verdict,
-        "p_value": _number(one.p_value) if against else "",
+        "p_value": _number(one.p_value) if tested else "",
         "p_permutation": _number(one.permutation) if against else "",
-        "p_student": _number(against.p_value) if against else "",
+        "p_student": _number(tested.p_value) if tested else "",
         "difference": _number(against.difference) if against else "",
-        "difference_low": _number(against.interval.low) if against else "",
-        "difference_high": _number(against.interval.high) if against else "",
+        "difference_low": _number(tested.interval.low) if tested else "",
+        "difference_high": _number(tested.interval.high) if tested else "",
         "parameters": measured[one.system.name].parameters,
         "flops_a_second": _number(flops.get(one.system.name, "")),
         "steps": one.runs[0].steps,

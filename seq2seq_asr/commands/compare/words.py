@@ -40,21 +40,20 @@ def p_words(p_value: float) -> str:
 
 def verdict_words(one: Standing) -> str:
     """The verdict, with its p-value."""
-    if one.verdict == "best":
-        return "best"
-    return (
-        f"{one.verdict} ({p_words(one.p_value)})"
-        if one.verdict != "not significant"
-        else (f"not significantly worse ({p_words(one.p_value)})")
-    )
+    if one.verdict in ("best", "unknown"):
+        return one.verdict
+    said = "not significantly worse" if one.verdict == "not significant" else one.verdict
+    return f"{said} ({p_words(one.p_value)})"
 
 
 def answer(ranking: Ranking) -> str:
     """The result in two or three sentences."""
     best, labelled = ranking.best, labels(ranking)
     others = ranking.standings[1:]
-    worse = [one for one in others if one.verdict == "significantly worse"]
-    equal = [one.system.name for one in others if one.verdict == "not significant"]
+    worse, equal, unknown = (
+        [one.system.name for one in others if one.verdict == verdict]
+        for verdict in ("significantly worse", "not significant", "unknown")
+    )
     said = (
         f"Best is {best.system.name} with {shown_rate(best, labelled):.1f} % {measure_name(ranking)} "
         f"(95 % interval {shown_interval(best.interval, labelled)} %"
@@ -62,11 +61,15 @@ def answer(ranking: Ranking) -> str:
     )
     if not others:
         return said + " There is no other to compare it with yet."
-    if not worse:
+    if len(unknown) == len(others):
+        return said + " Whether another is significantly worse cannot be told from so few seeds."
+    if not worse and not unknown:
         return said + " No other system is significantly worse: on this test set they cannot be told apart."
     said += f" Of the other {len(others)}, {len(worse)} {'is' if len(worse) == 1 else 'are'} significantly worse."
     if equal:
         said += f" Not significantly worse {'is' if len(equal) == 1 else 'are'} {listed(equal)}."
+    if unknown:
+        said += f" From so few seeds it cannot be told of {listed(unknown)}."
     return said
 
 
@@ -103,16 +106,18 @@ def _range(values: Sequence[float | int], form: str) -> str:
 
 def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
     """What the figures mean, and what they do not."""
-    seeds = max(len(one.runs) for one in ranking.standings)
+    counts = [len(one.runs) for one in ranking.standings]
+    few, many = min(counts), max(counts)
+    seeds = f"{few} to {many} seeds" if few < many else f"{many} seeds" if many > 1 else "1 seed"
     unit = ranking.best.interval.unit
     lines = [
-        f"Every figure is the mean over {seeds} {'seeds' if seeds > 1 else 'seed'} of models trained alike but for "
-        f"what is named. The 95 % interval is a bootstrap over {'seeds and ' if seeds > 1 else ''}{unit}s, drawn anew "
+        f"Every figure is the mean over {seeds} of models trained alike but for "
+        f"what is named. The 95 % interval is a bootstrap over {'seeds and ' if many > 1 else ''}{unit}s, drawn anew "
         "(n − 1 of n, Rao & Wu 1988): it says how a repetition with other seeds and other test data of this kind might "
         "have come out.",
         "A system counts as worse than the best only where two tests agree: errors of both are exchanged "
         f"{ranking.unit} by {ranking.unit} (paired permutation, {ranking.units} {ranking.unit}s, errors averaged over "
-        f"seeds), and Student's t over {'seeds and ' if seeds > 1 else ''}{unit}s (variances added, degrees of freedom "
+        f"seeds), and Student's t over seeds and {unit}s (variances added, degrees of freedom "
         "after Welch 1947). The larger p-value counts, corrected for all pairs of systems, since the best is found on "
         "the same data (Holm 1979), at the 5 % level. ‘Not significantly worse’ does not mean equal: a larger test "
         "set, more speakers or more seeds may tell them apart.",
@@ -123,7 +128,12 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
             "after the correction, whatever the errors; utterances are exchanged in their place, which says less of "
             "speakers that are not in this test set."
         )
-    if seeds == 2 or seeds == 3:
+    if few == 1:
+        lines.append(
+            f"Of a system with one seed the interval is over {unit}s alone, and nothing is tested: how much another "
+            "seed would change is not known, and may be as much as lies between two systems."
+        )
+    if {2, 3} & set(counts):
         lines.append(
             "Two or three seeds are few: their spread is known only roughly, and intervals are rather too narrow."
         )

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from seq2seq_asr.commands.compare.charts import Bar, Scale, forest_plot, round_ticks
+from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run, System
 from seq2seq_asr.commands.compare.probing import gradients_section, health_section
 from seq2seq_asr.commands.compare.ranking import Ranking, rank, usable
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet, check_same_test
-from seq2seq_asr.commands.compare.sections import curves_section, length_section
+from seq2seq_asr.commands.compare.sections import curves_section, length_section, ranking_section
 from seq2seq_asr.commands.compare.series import by_length, epochs, length_bins, minutes
 from seq2seq_asr.commands.compare.series import curve as points_of
-from seq2seq_asr.commands.compare.words import answer, verdict_words
+from seq2seq_asr.commands.compare.tables import system_row
+from seq2seq_asr.commands.compare.words import answer, method_words, verdict_words
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.hierarchy import seeds_difference
@@ -35,7 +38,7 @@ def scored(speakers: int = 0) -> ScoredSet:
     return ScoredSet(ids=ids, references=references, speakers=names, lengths=lengths)
 
 
-def results(folder: Path, rates: dict[str, float], seeds: int = 3, speakers: int = 0) -> Ranking:
+def results(folder: Path, rates: dict[str, float], seeds: int | dict[str, int] = 3, speakers: int = 0) -> Ranking:
     """Systems named ``cell_kind`` whose words are wrong at these rates, independently."""
     draw, test = np.random.default_rng(0), scored(speakers)
     systems, found = [], {}
@@ -52,7 +55,7 @@ def results(folder: Path, rates: dict[str, float], seeds: int = 3, speakers: int
                 cost={},
                 real_time_factor=0.1,
             )
-            for seed in range(seeds)
+            for seed in range(seeds if isinstance(seeds, int) else seeds[name])
         ]
     return rank(systems, found)
 
@@ -91,7 +94,7 @@ def test_p_values_are_the_larger_of_both_corrected_for_all_pairs(tmp_path: Path)
         assert (one.verdict == "significantly worse") == (one.p_value <= 0.05)
 
 
-@pytest.mark.parametrize(("speakers", "seeds"), [(0, 3), (5, 1)])
+@pytest.mark.parametrize(("speakers", "seeds"), [(0, 3), (5, 2)])
 def test_of_four_equal_systems_one_is_seldom_called_worse(speakers: int, seeds: int) -> None:
     draw, test, alarms, trials = np.random.default_rng(3), scored(speakers), 0, 20
     names = [speaker or "" for speaker in test.speakers]
@@ -103,6 +106,28 @@ def test_of_four_equal_systems_one_is_seldom_called_worse(speakers: int, seeds: 
             found[f"s{place}"] = [equal_run(systems[-1], seed, test, names, draw) for seed in range(seeds)]
         alarms += any(one.verdict == "significantly worse" for one in rank(systems, found).standings)
     assert alarms <= 4, "1 of 20 at the level of 5 %; 5 or more by chance in less than 1 % of all draws"
+
+
+@pytest.mark.parametrize(("best", "worse"), [(1, 1), (3, 1), (1, 3)])
+def test_one_seed_tells_nothing_of_significance(tmp_path: Path, best: int, worse: int) -> None:
+    """Of equal systems, other seeds may lie as far apart."""
+    ranking = results(tmp_path, {"a_x": 0.1, "b_x": 0.6}, {"a_x": best, "b_x": worse})
+    (other,) = ranking.standings[1:]
+    assert other.verdict == "unknown" and verdict_words(other) == "unknown" and other.p_value == 1
+    assert "significantly worse cannot be told from so few seeds" in answer(ranking)
+    row = system_row(other, {"b_x": mock.Mock(parameters=1)}, {})
+    assert row["p_value"] == row["p_student"] == row["difference_high"] == "" and row["difference"] and row["steps"]
+    page = ranking_section(ranking)
+    assert page.count("unknown") == 2 and "inf" not in page, "interval of the difference and verdict"
+
+
+def test_what_has_seeds_enough_is_judged_beside_what_has_not(tmp_path: Path) -> None:
+    ranking = results(tmp_path, {"a_x": 0.1, "b_x": 0.6, "c_x": 0.7}, {"a_x": 3, "b_x": 3, "c_x": 1})
+    assert [one.verdict for one in ranking.standings] == ["best", "significantly worse", "unknown"]
+    assert answer(ranking).endswith("1 is significantly worse. From so few seeds it cannot be told of c_x.")
+    said = " ".join(method_words(CompareConfig(configs=(Path("a.yaml"),)), ranking))
+    for part in ("the mean over 1 to 3 seeds", "with one seed the interval is over", "Two or three seeds"):
+        assert part in said
 
 
 def equal_run(
