@@ -82,7 +82,8 @@ def seeds_difference(
         speakers: As in `seeds_interval`.
 
     Returns:
-        Difference of the mean rates, its interval and a two-sided p-value; (-inf, inf) and 1 where nothing can be said.
+        Difference of the mean rates, its interval and a two-sided p-value; (-inf, inf) and 1 where nothing can be said:
+        of one unit, or of equal differences wherever one looks, which hide the spread of what they were drawn from.
         The seeds of a system with a single run are taken as they are.
 
     Raises:
@@ -123,7 +124,7 @@ def _student(value: float, spreads: Sequence[tuple[float, int]]) -> tuple[float,
 
     variance = sum(part for part, _ in spreads)
     if variance <= (1e-9 * value) ** 2:
-        return 0.0, float(value == 0)
+        return (0.0, 1.0) if value == 0 else (math.inf, 1.0)
     degrees = variance**2 / sum(part**2 / count for part, count in spreads)
     deviation = math.sqrt(variance)
     return deviation * float(stdtrit(degrees, 0.975)), 2 * float(stdtr(degrees, -abs(value) / deviation))

@@ -105,6 +105,9 @@ def test_what_cannot_be_told() -> None:
     one = seeds_interval(np.ones((2, 1)), np.ones(1))
     assert (one.low, one.high, one.known) == (0.0, math.inf, False)
     assert seeds_difference(np.ones((2, 1)), np.zeros((2, 1)), np.ones(1)).p_value == 1.0
+    same = seeds_difference(np.ones((1, 3)), np.full((1, 3), 2.0), np.full(3, 10.0))
+    assert same.difference == pytest.approx(0.1) and same.p_value == 1.0
+    assert (same.interval.low, same.interval.high) == (-math.inf, math.inf), "three are no proof that all are alike"
     with pytest.raises(ValueError, match="nothing to compare"):
         seeds_difference(np.ones((2, 3)), np.zeros((2, 3)), np.zeros(3))
 
