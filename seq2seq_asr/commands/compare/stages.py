@@ -100,14 +100,15 @@ def decode_folder(run: Run, config: CompareConfig) -> Path:
 
 
 def decoded(run: Run, config: CompareConfig) -> bool:
-    """Whether the run's test set was decoded to its end, as is asked for now."""
+    """Whether all of the run's test set was decoded, as is asked for now."""
     folder = decode_folder(run, config)
-    if not (folder / SCORES[is_classification(run)]).is_file():
-        return False
     try:
+        scores = json.loads((folder / SCORES[is_classification(run)]).read_text("utf-8"))
         then = load_yaml(folder / "decode.yaml", DecodeConfig)
-    except AsrError:
+    except (OSError, ValueError, AsrError):
         return False
+    if scores.get("skipped"):
+        return False  # the others would be another test set
     # A classifier searches nothing.
     search = then.search if is_classification(run) else config.search
     others = (then.lm, then.ngram, then.hotwords)  # what a run was tuned with is no part of a comparison

@@ -47,7 +47,7 @@ def refuse_search(config: DecodeConfig) -> None:
 
 
 def write_class_scores(
-    folder: Path, scored: Sequence[Scored], names: Sequence[str], factor: float | None, seed: int
+    folder: Path, scored: Sequence[Scored], names: Sequence[str], factor: float | None, seed: int, skipped: int
 ) -> str:
     """Write transcripts and accuracy; returns the readable report.
 
@@ -57,6 +57,7 @@ def write_class_scores(
         names: All classes.
         factor: Real-time factor.
         seed: Of the bootstrap.
+        skipped: Utterances that could not be decoded.
 
     Raises:
         CheckpointError: A file cannot be written.
@@ -66,7 +67,7 @@ def write_class_scores(
     write_pairs(folder, scored)
     with writing(folder):
         (folder / "accuracy.txt").write_text(text, encoding="utf-8")
-        line = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
+        line = json.dumps({**values, "skipped": skipped}, ensure_ascii=False, allow_nan=False, indent=1)
         (folder / "accuracy.json").write_text(line + "\n", encoding="utf-8")
         (folder / "confusion.csv").write_text(matrix_csv(report, names), encoding="utf-8")
         (folder / "confusions.csv").write_text(confusions_csv(report), encoding="utf-8")

@@ -151,8 +151,14 @@ def _finite(score: float) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def write_scores(folder: Path, scored: Sequence[Scored], report: Report) -> None:
+def write_scores(folder: Path, scored: Sequence[Scored], report: Report, skipped: int) -> None:
     """Write ``ref.trn``, ``hyp.trn``, ``wer.txt`` and ``wer.json``.
+
+    Args:
+        folder: Where to.
+        scored: References with what was recognised.
+        report: Their scores.
+        skipped: Utterances that could not be decoded.
 
     Raises:
         CheckpointError: One of them cannot be written.
@@ -160,7 +166,7 @@ def write_scores(folder: Path, scored: Sequence[Scored], report: Report) -> None
     write_pairs(folder, scored)
     with writing(folder):
         (folder / "wer.txt").write_text(format_report(report), encoding="utf-8")
-        values = json.dumps(report_json(report), ensure_ascii=False, allow_nan=False, indent=1)
+        values = json.dumps({**report_json(report), "skipped": skipped}, ensure_ascii=False, allow_nan=False, indent=1)
         (folder / "wer.json").write_text(values + "\n", encoding="utf-8")
 
 

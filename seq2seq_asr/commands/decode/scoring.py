@@ -40,7 +40,7 @@ def score(
         say("real-time factor " + ("not measured" if factor is None else f"{factor:.3g}"))
         return None
     if isinstance(recognizer, SpeechClassifier):
-        return write_class_scores(folder, scored, recognizer.tokenizer.names, factor, seed)
+        return write_class_scores(folder, scored, recognizer.tokenizer.names, factor, seed, len(decoded.errors))
     report = make_report(scored, real_time_factor=factor, seed=seed)
-    write_scores(folder, scored, report)
+    write_scores(folder, scored, report, len(decoded.errors))
     return format_report(report)

@@ -43,6 +43,18 @@ def test_a_run_is_decoded_as_all_others_whatever_tune_left_in_it(run: Run) -> No
     assert said.search == config.search and not said.tuned
 
 
+def test_what_skipped_an_utterance_is_decoded_again(run: Run) -> None:
+    """Its decoding fails again, by name, where the utterance cannot be read yet: it is never ranked over fewer."""
+    config = CompareConfig(configs=(Path("a.yaml"),))
+    folder = decode_folder(run, config)
+    folder.mkdir()
+    then = DecodeConfig(search=config.search, checkpoint=config.checkpoint)
+    (folder / "decode.yaml").write_text(to_yaml(then), encoding="utf-8")
+    for scores, done in (('{"skipped": 1}', False), ('{"skipped": 0}', True), ("{}", True), ('{"skip', False)):
+        (folder / "wer.json").write_text(scores)
+        assert decoded(run, config) is done
+
+
 @pytest.mark.parametrize("setting", ["lm", "ngram", "hotwords"])
 def test_what_was_decoded_with_a_model_of_the_language_is_decoded_again(run: Run, setting: str) -> None:
     config = CompareConfig(configs=(Path("a.yaml"),))

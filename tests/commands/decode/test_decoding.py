@@ -154,6 +154,7 @@ def test_skipped_utterances_are_named_and_the_others_scored(
     assert skips[2] == "skipped 2 of 12 utterances; results are over the others" and len(skips) == 3
     assert [line["id"] for line in lines_of(tmp_path / "m")] == [one.id for one in mixed if one not in (bad, far)]
     assert "10 utterances" in printed
+    assert json.loads((tmp_path / "m/wer.json").read_text())["skipped"] == 2
     assert decode(*flags, "--allow_skips") == 0
 
 
