@@ -188,9 +188,10 @@ def epoch_line(figures: Mapping[str, float], epochs: int, criterion: Criterion =
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of ``metrics.csv``; one that a crash has cut short is left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if (row["epoch"] or "").isdigit() and None not in row.values()]
+    """Rows of ``metrics.csv``; one that a crash has cut short, or that is otherwise damaged, is left out."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if (row.get("epoch") or "").isdecimal() and None not in row.values()]
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

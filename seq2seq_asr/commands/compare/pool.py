@@ -51,11 +51,11 @@ class Spent:
 
 @dataclass(frozen=True)
 class Failure:
-    """A command that ended with an error, or could not be started."""
+    """What ended with an error."""
 
     task: str
     stage: str
-    """Name of the command, or ``preparation`` before one."""
+    """Name of the command; ``preparation`` before one, ``results`` where they are damaged."""
     code: int
     line: str
     """The last that it said."""

@@ -26,20 +26,27 @@ def report(
     source: Path | None,
     measured: Sequence[Measured],
     runs: Sequence[Run],
-    failures: Sequence[Failure],
+    failures: list[Failure],
 ) -> str:
     """Rank what is finished and write the report; returns what to print, nothing where no run is finished.
 
+    Runs whose results are damaged are left out, and added to the failures.
+
     Raises:
-        AsrError: Results are damaged, of different test sets, or the folder cannot be written.
+        AsrError: Results are of different test sets, or the folder cannot be written.
     """
     finished = [run for run in runs if trained(run) and decoded(run, config) and _as_planned(run)]
-    if not finished:
-        say("no run is finished: there is nothing to report yet")
-        return ""
     found: dict[str, list[RunResult]] = {}
     for run in finished:
-        found.setdefault(run.system, []).append(read_result(run, config))
+        try:
+            result = read_result(run, config)
+        except AsrError as error:
+            failures.append(Failure(run.name, "results", error.exit_code, str(error)))
+        else:
+            found.setdefault(run.system, []).append(result)
+    if not found:
+        say("no run is finished: there is nothing to report yet")
+        return ""
     check_same_test([one for some in found.values() for one in some])
     ranking = rank([one.system for one in measured], found)
     by_name = {one.system.name: one for one in measured}

@@ -85,10 +85,23 @@ def read_result(run: Run, config: CompareConfig) -> RunResult:
         run=run,
         test=test,
         errors=_errors(test, texts, is_classification(run)),
-        curve=read_rows(RunFolder(run.path).metrics),
+        curve=_curve(run),
         cost=read_cost(run.path),
         real_time_factor=scores.get("real_time_factor"),
     )
+
+
+def _curve(run: Run) -> list[dict[str, str]]:
+    """A row of figures for every epoch."""
+    path = RunFolder(run.path).metrics
+    rows = read_rows(path) if path.is_file() else []
+    if [row["epoch"] for row in rows] != [str(epoch) for epoch in range(run.config.trainer.epochs)]:
+        raise CheckpointError(f"{path}: damaged, it has not a row for each of {run.config.trainer.epochs} epochs")
+    try:
+        [(float(row["step"]), float(row["seconds"])) for row in rows]
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged, a row lacks its steps or seconds ({error})") from error
+    return rows
 
 
 def _test_set(folder: Path, lines: Sequence[Mapping[str, Any]], labels: bool) -> ScoredSet:

@@ -1,6 +1,7 @@
 """What a run of a comparison still has to do: train or resume, decode, probe. The run folder alone knows."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,11 +16,11 @@ from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.fit.resuming import as_recorded, changed_settings
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
-from seq2seq_asr.errors import AsrError, UsageError
+from seq2seq_asr.errors import AsrError, CheckpointError, UsageError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import load_yaml, to_mapping, to_yaml
+from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.claim import held
-from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.run_folder import RunFolder
 
 COST = "compare.json"
@@ -86,12 +87,19 @@ def decoding(run: Run, config: CompareConfig) -> Stage:
 
 
 def trained(run: Run) -> bool:
-    """Whether the run has all its epochs behind it."""
-    folder = RunFolder(run.path)
-    if not folder.metrics.is_file() or not folder.last.is_file():
+    """Whether the run has all its epochs behind it; its last checkpoint knows, as its figures are written earlier."""
+    path = RunFolder(run.path).last
+    try:
+        state = path.stat()
+        return _epochs_saved(path, state.st_mtime_ns, state.st_size) >= run.config.trainer.epochs
+    except (OSError, CheckpointError):
         return False
-    rows = read_rows(folder.metrics)
-    return bool(rows) and int(rows[-1]["epoch"]) + 1 >= run.config.trainer.epochs
+
+
+@functools.cache
+def _epochs_saved(path: Path, changed: int, size: int) -> int:
+    """Epochs behind a checkpoint, read once as long as the file is the same."""
+    return int(read_checkpoint(path)["Feeding"]["epoch"])
 
 
 def decode_folder(run: Run, config: CompareConfig) -> Path:

@@ -44,13 +44,18 @@ def timed(config: CompareConfig, measured: Sequence[Measured], jobs: int, progre
         raise TrainingError(f"timing of {failures[0].task} failed: {failures[0].line}")
     result = []
     for one, run in zip(measured, runs, strict=True):
-        seconds = [float(row["seconds"]) for row in read_rows(RunFolder(run.path).metrics)]
-        epochs = epochs_within(60 * config.minutes, seconds, one.system.config.trainer.validate_every)
+        epochs = epochs_within(60 * config.minutes, seconds_of(run), one.system.config.trainer.validate_every)
         if epochs < 1:
             raise UsageError(f"minutes: {config.minutes:g} are less than an epoch of {one.system.name} takes")
         say(f"{one.system.name}: {epochs} epochs fit into {config.minutes:g} minutes")
         result.append(with_epochs(one, epochs))
     return result
+
+
+def seconds_of(run: Run) -> list[float]:
+    """What its timed epochs took."""
+    path = RunFolder(run.path).metrics
+    return [float(row["seconds"]) for row in read_rows(path)] if path.is_file() else []
 
 
 def epochs_within(budget: float, seconds: Sequence[float], validate_every: int) -> int:
@@ -73,13 +78,13 @@ def epochs_within(budget: float, seconds: Sequence[float], validate_every: int) 
 
 
 def timing_runs(config: CompareConfig, measured: Sequence[Measured], jobs: int) -> list[Run]:
-    """A short run of each system; what was timed with other settings before is moved out of the way.
+    """A short run of each system; what was timed with other settings, or lost its figures, is moved out of the way.
 
     They are timed as the runs will be trained, so many at the same time, which slows each.
     """
     runs = [_timing_run(one, jobs) for one in measured]
     for run in runs:
-        if config.again or another_setting(run):
+        if config.again or another_setting(run) or (trained(run) and len(seconds_of(run)) != EPOCHS):
             set_aside(run)
     return runs
 

@@ -203,7 +203,7 @@ def test_a_run_of_other_settings_is_left_out_of_the_ranking(compared: Path, capf
 
 @pytest.mark.slow
 def test_what_fails_is_told_and_the_others_are_ranked(compared: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A run whose checkpoint is lost cannot be decoded again; the other is reported all the same."""
+    """A run whose checkpoints are damaged cannot go on; the other is reported all the same."""
     spoiled = compared.parent / "spoiled"
     shutil.copytree(compared, spoiled)
     for path in (spoiled / "elman_seed1").glob("*.ckpt"):
@@ -215,9 +215,26 @@ def test_what_fails_is_told_and_the_others_are_ranked(compared: Path, capfd: pyt
     assert compare("--name", "spoiled") == 1
     told = capfd.readouterr()
     (line,) = [line for line in told.err.splitlines() if line.startswith("failed: ")]
-    assert line.startswith("failed: elman_seed1, decode (exit code 1): error: ") and ".ckpt" in line
-    assert "elman_seed1 failed in decode: error: " in (spoiled / "comparison.html").read_text()
+    assert line.startswith("failed: elman_seed1, fit (exit code 1): error: ") and ".ckpt" in line
+    assert "elman_seed1 failed in fit: error: " in (spoiled / "comparison.html").read_text()
     assert [row["system"] for row in table(spoiled / "comparison.csv")] == ["gru"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("figures", [b"step,seconds\n1,2\n", b"epoch\n0\n1\n"])
+def test_figures_that_are_damaged_fail_by_name(
+    figures: bytes, compared: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    metrics = compared / "elman_seed1/metrics.csv"
+    before = metrics.read_bytes()
+    metrics.write_bytes(figures)
+    try:
+        assert compare() == 1
+        assert "failed: elman_seed1, results (exit code 1): " in capfd.readouterr().err
+        assert [row["system"] for row in table(compared / "comparison.csv")] == ["gru"]
+    finally:
+        metrics.write_bytes(before)
+        assert compare() == 0
 
 
 def test_a_second_comparison_of_one_name_is_refused(compared: Path, capfd: pytest.CaptureFixture[str]) -> None:

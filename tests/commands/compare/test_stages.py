@@ -17,6 +17,7 @@ from seq2seq_asr.commands.compare.stages import (
     fitting,
     set_aside,
     task_of,
+    trained,
 )
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.defaults import parse_for_run
@@ -25,6 +26,7 @@ from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training import claim
+from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.claim import held
 from seq2seq_asr.training.run_folder import RunFolder
 
@@ -82,6 +84,21 @@ def test_what_another_training_writes_is_left_alone(run: Run, impatient: None) -
             set_aside(run)
         assert (run.path / "config.yaml").is_file()
     assert fitting(run).flags[0] == "--config" and not run.path.exists()
+
+
+def test_the_last_checkpoint_knows_how_long_was_trained(run: Run) -> None:
+    """Figures of the last epoch are written before it is saved; a crash in between leaves an older checkpoint."""
+    folder, epochs = RunFolder(run.path), run.config.trainer.epochs
+    folder.metrics.write_text("epoch,step,seconds\n" + "".join(f"{epoch},1,1\n" for epoch in range(epochs)))
+    assert not trained(run)
+    for done in (epochs - 1, epochs):
+        state = {"seq2seq_asr": {"format": FORMAT}, "state_dict": {}, "Feeding": {"epoch": done}}
+        write_atomically(state, folder.last)
+        assert trained(run) is (done == epochs)
+    folder.metrics.write_bytes(b"\xff\0 no figures")
+    assert trained(run)
+    folder.last.write_bytes(b"torn")
+    assert not trained(run) and fitting(run).flags[0] == "--resume"
 
 
 def test_to_see_what_is_left_changes_nothing(run: Run) -> None:

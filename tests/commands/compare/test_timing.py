@@ -13,6 +13,7 @@ from seq2seq_asr.commands.compare.timing import _timing_run, timed, timing_runs
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 
 
 @pytest.fixture
@@ -26,7 +27,8 @@ def leave(run: Run) -> None:
     """What a timing of 5, 4 and 6 seconds leaves."""
     run.path.mkdir(parents=True)
     (run.path / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
-    (run.path / "last.ckpt").write_bytes(b"")
+    state = {"seq2seq_asr": {"format": FORMAT}, "state_dict": {}, "Feeding": {"epoch": 3}}
+    write_atomically(state, run.path / "last.ckpt")
     (run.path / "metrics.csv").write_text("epoch,seconds\n0,5\n1,4\n2,6\n")
 
 
@@ -43,6 +45,13 @@ def test_a_timing_counts_for_its_own_settings_alone(measured: Measured) -> None:
     (other,) = timing_runs(config, [replace(measured, system=system)], 1)
     assert other.path == run.path and not trained(other)
     assert (run.path.parent / "replaced" / f"{run.name}-1" / "metrics.csv").is_file()
+
+
+def test_a_timing_that_lost_its_figures_is_made_again(measured: Measured) -> None:
+    config = CompareConfig(configs=(Path("a.yaml"),), match="time", minutes=1.0)
+    leave(run := _timing_run(measured, 1))
+    (run.path / "metrics.csv").write_text("epoch,seconds\n0,5\n")
+    assert timing_runs(config, [measured], 1) == [run] and not trained(run)
 
 
 def test_again_times_again(measured: Measured) -> None:
