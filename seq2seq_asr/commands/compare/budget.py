@@ -118,11 +118,15 @@ def epochs_for(measured: Measured, steps: int) -> int:
     """Whole epochs that come nearest to these updates.
 
     Raises:
-        UsageError: They do not come near enough.
+        UsageError: They do not come within 2 %.
     """
-    epochs = max(1, round(steps / measured.steps_an_epoch))
-    if abs(epochs * measured.steps_an_epoch - steps) > max(TOLERANCE * steps, measured.steps_an_epoch / 2):
-        raise UsageError(f"steps: {steps} are fewer than an epoch of {measured.system.name}, {measured.steps_an_epoch}")
+    an_epoch = measured.steps_an_epoch
+    epochs = max(1, round(steps / an_epoch))
+    if abs(epochs * an_epoch - steps) > TOLERANCE * steps:
+        raise UsageError(
+            f"steps: {steps} updates are no whole epochs of {measured.system.name}, of {an_epoch} each, within "
+            f"{TOLERANCE:.0%}; the nearest are {epochs * an_epoch}: give other --steps, or more of them"
+        )
     return epochs
 
 

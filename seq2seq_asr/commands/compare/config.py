@@ -27,7 +27,7 @@ class CompareConfig:
     match: Literal["steps", "parameters", "time"] = "steps"
     """Equal: updates; or updates and, by the hidden sizes, parameters within 2 %; or minutes of training, by epochs."""
     steps: int = 0
-    """Updates of each run, as near as whole epochs come; 0 takes the epochs of the first config."""
+    """Updates of each run, within 2 %, as epochs are whole; 0 takes the epochs of the first config."""
     parameters: int = 0
     """Parameters of each model with `match parameters`; 0 takes those of the first system."""
     minutes: float = 0.0

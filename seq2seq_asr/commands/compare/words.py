@@ -87,8 +87,8 @@ def budget_words(config: CompareConfig, ranking: Ranking, measured: Mapping[str,
     steps = sorted({run.steps for run in runs})
     sizes = sorted(measured[one.system.name].parameters for one in ranking.standings)
     equal = {
-        "steps": "Equal budget: updates",
-        "parameters": "Equal budget: parameters (within 2 %) and updates",
+        "steps": "Equal budget: updates (within 2 %)",
+        "parameters": "Equal budget: parameters and updates (within 2 %)",
         "time": f"Equal budget: {config.minutes:g} minutes of training",
     }[config.match]
     return (
