@@ -19,11 +19,6 @@ class Axis:
     settings: tuple[str, ...]
     values: tuple[str, ...]
 
-    @property
-    def title(self) -> str:
-        """What a reader calls it: the last words of the first setting, ``encoder.cell``."""
-        return ".".join(self.settings[0].split(".")[-2:])
-
     def word(self, value: str) -> str:
         """What stands for a value in a name: itself, but ``pitch`` and ``no_pitch`` for true and false."""
         last = self.settings[0].rpartition(".")[2]
@@ -74,6 +69,16 @@ def parse_axis(text: str) -> Axis:
     if len(set(values)) < len(values) or len(set(settings)) < len(settings):
         raise UsageError(f"axes: {text!r} names something twice")
     return Axis(settings=settings, values=values)
+
+
+def titles_of(axes: Sequence[Axis]) -> list[str]:
+    """What a reader calls each: the last words of its first setting, ``encoder.cell``; more where two were alike."""
+    paths = [axis.settings[0].split(".") for axis in axes]
+    for words in itertools.count(2):
+        titles = [".".join(path[-words:]) for path in paths]
+        if len(set(titles)) == len(titles):
+            break
+    return titles
 
 
 def parse_setting(text: str) -> tuple[str, str]:
@@ -141,7 +146,7 @@ def _system(
         trainer=replace(made.trainer, progress=False),
     )
     place = {"config": path.stem} if several else {}
-    return System(name=name, place=place | {a.title: v for a, v in zip(axes, values, strict=True)}, config=made)
+    return System(name=name, place=place | dict(zip(titles_of(axes), values, strict=True)), config=made)
 
 
 def runs_of(systems: Sequence[System], seeds: Sequence[int]) -> list[Run]:

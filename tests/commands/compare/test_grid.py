@@ -38,6 +38,15 @@ def test_true_and_false_are_named_after_their_setting() -> None:
     assert systems[2].place == {"features.pitch": "true", "attention.kind": "none"}
 
 
+def test_axes_of_one_ending_keep_apart() -> None:
+    ends = "regularisation.zoneout"
+    systems = expand(compare(*[f"model.{part}.{ends} = 0.0, 0.1" for part in ("encoder", "decoder")]))
+    for one in systems:
+        model = one.config.model
+        chosen = (model.encoder.regularisation.zoneout, model.decoder.regularisation.zoneout)
+        assert one.place == {f"encoder.{ends}": str(chosen[0]), f"decoder.{ends}": str(chosen[1])}
+
+
 def test_configs_are_systems_of_their_own(tmp_path: Path) -> None:
     for name, units in (("small", 8), ("large", 32)):
         (tmp_path / f"{name}.yaml").write_text(f"model: {{encoder: {{units: {units}}}}}\n")
