@@ -37,14 +37,26 @@ WAIT_TO_MENTION = 0.2
 
 
 class EpochClock(Callback):
-    """Measures an epoch and how much of its training goes into waiting for data; stands last among the callbacks."""
+    """Measures an epoch and how much of its training goes into waiting for data; stands last among the callbacks.
+
+    Its state is what was spent on the epoch so far, which a resumed run adds to the rest.
+    """
 
     def __init__(self) -> None:
+        self.behind = {"seconds": 0.0, "waited": 0.0}
         self._start()
 
-    def _start(self) -> None:
-        self.started = self.trained = self.ended = time.monotonic()
-        self.waited = 0.0
+    def _start(self, seconds: float = 0.0, waited: float = 0.0) -> None:
+        self.trained = self.ended = time.monotonic()
+        self.started, self.waited = self.trained - seconds, waited
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds of the epoch so far, and those of them in which data were waited for."""
+        return {"seconds": time.monotonic() - self.started, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what was spent before."""
+        self.behind = dict(state_dict)
 
     @property
     def seconds(self) -> float:
@@ -57,8 +69,8 @@ class EpochClock(Callback):
         return self.waited / max(1e-9, self.trained - self.started)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """An epoch that is resumed does not start, for Lightning."""
-        self._start()
+        """An epoch that is resumed does not start, for Lightning: it goes on."""
+        self._start(**self.behind)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start."""

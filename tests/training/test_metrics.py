@@ -14,7 +14,7 @@ from rich.console import Console
 
 from seq2seq_asr.training import bar, metrics
 from seq2seq_asr.training.callbacks import SaveCheckpoints
-from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training.checkpoint import read_checkpoint, write_atomically
 from seq2seq_asr.training.criterion import ACCURACY, CER, WER, Criterion, find_criterion
 from seq2seq_asr.training.metrics import COLUMNS, EpochClock, LearningCurves, epoch_line, read_rows, write_rows
 from seq2seq_asr.training.session import Session, train
@@ -106,6 +106,32 @@ def test_the_clock_tells_waiting_from_training(monkeypatch: pytest.MonkeyPatch) 
     clock.on_validation_end(*nobody)
     assert clock.data_wait == pytest.approx(3 / 8)
     assert clock.seconds == 18.0
+
+
+class Interrupt(Callback):
+    """Saves and stops after the second step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 2:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "last.ckpt")
+            raise RuntimeError("the power is gone")
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_epoch_that_is_resumed_took_both_parts(older: bool, toy_session: Build) -> None:
+    """A checkpoint of before there was the clock's state is resumed all the same."""
+    session = toy_session(epochs=2)
+    with pytest.raises(RuntimeError, match="power"):
+        train(session, extra_callbacks=[Interrupt()])
+    state = read_checkpoint(session.run.last)
+    spent = state["callbacks"].pop("EpochClock")
+    assert 0 <= spent["waited"] < spent["seconds"] < 900
+    if not older:
+        state["callbacks"]["EpochClock"] = spent | {"seconds": 900.0}
+    write_atomically(state, session.run.last)
+    train(toy_session(epochs=2), resume=True)
+    first, second = [float(row["seconds"]) for row in read_rows(session.run.metrics)]
+    assert (first > 900) is not older and second < 900
 
 
 def test_a_late_batch_is_hinted_at_once(toy_session: Build, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
