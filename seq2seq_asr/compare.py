@@ -1,10 +1,12 @@
 """Compare systems fairly: ``python -m seq2seq_asr.compare configs/compare/NAME.yaml [--flags]``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.console import run_entry_point, say
+from seq2seq_asr.errors import UsageError
 
 PROGRAM = "python -m seq2seq_asr.compare"
 DESCRIPTION = """Train a grid of systems under an equal budget, decode the same test set with each, and say who is
@@ -31,6 +33,7 @@ def main(argv: list[str]) -> int:
     comparisons = [(Path(file), parse_compare(["--config", file, *flags])) for file in files]
     if not files:
         comparisons = [(Path("COMPARISON.yaml"), parse_compare(flags))]
+    check_folders_differ(comparisons)
     from seq2seq_asr.commands.compare.run import compare
 
     codes = []
@@ -39,6 +42,20 @@ def main(argv: list[str]) -> int:
             say(f"{file}:")
         codes.append(compare(config, file if files else None))
     return max(codes)
+
+
+def check_folders_differ(comparisons: Sequence[tuple[Path, CompareConfig]]) -> None:
+    """Every comparison writes to a folder of its own.
+
+    Raises:
+        UsageError: Two would write to one.
+    """
+    written: dict[Path, Path] = {}
+    for file, config in comparisons:
+        folder = (config.checkpoints / config.name).resolve()
+        if folder in written:
+            raise UsageError(f"name: {written[folder]} and {file} would both write to {folder}")
+        written[folder] = file
 
 
 def leading_files(argv: list[str]) -> list[str]:

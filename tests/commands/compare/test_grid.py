@@ -6,7 +6,7 @@ import pytest
 
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import expand, parse_axis, runs_of
-from seq2seq_asr.compare import leading_files, parse_compare
+from seq2seq_asr.compare import check_folders_differ, leading_files, main, parse_compare
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.strict_yaml import override
 
@@ -122,6 +122,14 @@ def test_shipped_comparisons_expand(path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_files_come_before_flags() -> None:
     assert leading_files(["a.yaml", "b.yaml", "--jobs", "2"]) == ["a.yaml", "b.yaml"]
     assert leading_files(["--jobs", "2"]) == []
+
+
+def test_two_comparisons_never_share_a_folder(tmp_path: Path) -> None:
+    files = [str(ROOT / "configs/compare" / f"{name}.yaml") for name in ("classify_words", "classify_digits")]
+    check_folders_differ([(Path(file), parse_compare(["--config", file])) for file in files])
+    with pytest.raises(UsageError, match="classify_words.yaml and .*classify_digits.yaml would both write to"):
+        main([*files, "--name", "one", "--checkpoints", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_in_dotted_form_are_as_strict_as_a_file() -> None:
