@@ -140,12 +140,13 @@ def with_epochs(measured: Measured, epochs: int) -> Measured:
 def matched(system: System, target: int, corpora: Corpora) -> System:
     """The system with hidden sizes, in the same proportion to each other, that give this many parameters.
 
-    The encoder is scaled first; the decoder's units then take up what is left.
+    The encoder is scaled first; the decoder's units then take up what is left, where there is a decoder.
 
     Raises:
         UsageError: None come within 2 %.
     """
     vocabulary, config = len(corpora.targets(system.config)), system.config
+    decodes = config.model.task != "classify"
     ratio = config.model.decoder.units / config.model.encoder.units
 
     def count(encoder: int, decoder: int) -> int:
@@ -157,12 +158,12 @@ def matched(system: System, target: int, corpora: Corpora) -> System:
     wide = smallest(lambda units: reaches(units, round(units * ratio)), config.model.encoder.units)
     candidates = []
     for units in (wide, max(1, wide - 1)):
-        other = smallest(partial(reaches, units), round(units * ratio))
+        other = smallest(partial(reaches, units), round(units * ratio)) if decodes else 1
         candidates += [(units, decoder) for decoder in (other, max(1, other - 1))]
     near = [one for one in candidates if abs(count(*one) - target) <= TOLERANCE * target]
     if not near:
         raise UsageError(f"system {system.name}: no hidden size gives {target} parameters within {TOLERANCE:.0%}")
-    best = min(near, key=lambda one: abs(one[1] / one[0] / ratio - 1))
+    best = min(near, key=lambda one: abs(one[1] / one[0] / ratio - 1) if decodes else abs(count(*one) - target))
     return replace(system, config=resized(config, *best))
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq_asr.commands.compare.budget import TOLERANCE, Corpora, apply_budget, epochs_for, measure
+from seq2seq_asr.commands.compare.budget import (
+    TOLERANCE,
+    Corpora,
+    apply_budget,
+    count_parameters,
+    epochs_for,
+    measure,
+    resized,
+)
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import expand
 from seq2seq_asr.commands.compare.timing import epochs_within
@@ -68,6 +76,10 @@ def test_classifiers_have_no_decoder_to_fit(toy: Path) -> None:
     config = compare(toy, "model.encoder.cell = lstm, elman, gru", match="parameters")
     measured = apply_budget(config, expand(config), Corpora(lambda *_: None))
     assert all(abs(one.parameters / measured[0].parameters - 1) <= TOLERANCE for one in measured)
+    one = measured[0]
+    nearly = count_parameters(resized(one.system.config, 150, 1), one.vocabulary) + 10
+    near, _, _ = apply_budget(replace(config, parameters=nearly), expand(config), Corpora(lambda *_: None))
+    assert near.system.config.model.encoder.units == 150, "the nearer of two sizes, be it too small"
     fixed = compare(toy, "model.encoder.cell = lstm, gru", settings=("model.encoder.layer_units = [8, 8]",))
     with pytest.raises(UsageError, match="no hidden size gives"):
         apply_budget(replace(fixed, match="parameters"), expand(fixed), Corpora(lambda *_: None))
