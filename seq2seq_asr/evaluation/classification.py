@@ -13,7 +13,6 @@ from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
 from seq2seq_asr.evaluation.layout import display_width, printable
 from seq2seq_asr.evaluation.report import Scored, interval_facts
 
-RATES = ("recall", "precision", "F1")
 SHOWN = 10
 """Confusions that the readable report lists."""
 

@@ -159,7 +159,8 @@ def attention_section(looks: Sequence[Seen], reference: str) -> str:
     return (
         "<h2>Where they look</h2>"
         f"<p class='quiet'>One utterance, “{escape(reference)}”, {looks[0].seconds:.1f} s from left to right, output "
-        "tokens from top to bottom; a row's largest weight is brightest. Below: what was recognised.</p>"
+        "tokens from top to bottom; a row's largest weight is brightest. Below: what a greedy search of its own "
+        "recognised, with the seed that is named; the ranking's search may differ.</p>"
         f'<div class="looks">{"".join(cards)}</div>'
     )
 

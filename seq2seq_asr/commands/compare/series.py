@@ -89,12 +89,10 @@ def by_length(one: Standing, bins: Sequence[tuple[int, int]]) -> list[Point]:
     """Word error rate (percent) of each range of reference lengths, mean over seeds."""
     lengths = one.runs[0].test.lengths
     points = []
-    for place, (low, high) in enumerate(bins):
+    for low, high in bins:
         inside = (lengths >= low) & (lengths <= high)
-        rates = [100 * float(run.errors[inside].sum() / lengths[inside].sum()) for run in one.runs if inside.any()]
-        if rates:
-            x = (low + high) / 2 if len(bins) > 1 else float(place)
-            points.append(Point(x, float(np.mean(rates)), min(rates), max(rates)))
+        rates = [100 * float(run.errors[inside].sum() / lengths[inside].sum()) for run in one.runs]
+        points.append(Point((low + high) / 2, float(np.mean(rates)), min(rates), max(rates)))
     return points
 
 

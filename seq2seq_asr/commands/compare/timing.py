@@ -4,7 +4,7 @@ Stopping by the clock would cut learning-rate schedules off in the middle and ma
 epochs that fit into the minutes do neither.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -97,7 +97,7 @@ def _timing_run(measured: Measured, jobs: int) -> Run:
 
 
 def _timing_task(run: Run) -> Task:
-    def stages() -> "list[Stage]":
-        return [fitting(run)]
+    def stages() -> Iterator[Stage]:
+        yield fitting(run)
 
-    return Task(name=run.name, stages=lambda: iter(stages()), log=run.path.parent / "logs" / f"{run.name}.log")
+    return Task(name=run.name, stages=stages, log=run.path.parent / "logs" / f"{run.name}.log")
