@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EISDIR
 from pathlib import Path
 
 
@@ -36,6 +37,8 @@ def probe(path: Path) -> None:
     Raises:
         OSError: It could not.
     """
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
     temporary = temporary_of(path)
     try:
         temporary.open("wb").close()

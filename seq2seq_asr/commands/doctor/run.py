@@ -1,9 +1,7 @@
 """What ``doctor`` does: find the target, examine every set, report."""
 
 import json
-import os
 from collections.abc import Sequence
-from errno import EISDIR
 from pathlib import Path
 
 from seq2seq_asr.commands.doctor.config import DoctorConfig
@@ -90,8 +88,6 @@ def require_place(path: Path) -> None:
         UsageError: Its folder is missing or cannot be written, or it is a folder itself.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
         probe(path)
     except OSError as error:
         raise UsageError(f"report: {path}: cannot be written ({error.strerror})") from error

@@ -21,7 +21,7 @@ class FitNgramConfig:
     order: int = 3
     """Words of the longest n-grams."""
     out: Path | None = None
-    """ARPA file to write; none makes `ngram.arpa` in the run folder."""
+    """ARPA file to write, compressed where its name ends in `.gz`; none makes `ngram.arpa` in the run folder."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 9:

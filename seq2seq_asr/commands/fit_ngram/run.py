@@ -1,7 +1,9 @@
 """What ``fit_ngram`` does: read text, estimate the model, write it, measure it as it was written."""
 
+import gzip
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from seq2seq_asr.errors import CheckpointError, ManifestError
 from seq2seq_asr.search.arpa import Arpa, read_arpa
 from seq2seq_asr.search.ngram import BackOff
 from seq2seq_asr.training.run_folder import newest_run, open_run
+from seq2seq_asr.whole_file import probe, replacing
 
 
 class Measured(NamedTuple):
@@ -33,13 +36,15 @@ class Measured(NamedTuple):
 def fit_ngram(config: FitNgramConfig) -> int:
     """Estimate as configured; returns the exit code."""
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    path = config.out or run.path / "ngram.arpa"
+    with _writing(path):
+        probe(path)
     tokenizer = Tokenizer.load(run.tokenizer)
     texts = read_texts(config.text, config.dev)
     report_unknown(tokenizer, [line for lines in texts for line in lines])
     train, dev = ([_words(line, tokenizer) for line in lines] for lines in texts)
     with ProgressLine() as progress:
         model = estimate(_shown(train, progress), config.order)
-    path = config.out or run.path / "ngram.arpa"
     _write(path, "\n".join([*arpa_lines(model, config.order), ""]))
     say(f"{len(train)} sentences to learn from, {len(dev)} to measure; {len(model)} n-grams")
 
@@ -84,7 +89,15 @@ def _words(line: str, tokenizer: Tokenizer) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write the file whole or not at all, compressed where its name ends in ``.gz``."""
+    contents = text.encode()
+    with _writing(path), replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(contents, mtime=0) if path.suffix == ".gz" else contents)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        path.write_text(text, "utf-8")
+        yield
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error

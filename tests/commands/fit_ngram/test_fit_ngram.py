@@ -1,8 +1,10 @@
 """The fit_ngram command, what decode does with its model, and files that are none."""
 
+import errno
 import gzip
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,33 @@ def test_text_that_cannot_be_used_is_told(
     said = capsys.readouterr()
     assert said.err.splitlines()[-1].startswith("error: ") and why in said.err.splitlines()[-1] and not said.out
     assert not (tmp_path / "n.arpa").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_counted(
+    tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seq2seq_asr.commands.fit_ngram.run.estimate", lambda *_: pytest.fail("counted"))
+    (tmp_path / "a.txt").write_text("low\n" * 30)
+    for out in (tmp_path, tmp_path / "none" / "n.arpa"):
+        assert run("--text", tmp_path / "a.txt", "--run", tones_run, "--out", out) == 1
+
+
+def test_a_write_that_fails_leaves_the_old_model(ngram: Path, tones_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, write = ngram.read_bytes(), Path.write_bytes
+
+    def full(path: Path, contents: bytes) -> int:
+        write(path, contents[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert run("--text", ngram.with_name("corpus.txt"), "--run", tones_run, "--out", ngram) == 1
+    assert ngram.read_bytes() == old and len(list(ngram.parent.iterdir())) == 2
+
+
+def test_a_name_that_ends_in_gz_is_a_compressed_file(ngram: Path, tones_run: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "n.arpa.gz"
+    assert run("--text", ngram.with_name("corpus.txt"), "--run", tones_run, "--out", packed) == 0
+    assert gzip.decompress(packed.read_bytes()) == ngram.read_bytes()
 
 
 @pytest.mark.parametrize(
