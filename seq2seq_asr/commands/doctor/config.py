@@ -21,7 +21,7 @@ class DoctorConfig:
     tokenizer: Path | None = None
     """Tokenizer file; none takes the run's, or learns one from the training texts as `fit` would."""
     data_root: Path | None = None
-    """Folder that all audio must lie in, symbolic links followed."""
+    """Folder that all audio must lie in, symbolic links followed; none takes the run's or experiment's `data.root`."""
     report: Path = Path("doctor.json")
     """Where the JSON report goes, with every utterance that was found."""
     threads: int = 4

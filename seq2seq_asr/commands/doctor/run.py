@@ -27,10 +27,9 @@ def doctor(config: DoctorConfig) -> int:
     require_place(config.report)
     fit = find_settings(config)
     dev = {path.resolve() for path in fit.data.dev}  # which training reads with texts, or not at all
-    train = read_split(config.manifest, root=config.data_root)
-    tests = [
-        read_split([path], allow_empty_text=path.resolve() not in dev, root=config.data_root) for path in config.against
-    ]
+    root = config.data_root or fit.data.root
+    train = read_split(config.manifest, root=root)
+    tests = [read_split([path], allow_empty_text=path.resolve() not in dev, root=root) for path in config.against]
     target = find_target(config, fit, train)
     examined: list[ExaminedSet] = []
     with ProgressLine() as progress:

@@ -119,6 +119,16 @@ def test_a_data_root_confines_it(corpus: Path, tmp_path: Path, doctor: Doctor) -
     assert doctor("--manifest", corpus / "train.jsonl", "--data-root", corpus)[0] == 0
 
 
+def test_the_data_root_of_an_experiment_confines_it_as_it_does_fit(
+    corpus: Path, tmp_path: Path, doctor: Doctor
+) -> None:
+    (tmp_path / "fit.yaml").write_text(json.dumps({"data": {"root": str(tmp_path)}}))
+    flags = ("--manifest", corpus / "train.jsonl", "--experiment", tmp_path / "fit.yaml")
+    code, _, err, _ = doctor(*flags)
+    assert code == 1 and "outside of the data root" in err
+    assert doctor(*flags, "--data-root", corpus)[0] == 0
+
+
 def test_audio_without_text_may_be_tested_on(corpus: Path, tmp_path: Path, doctor: Doctor) -> None:
     soundfile.write(tmp_path / "a.wav", soundfile.read(corpus / "test-2.wav")[0], 8000)
     duration = soundfile.info(tmp_path / "a.wav").duration
