@@ -1,22 +1,27 @@
 """One transcript of a long recording out of those of its segments."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from seq2seq_asr.evaluation.wer import UNSPACED
 from seq2seq_asr.recognizer.transcript import Passage, Transcript, Word
 
 QUIET = Transcript(
     id="", text="", score=0.0, log_prob=0.0, pieces=(), times=(), ended=True, scores={}, flags=("quiet",)
 )
 """Stands for a segment that is not searched."""
+_UNSPACED = re.compile(f"[{UNSPACED}]{{2}}")
+"""Two characters of scripts that write no space between them."""
 
 
 def stitch(id: str, parts: Sequence[Transcript], spans: Sequence[tuple[float, float]]) -> Transcript:
     """Join the transcripts of touching segments.
 
-    Scores and log probabilities add up; the ranking score is their mean over the segments, each weighted by its tokens
-    and its end. Every time counts from the start of the recording.
+    Scores and log probabilities add up; the latter is not known (-inf) where CTC alone said a segment. The ranking
+    score is the mean over the segments, each weighted by its tokens and its end. Every time counts from the start of
+    the recording.
 
     Args:
         id: Of the recording.
@@ -32,7 +37,7 @@ def stitch(id: str, parts: Sequence[Transcript], spans: Sequence[tuple[float, fl
     weights = [len(part.pieces) + 1 for part in searched]
     return Transcript(
         id=id,
-        text=" ".join(part.text for part in searched if part.text),
+        text=_joined([part.text for part in searched if part.text]),
         score=_mean([part.score for part in searched], weights),
         log_prob=math.fsum(part.log_prob for part in searched),
         pieces=tuple(piece for part in searched for piece in part.pieces),
@@ -44,6 +49,13 @@ def stitch(id: str, parts: Sequence[Transcript], spans: Sequence[tuple[float, fl
         fallback=next((part.fallback for part in searched if part.fallback is not None), None),
         segments=tuple(_passage(part, *span) for part, span in zip(parts, spans, strict=True)),
     )
+
+
+def _joined(texts: Sequence[str]) -> str:
+    text = "".join(texts[:1])
+    for following in texts[1:]:
+        text += ("" if _UNSPACED.fullmatch(text[-1] + following[0]) else " ") + following
+    return text
 
 
 def _words(part: Transcript, start: float, end: float) -> tuple[Word, ...]:

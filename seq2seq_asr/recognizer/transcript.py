@@ -44,7 +44,8 @@ class Transcript:
     score: float
     """The figure transcripts are ranked by."""
     log_prob: float
-    """Natural-log probability under the attention decoder, the end of the sentence included."""
+    """Natural-log probability under the attention decoder, the end of the sentence included; -inf also where it is not
+    known, because CTC alone said the text or a segment of it."""
     pieces: tuple[str, ...]
     """SentencePiece pieces of the text."""
     times: tuple[float, ...]

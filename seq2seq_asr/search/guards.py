@@ -144,6 +144,9 @@ def _flagged(nbest: Sequence[Hypothesis], heard: Heard | None) -> list[Hypothesi
 
 
 def _said_by_ctc(heard: Heard) -> Hypothesis:
-    """The best path as a transcript; the attention knows no probability of it."""
-    unknown = float("-inf")
-    return Hypothesis(heard.tokens, heard.log_prob, unknown, {"ctc_path": heard.log_prob}, heard.frames)
+    """The best path as a transcript, scored per token and end as the search's are by default.
+
+    Its log probability under the attention is not known.
+    """
+    score, unknown = heard.log_prob / (len(heard.tokens) + 1), float("-inf")
+    return Hypothesis(heard.tokens, score, unknown, {"ctc_path": heard.log_prob}, heard.frames)

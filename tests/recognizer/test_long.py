@@ -1,6 +1,7 @@
 """Recordings of any length: cut, decoded and stitched to one transcript in the recording's own time."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from seq2seq_asr.commands.decode.results import transcript_line
 from seq2seq_asr.data.batching import BatchingConfig
 from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.segmenting import SegmentConfig
@@ -162,6 +164,29 @@ def test_stitching_by_hand() -> None:
         ("", ("quiet",), True),
         ("c", (), False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "joined"),
+    [
+        (("今天天气", "很好"), "今天天气很好"),
+        (("สวัสดี", "", "ครับ"), "สวัสดีครับ"),
+        (("今天", "OK", "很好"), "今天 OK 很好"),
+        (("안녕", "하세요"), "안녕 하세요"),
+        (("", "a", "b"), "a b"),
+    ],
+)
+def test_segments_are_joined_as_their_scripts_are_written(texts: tuple[str, ...], joined: str) -> None:
+    parts = [part_of(text, -1.0) for text in texts]
+    assert stitch("x", parts, [(float(i), i + 1.0) for i in range(len(parts))]).text == joined
+
+
+def test_a_segment_that_ctc_said_leaves_the_probability_unknown() -> None:
+    """As for one utterance: nothing is claimed of it, in particular not that it is 0."""
+    by_ctc = dataclasses.replace(part_of("b", -0.5, fallback="ctc"), log_prob=-math.inf)
+    for found in (by_ctc, stitch("x", [part_of("a", -1.0), by_ctc], [(0.0, 1.0), (1.0, 2.0)])):
+        line = json.loads(transcript_line(found))
+        assert line["log_prob"] is None and line["probability"] is None and math.isfinite(line["score"])
 
 
 def test_nothing_but_quiet_says_nothing() -> None:

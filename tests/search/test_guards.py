@@ -1,5 +1,6 @@
 """Guards: what cannot be right is found, what can is left alone, and the ladder is climbed step by step."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,7 @@ def test_the_ladder() -> None:
     ((by_ctc,), (empty,)) = found[2:]
     assert (by_ctc.tokens, by_ctc.frames, by_ctc.fallback) == (SPEECH.tokens, SPEECH.frames, "ctc")
     assert by_ctc.flags == ("loop", "truncated") and by_ctc.scores == {"ctc_path": -3.0} and by_ctc.ended
+    assert by_ctc.score == pytest.approx(-3.0 / (len(SPEECH.tokens) + 1)) and by_ctc.log_prob == -math.inf
     assert empty.tokens == () and empty.flags == ("silence",) and empty.fallback == "ctc"
 
 

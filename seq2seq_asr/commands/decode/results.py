@@ -135,7 +135,7 @@ def _hypothesis(transcript: Transcript) -> dict[str, Any]:
         "text": transcript.text,
         "score": _finite(transcript.score),
         "log_prob": _finite(transcript.log_prob),
-        "probability": math.exp(transcript.log_prob),
+        "probability": math.exp(transcript.log_prob) if math.isfinite(transcript.log_prob) else None,
         "ended": transcript.ended,
         "flags": transcript.flags,
         "fallback": transcript.fallback,
@@ -147,7 +147,7 @@ def _hypothesis(transcript: Transcript) -> dict[str, Any]:
 
 
 def _finite(score: float) -> float | None:
-    # JSON knows no infinity; it stands where the model gave nothing any probability.
+    # JSON knows no infinity; it stands where the model gave nothing any probability, or nobody knows which.
     return score if math.isfinite(score) else None
 
 
