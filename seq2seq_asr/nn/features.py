@@ -15,6 +15,9 @@ from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.normalise import Normalisation, Normalise
 from seq2seq_asr.nn.pitch import Curve, Pitch
 
+LOWEST_RATE, HIGHEST_RATE = 1_000, 192_000
+"""Samples per second that a model may read (Hz): tables grow with the rate, and a checkpoint may be a stranger's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesConfig:
@@ -34,8 +37,8 @@ class FeaturesConfig:
     """Put voicing, pitch and its slope beside the filterbank (Ghahremani 2014), for languages with tones."""
 
     def __post_init__(self) -> None:
-        if self.rate < 1000:
-            raise UsageError(f"rate must be at least 1000 Hz, got {self.rate}")
+        if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
+            raise UsageError(f"rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {self.rate}")
         if self.bins < 1:
             raise UsageError(f"bins must be at least 1, got {self.bins}")
         if self.pitch and self.kind != "fbank":

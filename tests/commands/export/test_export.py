@@ -150,4 +150,7 @@ def test_settings_of_a_stranger_take_no_memory_before_they_are_checked(
     change(exported / "config.json", model={**model, "decoder": {**model["decoder"], "embedding": 2**50}})
     with pytest.raises(CheckpointError, match="weights do not fit its own settings, such as decoder"):
         Recognizer.load(exported)
+    change(exported / "config.json", model={**model, "features": {**model["features"], "rate": 400_000_000}})
+    with pytest.raises(CheckpointError, match="its model cannot be built .*rate must be from 1000 to 192000 Hz"):
+        Recognizer.load(exported)
     assert torch.get_default_device().type == "cpu"
