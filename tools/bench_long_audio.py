@@ -74,7 +74,7 @@ def main() -> None:
         "wall_s": round(wall, 1),
         "real_time_factor": round(wall / seconds, 4),
         "segments": len(searched),
-        "longest_s": max(one.end - one.start for one in searched),
+        "longest_s": max((one.end - one.start for one in searched), default=seconds),
         "flags": sorted({flag for one in searched for flag in one.flags}),
         **machine(),
     }
