@@ -153,10 +153,7 @@ def format_class_report(report: ClassReport) -> str:
     if report.speakers:
         lines += ["", *_table("Speaker", report.speakers, ("accuracy",), lambda one: (one.accuracy,))]
     if report.confusions:
-        lines += ["", "Most frequent confusions"]
-    for one in report.confusions[:SHOWN]:
-        who = f", speaker {one.speaker}" if one.speaker else ""
-        lines.append(printable(f"{one.count:>5} × {one.reference} taken for {one.hypothesis}{who}"))
+        lines += ["", "Most frequent confusions", *_most_frequent(report.confusions)]
     return "\n".join(lines) + "\n"
 
 
@@ -199,6 +196,15 @@ def _confusions(scored: Sequence[Scored]) -> tuple[Confusion, ...]:
         Confusion(speaker=speaker, reference=reference, hypothesis=hypothesis, count=count)
         for (speaker, reference, hypothesis), count in ranked
     )
+
+
+def _most_frequent(confusions: Sequence[Confusion]) -> list[str]:
+    """The confusions that most utterances have, whoever spoke them."""
+    counts = Counter[tuple[str, str]]()
+    for one in confusions:
+        counts[one.reference, one.hypothesis] += one.count
+    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [printable(f"{count:>5} × {true} taken for {taken}") for (true, taken), count in ranked[:SHOWN]]
 
 
 def _table(
