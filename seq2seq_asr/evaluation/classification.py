@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def make_class_report(
     return ClassReport(
         utterances=len(scored),
         right=int(np.trace(matrix)),
-        interval=Interval(1 - errors.high, 1 - errors.low, errors.unit, errors.units) if errors.known else errors,
+        interval=replace(errors, low=1 - errors.high, high=1 - errors.low) if errors.known else errors,
         classes=tuple(_class_score(matrix, place, name) for name, place in places.items()),
         speakers=_speaker_scores(scored),
         confusions=_confusions(scored),

@@ -2,7 +2,8 @@
 
 Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004.
 Words of one utterance, and utterances of one speaker, err together; whole speakers are therefore resampled where they
-are known, else whole utterances.
+are known, else whole utterances. Where nothing is wrong there is no spread to resample: J. Hanley and A. Lippman-Hand,
+"If nothing goes wrong, is everything all right?", JAMA 249, 1983, bound what may still go wrong.
 """
 
 import math
@@ -27,6 +28,8 @@ class Interval:
     """What was drawn with replacement."""
     units: int = 0
     """How many of them there were."""
+    errors: bool = True
+    """False where there were none to resample, so that the interval is `without_errors`."""
 
     @property
     def known(self) -> bool:
@@ -45,7 +48,7 @@ def bootstrap_interval(
     """95 % percentile interval of the corpus rate, total errors over total length (Bisani & Ney 2004, section 3).
 
     Speakers are resampled if every utterance has one and they are at least two, else utterances. With fewer than
-    about ten units the interval is rough and rather too narrow; a corpus without errors gets (0, 0).
+    about ten units the interval is rough and rather too narrow; a corpus without errors has that of `without_errors`.
 
     Args:
         errors: Errors of each utterance.
@@ -64,9 +67,20 @@ def bootstrap_interval(
     units = totals.shape[1]
     if units < 2 or not totals[1].any():
         return Interval(0.0, math.inf, unit, units)
+    if not totals[0].any():
+        return without_errors(unit, units)
     drawn_errors, drawn_lengths = _resample(totals, samples, seed)
     low, high = middle(drawn_errors / drawn_lengths)
     return Interval(low, high, unit, units)
+
+
+def without_errors(unit: Literal["speaker", "utterance"], units: int) -> Interval:
+    """From 0 to the share of units that could have errors and yet leave none in so many, in one of twenty such corpora.
+
+    It is 1 - 0.05^(1 / units), about 3 / units: the rule of three (Hanley & Lippman-Hand 1983). As a bound of an error
+    rate it is cautious, for it takes a unit with an error to be wrong throughout.
+    """
+    return Interval(0.0, 1 - (1 - LEVEL) ** (1 / units), unit, units, errors=False)
 
 
 def per_unit(

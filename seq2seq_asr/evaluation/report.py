@@ -116,13 +116,18 @@ def format_report(report: Report, width: int = 110) -> str:
 
 def interval_facts(interval: Interval, real_time_factor: float | None) -> list[str]:
     """Two lines: what the interval was made of, and how fast the decoding was."""
-    if interval.known:
-        method = f"bootstrap over {interval.units:,} {interval.unit}s (Bisani & Ney 2004)"
-        rough = "; so few that it is rough" if interval.units < _FEW_UNITS else ""
-    else:
-        method, rough = "not estimated: it takes two utterances and a reference", ""
     factor = "not measured" if real_time_factor is None else f"{real_time_factor:.3g}"
-    return [f"95 % interval     {method}{rough}", f"Real-time factor  {factor}"]
+    return [f"95 % interval     {_method(interval)}", f"Real-time factor  {factor}"]
+
+
+def _method(interval: Interval) -> str:
+    units = f"{interval.units:,} {interval.unit}s"
+    if not interval.known:
+        return "not estimated: it takes two utterances and a reference"
+    if not interval.errors:
+        return f"no errors: rule of three over {units} (Hanley & Lippman-Hand 1983)"
+    rough = "; so few that it is rough" if interval.units < _FEW_UNITS else ""
+    return f"bootstrap over {units} (Bisani & Ney 2004){rough}"
 
 
 def report_json(report: Report) -> dict[str, Any]:

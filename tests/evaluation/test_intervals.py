@@ -88,9 +88,14 @@ def test_empty_references_within_a_corpus_give_a_finite_interval():
     assert 0 <= interval.low <= 3 / 4 <= interval.high < math.inf
 
 
-def test_a_corpus_without_errors_has_the_interval_zero():
-    interval = bootstrap_interval(np.zeros(50, dtype=int), np.full(50, 7))
-    assert (interval.low, interval.high) == (0.0, 0.0)
+@pytest.mark.parametrize("speakers", [None, [f"s{i % 5}" for i in range(50)]])
+def test_a_corpus_without_errors_may_still_have_some_by_the_rule_of_three(speakers):
+    """Were that share of all units wrong, one of twenty corpora of this size would show none."""
+    interval = bootstrap_interval(np.zeros(50, dtype=int), np.full(50, 7), speakers)
+    units = 50 if speakers is None else 5
+    assert (interval.low, interval.units) == (0.0, units)
+    assert (1 - interval.high) ** units == pytest.approx(0.05)
+    assert bootstrap_interval(np.zeros(3000, dtype=int), np.full(3000, 7)).high == pytest.approx(3 / 3000, rel=0.01)
 
 
 def test_wrong_arguments_are_refused():

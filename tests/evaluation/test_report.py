@@ -6,6 +6,7 @@ import time
 import pytest
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.evaluation.classification import format_class_report, make_class_report
 from seq2seq_asr.evaluation.report import Scored, format_report, make_report, report_json
 
 
@@ -62,6 +63,14 @@ def test_the_text_tells_every_figure():
 
 def test_without_speakers_the_text_says_that_utterances_were_resampled():
     assert "bootstrap over 60 utterances" in format_report(make_report(simulated(speakers=0)))
+
+
+def test_the_interval_of_nothing_wrong_is_no_single_point():
+    perfect = [Scored(id=str(i), reference="a b", hypothesis="a b") for i in range(300)]
+    text = format_report(make_report(perfect))
+    assert "0.00 – 0.99 %" in text and "rule of three over 300 utterances" in text and "bootstrap" not in text
+    classes = format_class_report(make_class_report(perfect, ["a b"]))
+    assert "99.01 – 100.00 %" in classes and "rule of three over 300 utterances" in classes
 
 
 def test_an_interval_from_few_speakers_is_called_rough():
