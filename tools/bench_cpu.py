@@ -8,9 +8,9 @@ Prints one line of JSON a measurement. Both sides take turns in one process; Spe
 
 What is timed: ``train`` is forward, loss, backward, clipping and AdamW, with the batch in memory as features (theirs
 skips normalisation there) and as waveforms (both compute and normalise 80 mel bins), and of features of unequal
-lengths; ``search`` is a beam search of
-exactly 20 steps over given encoder states, for 1 and 16 utterances, with and without CTC prefix scores. Beside a search
-stand the matrix products of its decoder alone: ``ceiling`` is the ratio that would be left if all else took no time.
+lengths; ``search`` is a beam search of exactly 20 steps over given encoder states, for 1 and 16 utterances, with and
+without CTC prefix scores. Beside a search stand its matrix products alone, that of the CTC head with prefix scores:
+``ceiling`` is the ratio that would be left if all else took no time.
 
 SpeechBrain's LSTM packs where it is told lengths (``speechbrain``): then padding changes nothing, as on our side. It is
 much faster without them (``speechbrain_unpacked``), as its ``CRDNN`` calls it, but its backward direction begins in the
@@ -140,14 +140,14 @@ def our_search(
 
 
 def search_sides(sizes: Sizes, kind: str, utterances: int, *, with_ctc: bool) -> dict[str, Callable[[], object]]:
-    """The search of ours, its decoder's products alone, and, where it is installed, the search of SpeechBrain."""
+    """The search of ours, its products alone, and, where it is installed, the search of SpeechBrain."""
     encoded = searched_states(sizes, utterances)
     model = our_model(sizes, waveform=False)
     runs: dict[str, Callable[[], object]] = {
         "ours": partial(our_search(model, sizes.encoded, sizes, with_ctc=with_ctc), encoded)
     }
     if kind == "32-true":
-        runs["products"] = products_alone(model, encoded, sizes)
+        runs["products"] = products_alone(model, encoded, sizes, with_ctc=with_ctc)
     if theirs is not None:
         search = theirs.their_search(theirs.TheirRecogniser(sizes), sizes.encoded, with_ctc=with_ctc)
         runs["speechbrain"] = partial(search, encoded)

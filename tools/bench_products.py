@@ -13,8 +13,8 @@ from seq2seq_asr.nn.compiled_stepping import WORTH_A_THREAD, CompiledStepping
 from seq2seq_asr.nn.model import Seq2Seq
 
 
-def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[], object]:
-    """The products of `our_search` without CTC, one for one.
+def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes, *, with_ctc: bool) -> Callable[[], object]:
+    """The products of `our_search`, one for one; CTC prefix scores need that of the CTC head.
 
     Energies of the attention are no product there: a loop filters, compares and scores.
 
@@ -22,6 +22,7 @@ def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[]
         model: The recogniser.
         encoded: The utterances (B, S, E).
         sizes: Beams and steps.
+        with_ctc: Whether the search has CTC prefix scores.
     """
     decoder, (batch, frames, _), beam = CompiledStepping(model.eval().decoder), encoded.shape, sizes.beam
     rows, lengths = batch * beam, torch.full((batch,), frames)
@@ -33,7 +34,10 @@ def products_alone(model: Seq2Seq, encoded: Tensor, sizes: Sizes) -> Callable[[]
     own = np.empty((rows, len(decoder.from_hidden.bias)), np.float32)
     given = np.empty((rows, len(decoder.from_context.bias)), np.float32)
 
+    @torch.inference_mode()
     def run() -> None:
+        if with_ctc and model.ctc is not None:
+            model.ctc(encoded)
         memory = decoder.memory(encoded, lengths)
         mixed = given if memory.weighed else context
 

@@ -72,7 +72,8 @@ def test_a_search_takes_the_stated_number_of_steps(bench, tiny, monkeypatch, wit
     assert [len(best[0].tokens) for best in found] == [tiny.steps - 1] * 2
 
 
-def test_the_products_alone_are_those_of_the_search(bench, monkeypatch):
+@pytest.mark.parametrize("with_ctc", [False, True])
+def test_the_products_alone_are_those_of_the_search(bench, monkeypatch, with_ctc):
     sizes = bench.Sizes(utterances=2, encoded=40, steps=5)
     model, encoded = bench.our_model(sizes, waveform=False), bench.searched_states(sizes, 2)
     counts = []
@@ -86,11 +87,12 @@ def test_the_products_alone_are_those_of_the_search(bench, monkeypatch):
 
     for name in ("multiply", "multiply_in_blocks", "mix"):
         counting(name, getattr(products, name))
-    search = bench.our_search(model, sizes.encoded, sizes, with_ctc=False)
-    for run in (lambda: search(encoded), bench.products_alone(model, encoded, sizes)):
+    model.ctc.register_forward_hook(lambda head, given, _: counts[-1].update([("head", given[0].shape)]))
+    search = bench.our_search(model, sizes.encoded, sizes, with_ctc=with_ctc)
+    for run in (lambda: search(encoded), bench.products_alone(model, encoded, sizes, with_ctc=with_ctc)):
         counts.append(Counter())
         run()
-    assert counts[0] == counts[1] and counts[0].total() == 1 + 2 * sizes.steps
+    assert counts[0] == counts[1] and counts[0].total() == 1 + 2 * sizes.steps + with_ctc
 
 
 def test_the_ceiling_is_theirs_over_the_products(bench):
