@@ -1,4 +1,4 @@
-"""What the CPU benchmarks share: the sizes of the jobs, fair timing, and how a measurement is printed."""
+"""What benchmarks share: sizes of the jobs on the CPU, fair timing, and how a measurement is printed."""
 
 import contextlib
 import json
@@ -117,12 +117,16 @@ def interleave(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[
     return times
 
 
+def quartiles(times: list[float]) -> dict[str, float]:
+    """Median, quartiles and smallest of some times."""
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    named = {"median_ms": median, "quartile1_ms": low, "quartile3_ms": high, "min_ms": min(times)}
+    return {name: round(value, 4) for name, value in named.items()}
+
+
 def summary(times: Times) -> dict[str, float]:
-    """Median, quartiles and smallest wall-clock time, and the median processor time."""
-    low, median, high = statistics.quantiles(times.wall, n=4, method="inclusive")
-    named = {"median_ms": median, "quartile1_ms": low, "quartile3_ms": high, "min_ms": min(times.wall)}
-    named["cpu_median_ms"] = statistics.median(times.cpu)
-    return {name: round(value, 2) for name, value in named.items()}
+    """What wall-clock times come to, and the median processor time."""
+    return quartiles(times.wall) | {"cpu_median_ms": round(statistics.median(times.cpu), 4)}
 
 
 def ratios(ours: Times, theirs: Times) -> dict[str, float]:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from bench_common import quartiles
 from torch import Tensor
 
 FOLDER = Path(__file__).parent
@@ -81,11 +82,11 @@ def chosen(items: Iterable[Named], options: argparse.Namespace) -> list[Named]:
 
 
 def find_where(options: argparse.Namespace, launches: int = 10_000, *, tiny: bool = False) -> Where:
-    """The device that the flags choose; ends with exit code 2 where there is none."""
+    """The device that the flags choose; ends with exit code 2 where there is none, unless names are only listed."""
     if options.interpreter:
         os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are imported
         return Where(torch.device("cpu"), True, min(launches, 5))
-    if not torch.cuda.is_available():
+    if not options.list and not torch.cuda.is_available():
         print("no GPU: torch sees no CUDA device (--interpreter tries the tool itself without one)", file=sys.stderr)
         raise SystemExit(2)
     os.environ.pop("TRITON_INTERPRET", None)
@@ -169,18 +170,11 @@ def measurement(
     for _ in range(repeats):
         for name, run in sides.items():
             times[name].append(milliseconds(run, where.device))
-    result: dict[str, object] = {"what": what} | {name: summary(taken) for name, taken in times.items()}
+    result: dict[str, object] = {"what": what} | {name: quartiles(taken) for name, taken in times.items()}
     ours = statistics.median(times["ours"])
     ratios = {f"ratio_{name}": round(statistics.median(t) / ours, 2) for name, t in times.items() if name != "ours"}
     memory = {f"peak_mib_{name}": peak for name, peak in peaks.items() if where.device.type == "cuda"}
     return result | ratios | memory | {"repeats": repeats, **details, **machine(where)}
-
-
-def summary(times: list[float]) -> dict[str, float]:
-    """Median, quartiles and smallest time."""
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    named = {"median_ms": median, "quartile1_ms": low, "quartile3_ms": high, "min_ms": min(times)}
-    return {name: round(value, 4) for name, value in named.items()}
 
 
 def peak_mib(run: Callable[[], object], device: torch.device) -> float:

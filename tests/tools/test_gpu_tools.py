@@ -147,6 +147,13 @@ def test_without_a_gpu_a_clear_line_and_exit_code_2(name, tool, capsys, monkeypa
     assert stopped.value.code == 2 and capsys.readouterr().err.startswith("no GPU: ")
 
 
+@pytest.mark.parametrize("name", ["check_gpu", "bench_gpu"])
+def test_names_are_listed_without_a_gpu(name, tool, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert tool(name).main(["--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 20
+
+
 @pytest.mark.parametrize("name", ["check_gpu", "bench_gpu", "kernel_resources"])
 def test_help_teaches(name, tool, capsys):
     with pytest.raises(SystemExit) as stopped:
