@@ -4,6 +4,7 @@
 
 Every row is a real ``python -m seq2seq_asr.decode``; its results stay below ``--out``. A row is compared with that of
 the default search on the same utterances: paired permutation of speakers' (or utterances') errors, p-values after Holm.
+Rows without CTC have no guards either, for these replace a degenerate transcript by what CTC says.
 Printed is a Markdown table; ``--out/table.csv`` has the same figures.
 """
 
@@ -68,12 +69,12 @@ def read_options() -> argparse.Namespace:
 
 def searches(options: argparse.Namespace) -> dict[str, list[str]]:
     """Name and flags of every row."""
-    ctc = ["--ctc_weight", str(options.ctc_weight)]
+    ctc, without = ["--ctc_weight", str(options.ctc_weight)], ["--ctc_weight", "0", "--guards", "off"]
     lm = ["--lm", str(options.lm), "--lm_weight", str(options.lm_weight)] if options.lm else []
     ngram = ["--ngram", str(options.ngram), "--ngram_weight", str(options.ngram_weight)] if options.ngram else []
     rows = {
-        "greedy": ["--beam", "1", "--ctc_weight", "0"],
-        "beam 8": ["--beam", "8", "--ctc_weight", "0"],
+        "greedy": ["--beam", "1", *without],
+        "beam 8": ["--beam", "8", *without],
         DEFAULT: ["--beam", "8", *ctc],
         "beam 32, CTC": ["--beam", "32", *ctc],
     }
