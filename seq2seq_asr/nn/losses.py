@@ -41,12 +41,6 @@ def ctc_loss(
     )
 
 
-def ctc_frames_needed(tokens: Int[Tensor, "B U"], lengths: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-    """Encoded frames CTC needs: one a token and one between equal neighbours."""
-    inside = valid_mask(lengths, tokens.shape[1])[:, 1:]
-    return lengths + ((tokens[:, 1:] == tokens[:, :-1]) & inside).sum(dim=1)
-
-
 def guided_attention(
     alignments: Float[Tensor, "B U S"], steps: Int[Tensor, " B"], frames: Int[Tensor, " B"], width: float
 ) -> Float[Tensor, " B"]:

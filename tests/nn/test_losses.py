@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_frames_needed, ctc_loss, guided_attention, shift_targets
+from seq2seq_asr.nn.losses import accuracy, cross_entropy, ctc_loss, guided_attention, shift_targets
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
 token_lists = st.lists(st.lists(st.integers(4, 6), max_size=4), min_size=1, max_size=4)
@@ -69,14 +69,6 @@ def test_ctc_equals_the_sum_over_all_alignments(row, frames):
     tokens, lengths = pad([row])
     loss = float(ctc_loss(log_probs, torch.tensor([frames]), tokens, lengths))
     assert loss == pytest.approx(-math.log(total) if paths else 0.0, abs=1e-9)
-    assert bool(paths) == (frames >= int(ctc_frames_needed(tokens, lengths)))
-
-
-@given(token_lists, st.integers(0, 2))
-def test_frames_ctc_needs_are_counted_without_the_padding(rows, extra):
-    tokens, lengths = pad(rows, value=5, extra=extra)
-    expected = [len(row) + sum(a == b for a, b in itertools.pairwise(row)) for row in rows]
-    assert ctc_frames_needed(tokens, lengths).tolist() == expected
 
 
 def test_losses_are_the_same_alone_and_beside_others_whatever_the_padding():
