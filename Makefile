@@ -24,7 +24,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(RUN) pip install --no-deps --no-build-isolation -e .
 	touch $@
 
-fit: install  ## train and score the default recogniser
+fit: install  ## train the default recogniser
 	$(RUN) seq2seq_asr.fit $(ARGS)
 
 test: install  ## run the tests on two processes
