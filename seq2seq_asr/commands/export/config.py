@@ -9,7 +9,8 @@ from typing import Literal
 class ExportConfig:
     """Make a folder to hand on out of a run: weights or graphs, settings, tokenizer; nothing that can be executed.
 
-    What `tune` found goes along, unless it needs a language model.
+    What `tune` found goes along with safetensors, unless it needs a language model; the search of ONNX graphs is the
+    caller's.
     """
 
     run: Path | None = None

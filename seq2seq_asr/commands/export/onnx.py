@@ -31,7 +31,7 @@ from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_mapping
 from seq2seq_asr.training.checkpoint import FORMAT
 from seq2seq_asr.training.portable import new_folder
-from seq2seq_asr.vocabulary import EOS, SOS
+from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
 ENCODER, STEP, CALLS = "encoder.onnx", "decoder_step.onnx", "recognizer.json"
 PACKAGES = ("onnx", "onnxscript")
@@ -161,6 +161,7 @@ def description(model: Seq2Seq, tokenizer: Tokenizer) -> dict[str, Any]:
         "search": {
             "start": SOS,
             "end": EOS,
+            "ctc_blank": None if model.ctc is None else BLANK,
             "max_tokens_per_encoded_frame": BeamConfig().max_length_ratio,
             "state": {f"next_{name}": name for name in STATE},
         },

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from seq2seq_asr import Recognizer
 from seq2seq_asr.commands.export.graphs import MEMORY, STATE
-from seq2seq_asr.commands.export.onnx import write_onnx
+from seq2seq_asr.commands.export.onnx import description, write_onnx
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.errors import UsageError
@@ -24,6 +25,7 @@ from seq2seq_asr.export import main
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
+from seq2seq_asr.search.guards import listen
 from seq2seq_asr.strict_yaml import from_mapping
 
 pytestmark = pytest.mark.timeout(400)  # a recording takes seconds of a core
@@ -111,6 +113,20 @@ def test_a_greedy_decoding_by_onnxruntime_finds_our_tokens(tones_run: Path, made
     assert texts == [recognizer.tokenizer.decode(tokens) for tokens in ours]
     references = [json.loads(line)["text"] for line in (tones_run.parent / "test.jsonl").read_text().splitlines()]
     assert sum(map(str.__eq__, texts, references)) >= 4, "the run has learnt something"
+
+
+def test_the_json_file_names_the_blank_that_ctc_is_read_without(tones_run: Path) -> None:
+    inputs, lengths = batch(tones_run.parent)
+    recognizer = Recognizer.load(tones_run, device="cpu")
+    with torch.inference_mode():
+        encoded = recognizer.model.encode(torch.from_numpy(inputs), torch.from_numpy(lengths))
+        log_probs = recognizer.model.ctc_log_probs(encoded)
+    search = description(recognizer.model, recognizer.tokenizer)["search"]
+    log_probs = log_probs.clone()
+    log_probs[:, :, [search["start"], search["end"]]] = -torch.inf
+    paths = [path[:length] for path, length in zip(log_probs.argmax(2).tolist(), encoded.lengths.tolist(), strict=True)]
+    said = [tuple(token for token, _ in groupby(path) if token != search["ctc_blank"]) for path in paths]
+    assert said == [one.tokens for one in listen(log_probs, encoded.lengths)] and any(said)
 
 
 @pytest.mark.nightly
