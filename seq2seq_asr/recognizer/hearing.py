@@ -7,6 +7,8 @@ off a model that was trained with speed perturbation; see ``BeamConfig.speeds``.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from seq2seq_asr.nn.model import Encoded
 
@@ -39,6 +41,28 @@ def rounded_up(hearings: Hearings, utterances: int = 8, frames: int = 32) -> Hea
         frames: Of what their frames are to be one.
     """
     return tuple(_rounded_up(encoded, utterances, frames) for encoded in hearings)
+
+
+def stretched(
+    frames: Float[Tensor, "B S V"], lengths: Int[Tensor, " B"], own: Encoded
+) -> tuple[Float[Tensor, "B S2 V"], Int[Tensor, " B"]]:
+    """Frames repeated, evenly over an utterance, where it has fewer than at its own speed.
+
+    CTC needs a frame for each token. At a faster speed an utterance has fewer frames, so that CTC would rule out
+    transcripts that it allows at the utterance's own.
+
+    Args:
+        frames: Of a batch.
+        lengths: Frames of each utterance.
+        own: The batch at its own speed.
+
+    Returns:
+        The frames, and how many each utterance has now.
+    """
+    longer = torch.maximum(lengths, own.lengths)
+    places = torch.arange(max(frames.shape[1], own.states.shape[1]), device=frames.device)
+    sources = (places * lengths[:, None] // longer[:, None]).clamp(max=frames.shape[1] - 1)
+    return frames.gather(1, sources[:, :, None].expand(-1, -1, frames.shape[2])), longer
 
 
 def _some_of(encoded: Encoded, rows: Sequence[int]) -> Encoded:

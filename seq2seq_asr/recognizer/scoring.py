@@ -8,7 +8,7 @@ from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.nn.stepping import Stepping
-from seq2seq_asr.recognizer.hearing import Hearings, marks_of
+from seq2seq_asr.recognizer.hearing import Hearings, marks_of, stretched
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.coverage import CoverageScorer
@@ -48,7 +48,7 @@ def scorers_of(
     encoded, utterances = hearings[0], len(hearings[0].lengths)
     scorers = list[Weighted]()
     for mark, heard in zip(marks_of(len(hearings)), hearings, strict=True):
-        listening = _joint_scorers(model, decoder, heard, search.ctc_weight, kernels)
+        listening = _joint_scorers(model, decoder, heard, encoded, search.ctc_weight, kernels)
         scorers += [replace(one, name=one.name + mark, weight=one.weight / len(hearings)) for one in listening]
     if search.lm_weight > 0 and language_model is not None:
         scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))
@@ -67,11 +67,14 @@ def scorers_of(
 
 
 def _joint_scorers(
-    model: Seq2Seq, decoder: StepDecoder, encoded: Encoded, ctc_weight: float, kernels: bool
+    model: Seq2Seq, decoder: StepDecoder, heard: Encoded, own: Encoded, ctc_weight: float, kernels: bool
 ) -> tuple[Weighted, ...]:
-    """Attention and, if it is there and has weight, CTC."""
-    attention = AttentionScorer(decoder, decoder.memory(encoded.states, encoded.lengths))
+    """Attention and, if it is there and has weight, CTC at one speed, beside the utterances' own."""
+    attention = AttentionScorer(decoder, decoder.memory(heard.states, heard.lengths))
     if ctc_weight == 0 or model.ctc is None:
         return joint_scorers(attention)
-    ctc = ctc_prefix_scorer(model.ctc_log_probs(encoded), encoded.lengths, kernels)
+    log_probs, lengths = model.ctc_log_probs(heard), heard.lengths
+    if heard is not own:
+        log_probs, lengths = stretched(log_probs, lengths, own)
+    ctc = ctc_prefix_scorer(log_probs, lengths, kernels)
     return joint_scorers(attention, ctc, ctc_weight)

@@ -80,7 +80,7 @@ class BeamConfig:
     guards: Guarding = "replace"
     """Flag transcripts that loop, stop early or fill silence, and replace them by more CTC, then CTC alone."""
     speeds: int = 1
-    """Speeds that an utterance is heard at, 5 % apart around its own: 5 is 0.9 to 1.1. Their scores are averaged."""
+    """Speeds that an utterance is heard at, 5 % apart: 5 is 0.9 to 1.1. Attention and CTC count with their mean."""
     align: Aligner = "attention"
     """Where the times of words come from: attention peaks, or forced alignment with CTC."""
     patience: int | None = 20
