@@ -48,7 +48,7 @@ class BeamConfig:
     ctc_weight: float = 0.2
     """Weight of the CTC prefix score; the attention has the rest. 0 leaves CTC out; small corpora gain from 0.5."""
     candidates: int = 20
-    """Tokens per prefix that CTC and hot words look at, the best of attention and language model, besides the end."""
+    """Tokens per prefix that CTC, n-grams and hot words look at, the best of attention and LSTM, besides the end."""
     lm_weight: float = 0.3
     """Weight of the language model, when one is given; 0 leaves it out."""
     ngram_weight: float = 0.3
@@ -56,7 +56,7 @@ class BeamConfig:
     ngram_unknown: float = 10.0
     """Taken from the n-gram model's log probability of each word that it does not know, in nats."""
     ilm_weight: float = 0.0
-    """Weight with which the decoder's own language model is taken off, where another is given; 0 leaves it in."""
+    """Weight with which the decoder's own language model is taken off, to make room for another; 0 leaves it in."""
     coverage_weight: float = 0.0
     """Reward for each encoded frame that the attention covers, in nats; 0 leaves coverage out."""
     coverage_threshold: float = 0.5
