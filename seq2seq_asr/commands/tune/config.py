@@ -15,8 +15,8 @@ from seq2seq_asr.training.criterion import Choice
 class TuneConfig:
     """Find the best search settings of a run on its dev set, and calibrate its word confidences.
 
-    The encoder runs once a speed. First the weights are swept at one beam, then the beam with the best weights. What has the
-    lowest error rate of all (or the smallest beam within `slack` of it) goes into the run folder as decoding.yaml,
+    The encoder runs once (a speed). First the weights are swept at one beam, then the beam with the best weights. What
+    has the lowest error rate of all (or the smallest beam within `slack` of it) goes into the run folder as decoding.yaml,
     which `decode` then starts from. Do not tune on the set that you report.
     """
 
