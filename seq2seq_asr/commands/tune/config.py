@@ -16,8 +16,8 @@ class TuneConfig:
     """Find the best search settings of a run on its dev set, and calibrate its word confidences.
 
     The encoder runs once (a speed). First the weights are swept at one beam, then the beam with the best weights. What
-    has the lowest error rate of all (or the smallest beam within `slack` of it) goes into the run folder as decoding.yaml,
-    which `decode` then starts from. Do not tune on the set that you report.
+    has the lowest error rate of all (or the smallest beam within `slack` of it) goes into the run folder as
+    decoding.yaml, which `decode` then starts from. Do not tune on the set that you report.
     """
 
     run: Path | None = None
