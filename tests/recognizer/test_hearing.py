@@ -10,7 +10,6 @@ from torch.nn.functional import ctc_loss
 
 from seq2seq_asr import Recognizer
 from seq2seq_asr.data.augment import at_speed
-from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import Encoded
@@ -21,16 +20,6 @@ from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.rescoring import rescore
 
 SEARCH = BeamConfig(beam=4, nbest=3, speeds=5)
-
-
-@pytest.fixture(scope="module")
-def recognizer(tones_run: Path) -> Recognizer:
-    return Recognizer.load(tones_run, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def utterances(tones_run: Path) -> list[Utterance]:
-    return read_manifest(tones_run.parent / "test.jsonl")
 
 
 def test_speeds_lie_around_the_utterances_own() -> None:

@@ -11,7 +11,6 @@ import soundfile
 
 from seq2seq_asr.commands.decode.results import transcript_line
 from seq2seq_asr.data.batching import BatchingConfig
-from seq2seq_asr.data.manifest import read_manifest
 from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError
@@ -21,16 +20,6 @@ from seq2seq_asr.recognizer.transcript import Word
 from seq2seq_asr.search.beam import BeamConfig
 
 CUT = SegmentConfig(above=1.0, shortest=0.15, longest=1.5, pause=0.3, margin=0.05)
-
-
-@pytest.fixture(scope="module")
-def recognizer(tones_run: Path) -> Recognizer:
-    return Recognizer.load(tones_run, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def utterances(tones_run: Path) -> list[Utterance]:
-    return read_manifest(tones_run.parent / "test.jsonl")
 
 
 @pytest.fixture(scope="module")
