@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from seq2seq_asr.evaluation.intervals import SAMPLES, Interval, middle, per_unit
+from seq2seq_asr.evaluation.student import critical, two_sided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +121,12 @@ def _student(value: float, spreads: Sequence[tuple[float, int]]) -> tuple[float,
         value: An estimate.
         spreads: Variances that add up to its own, each with its degrees of freedom.
     """
-    from scipy.special import stdtr, stdtrit
-
     variance = sum(part for part, _ in spreads)
     if variance <= (1e-9 * value) ** 2:
         return (0.0, 1.0) if value == 0 else (math.inf, 1.0)
     degrees = variance**2 / sum(part**2 / count for part, count in spreads)
     deviation = math.sqrt(variance)
-    return deviation * float(stdtrit(degrees, 0.975)), 2 * float(stdtr(degrees, -abs(value) / deviation))
+    return deviation * critical(degrees), two_sided(value / deviation, degrees)
 
 
 def _drawn_units(
