@@ -55,14 +55,16 @@ def unchecked() -> Iterator[None]:
 # A wall-clock limit would fail on a busy machine, and a database would carry failures from one checkout to the next.
 hypothesis.settings.register_profile(
     "repeatable",
+    max_examples=50,
     deadline=None,
     database=None,
     derandomize=True,
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-# HYPOTHESIS_PROFILE=explore looks for new examples on every run.
-hypothesis.settings.register_profile("explore", hypothesis.settings.get_profile("repeatable"), derandomize=False)
+# HYPOTHESIS_PROFILE=explore looks for new examples on every run, and for more of them.
+REPEATABLE = hypothesis.settings.get_profile("repeatable")
+hypothesis.settings.register_profile("explore", REPEATABLE, derandomize=False, max_examples=200)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
@@ -74,6 +76,12 @@ def seed() -> int:
     np.random.seed(value)
     torch.manual_seed(value)
     return value
+
+
+@pytest.fixture
+def draw_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the learning curves that end every training, which take longer than a toy."""
+    monkeypatch.setattr("seq2seq_asr.training.metrics.LearningCurves._draw", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -45,10 +45,9 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_no_curves: None) -> Path:
     """A folder with ``toy.yaml`` and a corpus of features, made the working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
     draw = np.random.default_rng(0)
     for split, count in (("train", 12), ("dev", 3)):
         with open(f"{split}.jsonl", "w") as file:

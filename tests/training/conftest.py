@@ -22,7 +22,6 @@ from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
 from seq2seq_asr.nn.specaugment import SpecAugmentConfig
-from seq2seq_asr.training import metrics
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.schedule import OptimizerConfig
 from seq2seq_asr.training.session import Session
@@ -58,12 +57,6 @@ def toy_model() -> ModelConfig:
         decoder=DecoderConfig(units=32, embedding=8, dropout=0.1),
         label_smoothing=0.0,
     )
-
-
-@pytest.fixture
-def draw_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the learning curves that end every training, which take longer than a toy."""
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from seq2seq_asr.training.criterion import ACCURACY, CER, WER, Criterion, find_c
 from seq2seq_asr.training.metrics import COLUMNS, EpochClock, LearningCurves, epoch_line, read_rows, write_rows
 from seq2seq_asr.training.session import Session, train
 
+pytestmark = pytest.mark.usefixtures("draw_no_curves")
+
 Build = Callable[..., Session]
 FIGURES = {"epoch": 2.0, "train_loss": 0.5, "seconds": 12.3, "data_wait": 0.04, "skipped_steps": 0.0}
 
@@ -184,9 +186,7 @@ def test_a_file_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bar.on_a_terminal()
 
 
-def test_the_best_checkpoint_is_chosen_by_the_criterion_and_anew_under_another(
-    toy_session: Build, draw_no_curves: None
-) -> None:
+def test_the_best_checkpoint_is_chosen_by_the_criterion_and_anew_under_another(toy_session: Build) -> None:
     def best_of(session: Session) -> float:
         return float(read_checkpoint(session.run.last)["callbacks"]["SaveCheckpoints"]["best_error"])
 

@@ -52,11 +52,14 @@ def test_the_picture_shows_the_weights_where_they_are(tmp_path):
     assert (seen[~np.eye(3, dtype=bool)] < 0.1).all()
 
 
-@pytest.mark.parametrize(
-    "piece", ["你好", "안녕", "🦜", "$x_{", r"\frac", "a\nb", "\x00", "\ud800", "", " ", "▁", "ёж", "e\u0301", "\uffff"]
-)
-def test_no_piece_or_title_raises_or_warns(tmp_path, piece):
-    figure = plots.attention_figure(alignment(2, 9), [piece, piece * 9], 0.04, piece)
+PIECES = ["你好", "안녕", "🦜", "$x_{", r"\frac", "a\nb", "\x00", "\ud800", "", " ", "▁", "ёж", "e\u0301", "\uffff"]
+
+
+@pytest.mark.parametrize("title", [*PIECES[::5], " ".join(PIECES)])
+def test_no_piece_or_title_raises_or_warns(tmp_path, title):
+    pieces = [*PIECES, *(9 * piece for piece in PIECES)]
+    figure = plots.attention_figure(alignment(len(pieces), 60), pieces, 0.04, title)
+    assert len(labels(figure)) == len(pieces), "every piece is drawn"
     assert png_of(figure, tmp_path / "odd.png").std() > 0
 
 
@@ -81,7 +84,7 @@ def test_weights_that_are_not_finite_are_drawn_as_none(tmp_path):
 
 
 def test_long_utterances_keep_a_bounded_size_and_their_labels_apart(tmp_path):
-    figure = plots.attention_figure(alignment(300, 900), [f"w{i}" for i in range(300)], 0.04, "word " * 300)
+    figure = plots.attention_figure(alignment(120, 500), [f"w{i}" for i in range(120)], 0.04, "word " * 300)
     picture = png_of(figure, tmp_path / "long.png")
     assert max(picture.shape) <= 2400
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
@@ -150,9 +153,9 @@ def test_the_confusion_matrix_shows_shares_of_its_rows_and_counts(tmp_path):
     assert png_of(figure, tmp_path / "confusion.png").std() > 0
 
 
-def test_a_large_confusion_matrix_has_a_bounded_size_and_no_numbers(tmp_path):
+def test_a_large_confusion_matrix_has_a_bounded_size_and_no_numbers():
     figure = plots.confusion_figure(np.eye(300, dtype=int), [f"class{place}" for place in range(300)])
-    assert max(png_of(figure, tmp_path / "large.png").shape) <= 3400
+    assert max(figure.get_size_inches()) <= 24
     assert not figure.axes[0].texts and len(labels(figure)) <= 80
 
 

@@ -21,7 +21,6 @@ from seq2seq_asr.decode import main as decode
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.export import main as export
 from seq2seq_asr.fit import main as fit
-from seq2seq_asr.training import metrics
 from seq2seq_asr.training.checkpoint import read_checkpoint
 
 PITCHES = {"low note": 300.0, "mid": 900.0, "high": 1100.0}
@@ -77,9 +76,8 @@ def trained(corpus: Path) -> Path:
 
 
 @pytest.fixture
-def home(corpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def home(corpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, draw_no_curves: None) -> Path:
     """A copy of the corpus, made the working directory; nothing is drawn."""
-    monkeypatch.setattr(metrics, "save_figure", lambda *_: None)
     copy = shutil.copytree(corpus, tmp_path / "home", ignore=shutil.ignore_patterns("checkpoints"))
     monkeypatch.chdir(copy)
     return copy
