@@ -82,6 +82,7 @@ def test_it_recognises_and_answers_in_order(recognizer: Recognizer, utterances: 
 def test_a_transcript_does_not_depend_on_its_company(
     recognizer: Recognizer, utterances: list[Utterance], search: BeamConfig
 ) -> None:
+    utterances = utterances[:6]  # of one to four words
     alone = [recognizer.transcribe([one], search)[0] for one in utterances]
     assert all(map(same, recognizer.transcribe(utterances, search), alone))
     assert all(map(same, recognizer.transcribe(utterances[::-1], search), alone[::-1]))
