@@ -82,7 +82,7 @@ def test_resume_from_the_end_of_an_epoch(toy_session: Build) -> None:
 
 
 def test_a_toy_is_learnt_to_word_error_rate_zero(toy_session: Build) -> None:
-    session = toy_session("learnt", epochs=60, lr=1e-2, speed=0.0, validate_every=60)
+    session = toy_session("learnt", epochs=25, lr=2e-2, speed=0.0, validate_every=25)
     trainer = train(session)
     assert float(trainer.callback_metrics["val_wer"]) == 0.0
 
