@@ -200,9 +200,9 @@ def _heading(axes: Axes, figure: Figure, title: str) -> None:
     lines = [
         line
         for part in title.split("\n")
-        for line in textwrap.wrap(_literal(part), columns, max_lines=_TITLE_LINES, placeholder=" …")
+        for line in textwrap.wrap(literal(part), columns, max_lines=_TITLE_LINES, placeholder=" …")
     ]
-    _show_literally(axes.set_title("\n".join(lines), loc="left", fontsize=11))
+    show_literally(axes.set_title("\n".join(lines), loc="left", fontsize=11))
 
 
 def _label_rows(axes: Axes, pieces: Sequence[str]) -> None:
@@ -210,7 +210,7 @@ def _label_rows(axes: Axes, pieces: Sequence[str]) -> None:
     axes.set_yticks(shown, labels=short, fontsize=9)
     axes.tick_params(axis="y", length=0)
     for label in axes.get_yticklabels():
-        _show_literally(label)
+        show_literally(label)
 
 
 def _label_columns(axes: Axes, names: Sequence[str]) -> None:
@@ -218,23 +218,23 @@ def _label_columns(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xticks(shown, labels=short, fontsize=9, rotation=90)
     axes.tick_params(axis="x", length=0)
     for label in axes.get_xticklabels():
-        _show_literally(label)
+        show_literally(label)
 
 
 def _labels(texts: Sequence[str]) -> tuple[list[int], list[str]]:
     """Places that get a label, and the labels, cut where they are long."""
     shown = list(range(0, len(texts), math.ceil(len(texts) / _MOST_LABELS)))
-    labels = [_literal(texts[place]) for place in shown]
+    labels = [literal(texts[place]) for place in shown]
     return shown, [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in labels]
 
 
-def _show_literally(text: Text) -> None:
+def show_literally(text: Text) -> None:
     """A dollar sign starts no formula, and every character finds its font."""
     text.set_parse_math(False)
     text.set_fontfamily([name for name, _ in _fonts()])
 
 
-def _literal(content: str) -> str:
+def literal(content: str) -> str:
     """The text with each character that no font can draw written as its code point: drawing it would warn."""
     return "".join(char if _drawable(char) else ascii(char)[1:-1] for char in content)
 
