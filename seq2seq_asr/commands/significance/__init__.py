@@ -1,0 +1,1 @@
+"""Paired tests between decodings of the same utterances."""

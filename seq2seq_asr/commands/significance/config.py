@@ -1,0 +1,48 @@
+"""Settings of ``significance``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from seq2seq_asr.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignificanceConfig:
+    """Is the difference between decodings of the same utterances real, or may it be chance?
+
+    A folder is one that `decode` wrote, or has ref.trn and hyp.trn of another toolkit, as sclite reads them: a line
+    `words (speaker-id)` an utterance. The speaker is what stands before the first hyphen; `(id)` or `(unknown-id)` is
+    one of an unknown speaker. Ids and references must be the same in all folders.
+
+    Every pair is tested twice: by Student's t and by exchanging errors (matched pairs), both over speakers; over
+    utterances where speakers are unknown, or only one. Where speakers are too few for an exchange to reach 5 %,
+    utterances are exchanged besides. A pair counts as significant where the larger p-value, corrected for the number of
+    pairs (Holm), is 0.05 or less.
+    """
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders with ref.trn and hyp.trn, two or more."""
+    unit: Literal["auto", "words", "characters", "utterances"] = "auto"
+    """What errors are counted in; auto: words, characters where no spaces part the words, utterances of classifiers."""
+    by: Literal["speaker"] | None = None
+    """Print the error rate of each speaker too."""
+    common: bool = False
+    """Compare what all folders have, where some lack utterances, such as those that `decode` skipped."""
+    out: Path | None = None
+    """Folder for systems.csv, pairs.csv, speakers.csv (fractions, not percent) and differences.png."""
+    seed: int = 0
+    """Seed of the bootstrap intervals, and of the exchanges where there are too many to try them all."""
+
+    def __post_init__(self) -> None:
+        if len(self.folders) < 2:
+            raise UsageError("folders: give two or more, such as `significance one/decode_test another/decode_test`")
+        seen: dict[Path, Path] = {}
+        for folder in self.folders:
+            if (place := folder.resolve()) in seen:
+                raise UsageError(f"{folder}: given twice")
+            seen[place] = folder
+        if self.seed < 0:
+            raise UsageError("seed: must be 0 or more")

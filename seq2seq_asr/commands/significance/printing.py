@@ -1,0 +1,119 @@
+"""The results as text: systems, pairs with their verdicts, speakers, and what the figures mean."""
+
+import math
+from collections.abc import Sequence
+
+from seq2seq_asr.commands.significance.pairs import Pair, least
+from seq2seq_asr.commands.significance.systems import System, Unit
+from seq2seq_asr.evaluation.layout import display_width, printable
+from seq2seq_asr.evaluation.significance import LEVEL
+
+RATES: dict[Unit, str] = {"words": "WER", "characters": "CER", "utterances": "SER"}
+"""What the error rate of each unit is called."""
+HINT = "These are decodings, not recipes: whether two of those differ, `compare` tells, with several seeds of each."
+_GAP = "  "
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell: the first is set left, others right, and the last stands as it is."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [first + " " * (widths[0] - display_width(first))]
+        cells += [
+            " " * (width - display_width(cell)) + cell for cell, width in zip(others[:-1], widths[1:-1], strict=True)
+        ]
+        lines.append(_GAP.join([*cells, others[-1]]).rstrip())
+    return lines
+
+
+def systems_table(systems: Sequence[System], unit: Unit) -> list[str]:
+    """A row a system, in the order given."""
+    rows = [["system", unit, RATES[unit], "95 % interval", "errors", "sub", "del", "ins", "wrong utterances"]]
+    for one in systems:
+        total, interval = one.total, one.interval
+        bounds = f"{100 * interval.low:.2f} – {100 * interval.high:.2f} %" if interval.known else "–"
+        counts = [total.errors, total.substitutions, total.deletions, total.insertions]
+        wrong = f"{one.wrong:,} ({percent(one.sentence_error_rate)})"
+        rate = percent(total.rate)
+        rows.append([one.name, f"{total.reference_length:,}", rate, bounds, *(f"{count:,}" for count in counts), wrong])
+    return table(rows)
+
+
+def pairs_table(pairs: Sequence[Pair], unit: Unit) -> list[str]:
+    """A row a pair, with those tests that were made."""
+    kind = pairs[0].student.interval.unit
+    heading = ["second – first", RATES[unit], "95 % interval", f"t, {kind}s"]
+    over_speakers, over_utterances = pairs[0].over_speakers is not None, pairs[0].over_utterances is not None
+    heading += ["exchange, speakers"] * over_speakers + ["exchange, utterances"] * over_utterances
+    rows = [[*heading, *["p, corrected"] * (len(pairs) > 1), "verdict"]]
+    for pair in pairs:
+        interval, found = pair.student.interval, [pair.student.p_value, pair.over_speakers, pair.over_utterances]
+        found += [pair.p_value] * (len(pairs) > 1)
+        bounds = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}" if interval.known else "unknown"
+        rows.append(
+            [
+                f"{pair.second.name} – {pair.first.name}",
+                f"{100 * pair.student.difference:+.2f}",
+                bounds,
+                *(p_value(one) for one in found if one is not None),
+                pair.verdict + (f": {pair.reason}" if pair.reason else ""),
+            ]
+        )
+    return table(rows)
+
+
+def speakers_table(systems: Sequence[System], unit: Unit) -> list[str]:
+    """A row a speaker: utterances, reference length, and the error rate under each system."""
+    told = [one.by_speaker() for one in systems]
+    rows = [["speaker", "utterances", unit, *(one.name for one in systems), ""]]
+    for name, (utterances, counts) in told[0].items():
+        rates = [percent(one[name][1].rate) for one in told]
+        rows.append([name or "(unknown)", f"{utterances:,}", f"{counts.reference_length:,}", *rates, ""])
+    total = [len(systems[0].counts), systems[0].total.reference_length]
+    rows.append(["all", *(f"{count:,}" for count in total), *(percent(one.total.rate) for one in systems), ""])
+    return table(rows)
+
+
+def heading(systems: Sequence[System], unit: Unit) -> str:
+    """What the systems were compared on."""
+    first = systems[0]
+    known = sorted({one for one in first.speakers if one})
+    who = f"{plural(len(known), 'speaker')}" if all(first.speakers) else "unknown speakers"
+    length = "" if unit == "utterances" else f", {plural(first.total.reference_length, unit.removesuffix('s'))}"
+    return f"{plural(len(first.counts), 'utterance')} of {who}{length}"
+
+
+def remarks(pairs: Sequence[Pair]) -> list[str]:
+    """How to read the pairs: what was tested, and what such data cannot tell."""
+    interval = pairs[0].student.interval
+    kind, units = interval.unit, interval.units
+    lines = [
+        "Differences are in points, below 0 where the second is better.",
+        f"t: Student's over {units:,} {kind}s, with its 95 % interval; exchange: matched pairs, a permutation test.",
+        f"Significant: both p-values are at most {LEVEL:g}"
+        + (f", the larger corrected for {len(pairs)} pairs (Holm)." if len(pairs) > 1 else "."),
+    ]
+    if kind == "utterance":
+        lines.append("Speakers are unknown, or only one: utterances are tested, which says nothing of other speakers.")
+    if (limit := least(units, len(pairs))) > LEVEL:
+        corrected = " after correction" if len(pairs) > 1 else ""
+        instead = "; utterances are exchanged instead" if kind == "speaker" else ""
+        lines.append(f"Exchanging {units} {kind}s gives no p-value below {limit:.3g}{corrected}{instead}.")
+    return [*lines, HINT]
+
+
+def p_value(value: float) -> str:
+    """As one reads it: two digits, no more zeros than three."""
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def percent(rate: float) -> str:
+    """A rate with two digits."""
+    return f"{100 * rate:.2f} %" if math.isfinite(rate) else "–"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 word``, ``1,200 words``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
