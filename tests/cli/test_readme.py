@@ -16,7 +16,19 @@ from unittest import mock
 import pytest
 import soundfile
 
-from seq2seq_asr import compare, decode, doctor, export, fit, fit_lm, fit_ngram, prepare, probe_gradients, tune
+from seq2seq_asr import (
+    compare,
+    decode,
+    doctor,
+    export,
+    fit,
+    fit_lm,
+    fit_ngram,
+    prepare,
+    probe_gradients,
+    significance,
+    tune,
+)
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 from seq2seq_asr.strict_yaml import to_mapping
@@ -119,7 +131,7 @@ def test_every_link_leads_somewhere() -> None:
 def test_every_entry_point_is_known() -> None:
     known = {
         *("fit", "decode", "prepare", "doctor", "export", "fit_lm", "fit_ngram"),
-        *("compare", "probe_gradients", "tune"),
+        *("compare", "probe_gradients", "significance", "tune"),
     }
     assert {words[0] for words in modules()} <= known, "a new entry point needs a test here"
     assert of("fit") and of("decode")
@@ -269,6 +281,18 @@ def test_tune(argv: list[str], place: Path, call: Callable[..., Any]) -> None:
     run = argv[argv.index("--run") + 1]
     assert result.code == 0 and (place / run / "decoding.yaml").is_file(), result.err
     assert call(decode.main, "--run", run).code == 0
+
+
+@pytest.mark.parametrize("argv", of("significance"), ids=" ".join)
+def test_significance(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
+    """Of two searches, since all runs of the place are one."""
+    folders = [word for word in argv if word.startswith("checkpoints/")]
+    for beam, folder in enumerate(folders, start=1):
+        flags = ["--run", Path(folder).parent, "--out", folder, "--beam", beam, "--ctc_weight", 0, "--guards", "off"]
+        assert call(decode.main, *flags, "--manifest", tones_run.parent / "test.jsonl").code == 0
+    result = call(significance.main, *argv)
+    assert result.code == 0 and len(folders) > 1, result.err
+    assert "12 utterances of 3 speakers" in result.out and "second – first" in result.out
 
 
 @pytest.mark.parametrize("argv", of("prepare"), ids=" ".join)

@@ -19,8 +19,8 @@ class SignificanceConfig:
 
     Every pair is tested twice: by Student's t and by exchanging errors (matched pairs), both over speakers; over
     utterances where speakers are unknown, or only one. Where speakers are too few for an exchange to reach 5 %,
-    utterances are exchanged besides. A pair counts as significant where the larger p-value, corrected for the number of
-    pairs (Holm), is 0.05 or less.
+    utterances are exchanged instead. A pair counts as significant where the larger p-value, corrected for the number of
+    pairs (Holm), is 0.05 or less. It cannot be told where exchanging utterances alone says that they differ.
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
