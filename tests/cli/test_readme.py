@@ -1,5 +1,6 @@
 """The commands of README.md and docs/ do what they say: on a corpus of tones, with a model that trains in a second."""
 
+import functools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from seq2seq_asr import (
     significance,
     tune,
 )
+from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 from seq2seq_asr.strict_yaml import to_mapping
@@ -185,9 +187,15 @@ def test_every_file_that_a_command_names_is_there() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+@functools.cache
+def parsed(argv: tuple[str, ...]) -> FitConfig:
+    """The settings of a training, without looking for what it would resume."""
+    return parse_fit([word for word in argv if word != "--resume"])
+
+
 def classifies(argv: Sequence[str]) -> bool:
     """Whether a command trains a classifier."""
-    return parse_fit([word for word in argv if word != "--resume"]).model.task == "classify"
+    return parsed(tuple(argv)).model.task == "classify"
 
 
 def tiny(argv: Sequence[str]) -> list[str]:
@@ -204,7 +212,7 @@ def small_splits(place: Path, tones_run: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("argv", of("fit"), ids=" ".join)
-def test_fit(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
+def test_fit(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any], draw_no_curves: None) -> None:
     for reader in ("--help", "--print_config"):
         if wants(argv, reader):
             assert call(fit.main, *argv).code == 0
@@ -219,7 +227,7 @@ def test_fit(argv: list[str], place: Path, tones_run: Path, call: Callable[..., 
 def test_decode(argv: list[str], place: Path, tones_run: Path, call: Callable[..., Any]) -> None:
     extra = ["--manifest", str(tones_run.parent / "test.jsonl")] if wants(argv, "--manifest") else []
     for training in of("fit"):
-        name = parse_fit([word for word in training if word != "--resume"]).name
+        name = parsed(tuple(training)).name
         if f"checkpoints/{name}" in argv and classifies(training):  # what `place` has under its name is a recogniser
             shutil.rmtree(place / "checkpoints" / name)
             small = [*training, *small_splits(place, tones_run), *TINY_CLASSIFIER]
