@@ -9,7 +9,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
+import dataclasses
 import fcntl
+import functools
+import inspect
 import json
 import random
 import shutil
@@ -17,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import jaxtyping
@@ -50,6 +54,40 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_interpreter() -> None:
+    """What Triton's interpreter does over and over again at every call and operation of a kernel, it does once.
+
+    At every call within a kernel it looks through its whole language for what to replace; for every integer sum it
+    computes a check for overflow and, unless its option ``debug`` is set, throws it away; for every tensor it builds
+    the table of types.
+    """
+    interpreter: Any = sys.modules.get("triton.runtime.interpreter")
+    if interpreter is None or interpreter.triton.__version__ != "3.6.0":
+        return  # no test here has kernels, or they do without
+
+    @functools.cache
+    def replaced(part: object) -> list[tuple[str, object]]:
+        return [one for one in inspect.getmembers(part) if interpreter.tl.core.is_builtin(one[1])]
+
+    def replace(part: object, builder: object, scope: object) -> None:
+        for name, member in replaced(part):
+            if getattr(part, name) is member:  # not yet
+                interpreter._patch_attr(part, name, member, builder, scope)
+
+    slow, known = interpreter._get_np_dtype, dict[str, np.dtype]()
+
+    def numpy_dtype(kind: Any) -> np.dtype:
+        if kind.name not in known:
+            known[kind.name] = slow(kind)
+        return known[kind.name]
+
+    interpreter._patch_builtin, interpreter._get_np_dtype = replace, numpy_dtype
+    options = interpreter.interpreter_builder.options
+    if not options.debug:
+        interpreter.interpreter_builder.options = dataclasses.replace(options, sanitize_overflow=False)
 
 
 # A wall-clock limit would fail on a busy machine, and a database would carry failures from one checkout to the next.
