@@ -73,20 +73,30 @@ def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((found.detach().double() - wanted.detach()).norm() / wanted.detach().norm())
 
 
-@pytest.mark.parametrize("kind", [BidirectionalLayer, UnidirectionalLayer])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, BidirectionalLayer) for name in CELLS),
+        *((name, UnidirectionalLayer) for name in ("lstm", "gru", "new")),
+        # One direction is the first of two: what a cell computes does not ask which.
+        *(
+            pytest.param(name, UnidirectionalLayer, marks=pytest.mark.nightly)
+            for name in ("old", "elman", "elman_relu")
+        ),
+    ],
+)
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("32", 5e-5), pytest.param("bf16", 5e-2, marks=pytest.mark.nightly)]
 )
 def test_layer_and_every_gradient_equal_cells_stepped_in_double_precision(name, kind, precision, tolerance):
     layer = build(name, kind, 3, 5)
-    frames, lengths = torch.randn(3, 6, 3), torch.tensor([6, 1, 4])
-    frames[1, 1:], frames[2, 4:] = 1e3, -1e3  # padding may hold anything finite
+    frames, lengths = torch.randn(3, 4, 3), torch.tensor([4, 1, 3])
+    frames[1, 1:], frames[2, 3:] = 1e3, -1e3  # padding may hold anything finite
     frames.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         states = layer(frames, lengths)
     assert states.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
-    assert (states[1, 1:] == 0).all() and (states[2, 4:] == 0).all()
+    assert (states[1, 1:] == 0).all() and (states[2, 3:] == 0).all()
     weights = torch.randn(states.shape)
     found = torch.autograd.grad((states.float() * weights).sum(), [frames, *layer.parameters()])
 
@@ -98,7 +108,7 @@ def test_layer_and_every_gradient_equal_cells_stepped_in_double_precision(name, 
     assert error(states, expected) < tolerance
     for (parameter, _), one, other in zip([("frames", 0), *layer.named_parameters()], found, wanted, strict=True):
         assert error(one, other) < tolerance, parameter
-    assert (found[0][1, 1:] == 0).all() and (found[0][2, 4:] == 0).all()
+    assert (found[0][1, 1:] == 0).all() and (found[0][2, 3:] == 0).all()
 
 
 def by_hand(given, weights, start, lengths, cell):
@@ -157,13 +167,13 @@ def check_against_hand(given, weights, output, memory, lengths, cell, plan, tole
 
 @pytest.mark.parametrize("cell", KINDS)
 def test_first_and_last_states_and_their_gradients(cell):
-    drawing, lengths = drawn(3, 5, 6, cell), torch.tensor([3, 5, 1])
+    drawing, lengths = drawn(3, 4, 6, cell), torch.tensor([3, 4, 1])
     check_against_hand(*drawing, lengths, cell, plan_for(CPU, torch.float32, 6, 2, 3, Kind(cell).gates))
 
 
 @pytest.mark.parametrize("cell", KINDS[:3])
 def test_several_tiles_launched_one_by_one_and_more_units_than_the_narrowest_width(cell):
-    drawing, lengths = drawn(17, 3, 67, cell), torch.randint(1, 4, (17,))
+    drawing, lengths = drawn(17, 2, 67, cell), torch.tensor([1, 2] * 8 + [2])
     plan = plan_for(CPU, torch.float32, 67, 2, 17, Kind(cell).gates)
     assert plan.tiles == 2 and plan.width == 128
     check_against_hand(*drawing, lengths, cell, replace(plan, tiles=1, directions=1))
@@ -216,12 +226,12 @@ def test_programs_that_share_units_and_run_at_the_same_time(cell, chunks, warps,
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_utterance_gets_the_same_bits_alone_and_beside_others(dtype):
-    given, weights, *_ = drawn(18, 5, 6)
-    lengths = torch.randint(1, 6, (18,))
+    given, weights, *_ = drawn(18, 3, 6)
+    lengths = torch.tensor([2, 1, 3] * 6)
     given = given.to(dtype)
     plans = [plan_for(CPU, dtype, 6, 2, batch) for batch in (18, 1)]
     together = recurrent_layer(given, weights, lengths, Kind(), plans[0]).outputs
-    for b in (0, 16, 17):
+    for b in (0, 17):  # in the first tile and in the second
         one = slice(b, b + 1)
         alone = recurrent_layer(given[one, : lengths[b]], weights, lengths[one], Kind(), plans[1]).outputs
         assert torch.equal(together[one, : lengths[b]], alone)
