@@ -20,9 +20,9 @@ def build(kernels, kind="location", context="input_feeding", heads=1, smoothing=
     return decoder
 
 
-def given():
+def given(steps=3):
     generator = torch.Generator().manual_seed(1)
-    inputs = torch.randint(11, (2, 3), generator=generator)
+    inputs = torch.randint(11, (2, steps), generator=generator)
     return inputs, torch.randn(2, 5, 6, generator=generator), torch.tensor([5, 2])
 
 
@@ -59,7 +59,7 @@ def test_kernels_change_nothing(options):
 @pytest.mark.parametrize("options", [KINDS[0], KINDS[1], KINDS[3]], ids=str)
 def test_a_step_equals_teacher_forcing(options):
     decoder = build("require", **options)
-    inputs, encoded, lengths = given()
+    inputs, encoded, lengths = given(steps=2)
     memory = decoder.memory(encoded, lengths)
     together, _ = decoder(inputs, memory)
     state, apart = decoder.start(memory), []
@@ -72,7 +72,7 @@ def test_a_step_equals_teacher_forcing(options):
 @pytest.mark.parametrize("options", [KINDS[0], KINDS[3]], ids=str)
 def test_an_utterance_does_not_depend_on_its_batch(options):
     decoder = build("require", **options)
-    inputs, encoded, lengths = given()
+    inputs, encoded, lengths = given(steps=2)
     together, _ = decoder(inputs, decoder.memory(encoded, lengths))
     for row, length in enumerate(lengths.tolist()):
         own = slice(row, row + 1)
@@ -134,7 +134,7 @@ def functions(tensor):
     ids=["location", "parallel additive"],
 )
 def test_kernels_are_taken_where_required_and_never_on_a_cpu_by_themselves(options, taken):
-    inputs, encoded, lengths = given()
+    inputs, encoded, lengths = given(steps=1)
     for kernels, expected in (("require", taken), ("auto", set()), ("off", set())):
         decoder = build(kernels, **options)
         scores, _ = decoder(inputs, decoder.memory(encoded, lengths))

@@ -55,20 +55,20 @@ def run(decoder, encoded: torch.Tensor, lengths: torch.Tensor, beam: int, steps:
 
 
 @pytest.mark.parametrize(
-    ("shape", "frames", "lengths", "beam"),
+    ("shape", "frames", "lengths", "beam", "steps"),
     [
-        ({}, 8, (8, 1, 5), 3),
-        ({"units": 33, "size": 35, "vocabulary": 37, "filters": 17, "width": 41}, 35, (35, 33), 2),
-        ({"units": 1, "size": 1, "vocabulary": 5, "filters": 1, "width": 1}, 1, (1,), 1),
-        pytest.param({}, 5, (4, 5), 17, marks=pytest.mark.nightly),
+        ({}, 8, (8, 1, 5), 3, 3),
+        ({"units": 33, "size": 35, "vocabulary": 37, "filters": 17, "width": 41}, 35, (35, 33), 2, 2),
+        ({"units": 1, "size": 1, "vocabulary": 5, "filters": 1, "width": 1}, 1, (1,), 1, 2),
+        pytest.param({}, 5, (4, 5), 17, 3, marks=pytest.mark.nightly),
     ],
     ids="small odd least beams".split(),
 )
-def test_it_says_what_the_decoder_says(shape, frames, lengths, beam) -> None:
+def test_it_says_what_the_decoder_says(shape, frames, lengths, beam, steps) -> None:
     decoder = decoder_of(**shape)
     encoded = utterances(frames, *lengths)
-    found = run(FusedStepping(decoder), *encoded, beam)
-    wanted = run(exactly(decoder), encoded[0].double(), encoded[1], beam)
+    found = run(FusedStepping(decoder), *encoded, beam, steps)
+    wanted = run(exactly(decoder), encoded[0].double(), encoded[1], beam, steps)
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
@@ -88,13 +88,13 @@ def test_many_rows_are_cut_up_in_other_ways(monkeypatch) -> None:
 def test_padding_and_company_change_nothing() -> None:
     decoder = FusedStepping(decoder_of())
     encoded, lengths = utterances(36, 36, 2)
-    together, alone = run(decoder, encoded, lengths, 2), run(decoder, encoded[1:, :2], lengths[1:], 2)
+    together, alone = run(decoder, encoded, lengths, 2, 2), run(decoder, encoded[1:, :2], lengths[1:], 2, 2)
     for one, other in zip(together[1::2], alone[1::2], strict=True):
         assert (one[2:, 2:] == 0).all()
         torch.testing.assert_close(one.sum(1), torch.ones(4))
         torch.testing.assert_close(one[2:, :2], other)
     encoded[1, 2:] = -50.0
-    assert all(map(torch.equal, run(decoder, encoded, lengths, 2), together))
+    assert all(map(torch.equal, run(decoder, encoded, lengths, 2, 2), together))
 
 
 def test_it_is_taken_where_kernels_are_required_and_never_on_a_cpu_by_itself() -> None:
@@ -122,10 +122,10 @@ def test_where_it_cannot_be_taken_it_is_said_why(word, monkeypatch) -> None:
 def test_autocast_changes_nothing() -> None:
     encoded, lengths = utterances(4, 4, 3)
     decoder = FusedStepping(decoder_of())
-    wanted = run(decoder, encoded, lengths, 2)
+    wanted = run(decoder, encoded, lengths, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        assert all(map(torch.equal, run(decoder, encoded, lengths, 2), wanted))
-        assert all(one.dtype == torch.float32 for one in run(decoder, encoded.bfloat16(), lengths, 2))
+        assert all(map(torch.equal, run(decoder, encoded, lengths, 2, 2), wanted))
+        assert all(one.dtype == torch.float32 for one in run(decoder, encoded.bfloat16(), lengths, 2, 1))
 
 
 def test_on_a_gpu_it_is_said_once(monkeypatch, capsys) -> None:
