@@ -134,6 +134,7 @@ def test_heads_attend_on_their_own():
         torch.testing.assert_close(step.alignment, (heads[0].alignment + heads[1].alignment) / 2)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_gaussian_tells_late_frames_apart_in_bfloat16():
     attention = build({"kind": "gaussian"}).to(torch.bfloat16)
     torch.nn.init.zeros_(attention.get_parameter("query.weight"))  # every mean moves one frame a step

@@ -28,7 +28,15 @@ OPTIONS = [
 ]
 every_option = pytest.mark.parametrize("settings", OPTIONS, ids=str)
 every_shape = pytest.mark.parametrize("layers", [1, 3])
-every_kind = pytest.mark.parametrize("kind", get_args(AttentionKind))
+every_kind = pytest.mark.parametrize(
+    ("kind", "layers"),
+    [
+        *((kind, 1) for kind in get_args(AttentionKind)),
+        ("location", 3),
+        # Several layers are stepped alike whatever the attention; a single one beside "location" has a quick way.
+        *(pytest.param(kind, 3, marks=pytest.mark.nightly) for kind in get_args(AttentionKind) if kind != "location"),
+    ],
+)
 
 
 def build(layers: int = 2, kind: AttentionKind = "location", dropout: float = 0.1, **settings) -> Decoder:
@@ -50,7 +58,6 @@ def equal_states(states: DecoderState, expected: DecoderState) -> None:
         torch.testing.assert_close(part, one)
 
 
-@every_shape
 @every_kind
 def test_unrolled_steps_equal_teacher_forcing(layers, kind):
     assert_steps_equal_teacher_forcing(build(layers, kind))
@@ -123,7 +130,6 @@ def test_decoder_equals_the_written_out_equations(layers):
             torch.testing.assert_close(alignments[b, u], alignment[0])
 
 
-@every_shape
 @every_kind
 def test_logits_are_the_same_alone_and_beside_others_whatever_the_padding(kind, layers):
     assert_alone_as_beside_others(build(layers, kind))

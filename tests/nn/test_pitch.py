@@ -98,12 +98,12 @@ def test_the_path_is_the_best_of_all(find, monkeypatch):
     monkeypatch.setattr(pitch, "GLIDE", 1)
     worth = torch.rand(20, 4, 5) * 0.2
 
-    def total(row: Tensor, path: tuple[int, ...]) -> float:
+    def total(row: list[list[float]], path: tuple[int, ...]) -> float:
         moves = sum(abs(a - b) > 1 for a, b in itertools.pairwise(path))
-        return float(sum(row[t, place] for t, place in enumerate(path))) - pitch.LEAP * moves
+        return sum(row[t][place] for t, place in enumerate(path)) - pitch.LEAP * moves
 
     found = find(worth, torch.full((20,), 4))
-    for row, path in zip(worth, found.tolist(), strict=True):
+    for row, path in zip(worth.tolist(), found.tolist(), strict=True):
         assert tuple(path) == max(itertools.product(range(5), repeat=4), key=lambda one: total(row, one))
 
 

@@ -172,10 +172,10 @@ def test_a_tempo_is_that_of_the_utterance_alone():
 
 
 def test_tempos_are_drawn_evenly_on_a_logarithmic_scale():
-    lengths = torch.full((4000,), 1000)
+    lengths = torch.full((4000,), 400)
     config = SpecAugmentConfig(frequency_masks=0, time_masks=0, slowest=0.5, fastest=2.0)
-    found, changed = SpecAugment(config)(torch.ones(4000, 1000, 1), lengths)
-    drawn = (1000 / changed).log2()
+    found, changed = SpecAugment(config)(torch.ones(4000, 400, 1), lengths)
+    drawn = (400 / changed).log2()
     assert -1 <= drawn.min() < -0.98 and 0.98 < drawn.max() <= 1
     assert drawn.mean() == pytest.approx(0, abs=0.05) and drawn.std() == pytest.approx(2 / 12**0.5, rel=0.05)
     assert found.shape[1] == changed.max()
