@@ -36,14 +36,15 @@ def test_the_best_in_order_and_among_equals_the_first(columns, count, levels, dt
     assert torch.equal(find_best(scores, count), by_sorting(scores, count))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_numbers(data):
     number = st.one_of(st.sampled_from([-torch.inf, torch.inf, torch.nan, 0.0, -0.0, 1.0, -1e300]), st.floats())
     columns, rows = data.draw(st.integers(1, 100)), data.draw(st.integers(1, 2))
     few = data.draw(st.lists(number, min_size=1, max_size=5))
-    drawn = [[data.draw(st.sampled_from(few)) for _ in range(columns)] for _ in range(rows)]
-    scores, count = torch.tensor(drawn, dtype=torch.float64), data.draw(st.integers(1, columns))
+    places = data.draw(st.binary(min_size=rows * columns, max_size=rows * columns))  # quicker than one after the other
+    drawn = torch.tensor([few[place % len(few)] for place in places], dtype=torch.float64)
+    scores, count = drawn.view(rows, columns), data.draw(st.integers(1, columns))
     assert torch.equal(find_best(scores, count), by_sorting(scores, count))
 
 
