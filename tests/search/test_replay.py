@@ -71,9 +71,20 @@ PLAIN = OneAfterAnother()
 BATCHES = [(1, [6, 3]), (2, [5, 6]), (3, [9, 2]), (1, [6, 3]), (4, [4, 1, 6])]
 
 
+SOME = [PARTS[:1], PARTS[:2], ("attention", "lm"), PARTS]
+LIMITS = {"min_length_ratio": 0.4, "end_threshold": 1.5, "max_attention_shift": 3}
+
+
 @pytest.mark.parametrize("stepping", ["decoder", "stepping"])
-@pytest.mark.parametrize("parts", [PARTS[:1], PARTS[:2], ("attention", "lm"), PARTS], ids="+".join)
-@pytest.mark.parametrize("limits", [{}, {"min_length_ratio": 0.4, "end_threshold": 1.5, "max_attention_shift": 3}])
+@pytest.mark.parametrize(
+    ("limits", "parts"),
+    [
+        *(({}, parts) for parts in SOME),
+        *((LIMITS, parts) for parts in (SOME[0], SOME[3])),  # all tokens, candidates: limits ask for no more
+        *(pytest.param(LIMITS, parts, marks=pytest.mark.nightly) for parts in SOME[1:3]),
+    ],
+    ids=str,
+)
 @pytest.mark.usefixtures("unchecked")
 def test_batch_after_batch_as_without_places(limits: dict, parts: tuple[str, ...], stepping: str) -> None:
     check(World(stepping), limits, parts)

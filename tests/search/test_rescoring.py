@@ -59,11 +59,14 @@ def test_an_exhaustive_beam_misses_no_transcript(toy) -> None:
     """So the share of search errors is 0, and with a beam of one it is not."""
     scorers, missed = scorers_of(toy, 0, coverage=False), {1: 0, 400: 0}
     everything = [t for size in range(5) for t in itertools.product((1, 4, 5), repeat=size)]
-    for beam in missed:
-        config = BeamConfig(beam=beam, max_length_ratio=0.8, candidates=6, ctc_weight=0.3, patience=None)
-        found = beam_search(scorers, LENGTHS, config)
-        for tokens in everything:
-            rescored = rescore(scorers, [tokens, tokens[:2]])
-            for gains, nbest in zip(rescored, found, strict=True):
-                missed[beam] += ranked(gains, scorers, config.ranking) > nbest[0].score + 1e-9
+    configs = {
+        beam: BeamConfig(beam=beam, max_length_ratio=0.8, candidates=6, ctc_weight=0.3, patience=None)
+        for beam in missed
+    }
+    found = {beam: beam_search(scorers, LENGTHS, config) for beam, config in configs.items()}
+    for tokens in everything:
+        for utterance, gains in enumerate(rescore(scorers, [tokens, tokens[:2]])):
+            for beam, config in configs.items():
+                best = found[beam][utterance][0].score
+                missed[beam] += ranked(gains, scorers, config.ranking) > best + 1e-9
     assert missed[400] == 0 < missed[1]
