@@ -22,7 +22,7 @@ def history(seed: int) -> list[Kept]:
     return [Kept(score, token, token, None, ()) for score, token in zip(scores, tokens, strict=True)]
 
 
-@pytest.mark.parametrize("patience", [None, 1, 6])
+@pytest.mark.parametrize("patience", [None, 1, 8])  # 8: two looks exactly
 @pytest.mark.parametrize("gain", [None, 0.0, 0.3])
 @pytest.mark.parametrize("kind", ["none", "length", "gnmt"])
 @pytest.mark.parametrize("nbest", [1, 4])
