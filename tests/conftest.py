@@ -148,7 +148,7 @@ def train_tones(folder: Path) -> None:
         "name": "tones",
         "checkpoints": str(folder),
         "data": {
-            "train": [str(write_tones(folder / "train.jsonl", 160, seed=0))],
+            "train": [str(write_tones(folder / "train.jsonl", 320, seed=0))],
             "dev": [str(write_tones(folder / "test.jsonl", 12, seed=1))],
             "batching": {"max_utterances": 8},
             "speed": {"probability": 0.0},
@@ -162,7 +162,7 @@ def train_tones(folder: Path) -> None:
             "decoder": {"units": 48, "embedding": 8, "dropout": 0.0},
             "label_smoothing": 0.0,
         },
-        "optimizer": {"lr": 3e-2},
+        "optimizer": {"lr": 2e-2},
         "trainer": {"epochs": 4, "validate_every": 4, "accelerator": "cpu", "devices": 1, "progress": False},
         "logging": {"wandb": "off", "examples": 0},
     }

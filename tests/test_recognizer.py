@@ -360,8 +360,9 @@ def test_there_must_be_such_a_device(tones_run: Path) -> None:
 def test_importing_and_loading_import_nothing_they_do_not_need(tones_run: Path) -> None:
     code = (
         "import sys, seq2seq_asr; assert 'torch' not in sys.modules\n"
-        "from seq2seq_asr import Recognizer; Recognizer.load(sys.argv[1])\n"
-        "print(*{'pytorch_lightning', 'lightning_fabric', 'wandb', 'matplotlib', 'torchaudio'} & set(sys.modules))"
+        "from seq2seq_asr import Recognizer; Recognizer.load(sys.argv[1]); import seq2seq_asr.kernels.plan\n"
+        "heavy = {'pytorch_lightning', 'wandb', 'matplotlib', 'torchaudio', 'torch._dynamo', 'triton'}\n"
+        "print(*heavy & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, str(tones_run)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

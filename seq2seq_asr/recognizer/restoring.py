@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from seq2seq_asr.data.labels import Labels
@@ -15,6 +14,7 @@ from seq2seq_asr.nn.classifier import Classifier, Model, build_model
 from seq2seq_asr.nn.decoder import Decoder
 from seq2seq_asr.nn.encoder import Encoder
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
+from seq2seq_asr.nn.outline import outlined
 from seq2seq_asr.nn.pooling import build_pooling
 from seq2seq_asr.strict_yaml import from_mapping
 from seq2seq_asr.training.checkpoint import load_weights, model_weights, read_checkpoint
@@ -113,15 +113,15 @@ def check_shapes(config: ModelConfig, vocabulary: int, contents: dict[str, Any],
     found = {name: value.shape for name, value in model_weights(contents).items()}
     if max(len(config.encoder.reductions), config.decoder.layers) > len(found):
         raise CheckpointError(f"{path}: weights do not fit its own settings, which have more layers")
-    with torch.device("meta"):  # nothing is allocated
-        outline = outlined(config, vocabulary)
+    with outlined():
+        outline = parts_of(config, vocabulary)
     wanted = {f"{part}.{name}": v.shape for part, module in outline.items() for name, v in module.state_dict().items()}
     wrong = sorted(name for name in wanted if wanted[name] != found.get(name))
     if wrong:
         raise CheckpointError(f"{path}: weights do not fit its own settings, such as {', '.join(wrong[:3])}")
 
 
-def outlined(config: ModelConfig, targets: int) -> dict[str, nn.Module]:
+def parts_of(config: ModelConfig, targets: int) -> dict[str, nn.Module]:
     """The parts of a model whose size a setting decides, by their names."""
     encoder = Encoder(config.encoder, config.features.spectrum, len(config.features.others))
     if config.task == "classify":

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn.lm import LanguageModel, LanguageModelConfig, LanguageModelState
+from seq2seq_asr.nn.outline import outlined
 from seq2seq_asr.strict_yaml import from_mapping, to_mapping
 from seq2seq_asr.vocabulary import BLANK, SOS
 
@@ -72,7 +73,7 @@ def restore_language_model(
         config, weights = from_mapping(LanguageModelConfig, record["config"]), contents["state_dict"]
         if config.layers > len(weights):
             raise ValueError("more layers than weights")
-        with torch.device("meta"):  # no setting of a stranger's file takes more memory than its weights do
+        with outlined():  # no setting of a stranger's file takes more memory than its weights do
             model = LanguageModel(config, vocabulary)
         model.load_state_dict(weights, assign=True)
     except (UsageError, RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:

@@ -128,8 +128,8 @@ def test_a_signal_keeps_what_is_decoded_and_resume_goes_on(
     assert (process.returncode, out) == (code, b""), err.decode()
     assert err.decode().splitlines()[-1] == word and b"Traceback" not in err
     kept = lines.read_text().splitlines()
-    assert 3 <= len(kept) < 160 and not (tmp_path / "wer.txt").exists()
+    assert 3 <= len(kept) < 320 and not (tmp_path / "wer.txt").exists()
     result = call(main, *flags, "--resume")
-    assert result.code == 0 and f"{len(kept)} of 160 were decoded before" in result.err
+    assert result.code == 0 and f"{len(kept)} of 320 were decoded before" in result.err
     whole = lines.read_text().splitlines()
-    assert len({json.loads(line)["id"] for line in whole}) == len(whole) == 160 and set(kept) < set(whole)
+    assert len({json.loads(line)["id"] for line in whole}) == len(whole) == 320 and set(kept) < set(whole)
