@@ -16,11 +16,12 @@ help:  ## list the targets
 
 install: $(VENV)/.installed  ## make the virtual environment with the locked versions
 
-# setuptools comes from the lock too, so nothing unlocked is downloaded to build the package itself.
+# setuptools comes from the lock too, so nothing unlocked is downloaded to build the package itself. Compiling all that is
+# installed would take a minute; what is imported is compiled then.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --require-hashes -r requirements.lock
+	$(RUN) pip install --no-compile --require-hashes -r requirements.lock
 	$(RUN) pip install --no-deps --no-build-isolation -e .
 	touch $@
 
