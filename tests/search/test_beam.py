@@ -77,7 +77,6 @@ def exhaustive(toy, model, posteriors, utterance, frames, config) -> list[tuple[
     ],
 )
 @pytest.mark.parametrize("ranking", RANKINGS)
-@pytest.mark.usefixtures("unchecked")
 def test_a_wide_beam_finds_all_in_order(toy, ranking, limits, with_ctc) -> None:
     lengths = torch.tensor([5, 3])
     model, posteriors = toy.scorer(2, VOCABULARY, seed=4), toy.posteriors(2, 5, VOCABULARY, seed=9)
@@ -167,7 +166,6 @@ class Reward:
 @pytest.mark.parametrize("nbest", [1, 3])
 @pytest.mark.parametrize("extra", ["", "ctc", "reward"])
 @pytest.mark.parametrize("ranking", RANKINGS)
-@pytest.mark.usefixtures("unchecked")
 def test_stopping_early_changes_nothing(toy, ranking, extra, nbest) -> None:
     lengths = torch.full((40,), 10)
     model = toy.scorer(40, 8, seed=nbest, end=1.5)

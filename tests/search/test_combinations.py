@@ -114,7 +114,6 @@ def all_totals(toy) -> tuple[World, dict[tuple[int, tuple[int, ...]], dict[str, 
 
 
 @pytest.mark.parametrize(("extras", "ranking"), list(zip(EXTRAS, RANKINGS, strict=False)))
-@pytest.mark.usefixtures("unchecked")
 def test_a_wide_beam_finds_all_in_order(toy, extras, ranking) -> None:
     lengths, (kind, alpha, bonus) = torch.tensor([4, 2]), ranking
     world, totals_of = all_totals(toy)

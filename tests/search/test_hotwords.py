@@ -46,7 +46,6 @@ SETS = [["a"], ["ab", "ba"], ["a", "a b", "b"], ["abb", "ab b a"], ["好", "早�
 
 
 @pytest.mark.parametrize("words", SETS)
-@pytest.mark.usefixtures("unchecked")
 def test_a_transcript_gains_the_characters_of_its_hot_words(words) -> None:
     draw, automaton = random.Random(1), HotWords(words, PIECES)
     found = 0

@@ -85,7 +85,6 @@ LIMITS = {"min_length_ratio": 0.4, "end_threshold": 1.5, "max_attention_shift": 
     ],
     ids=str,
 )
-@pytest.mark.usefixtures("unchecked")
 def test_batch_after_batch_as_without_places(limits: dict, parts: tuple[str, ...], stepping: str) -> None:
     check(World(stepping), limits, parts)
 
