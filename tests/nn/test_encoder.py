@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -172,7 +172,6 @@ def test_impossible_settings_are_named(field, settings):
         EncoderConfig(**settings)
 
 
-@settings(max_examples=40)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 2))
 def test_reduction_is_how_many_frames_one_state_spans(reductions, convolutions):
     config = EncoderConfig(units=1, reductions=tuple(reductions), convolutions=(1,) * convolutions)

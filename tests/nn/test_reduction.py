@@ -2,7 +2,7 @@ from typing import get_args
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq_asr.nn.masks import ceil_division
@@ -36,7 +36,6 @@ def written_out(reduction, frames):
 
 
 @every_kind
-@settings(max_examples=50)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(0, 3), st.integers(1, 4))
 def test_equals_a_loop_for_each_utterance_of_a_batch(kind, lengths, extra, factor):
     reduction = Reduction(kind, factor, 2).double()
