@@ -31,7 +31,8 @@ fit: install  ## train the default recogniser
 test: install  ## run the tests on two processes
 	$(RUN) pytest -n 2 --dist worksteal -q $(ARGS)
 
-nightly: install  ## run the tests that take minutes, such as 20 real kills while a checkpoint is saved
+nightly: install  ## run all tests with checks of shapes, and those that take minutes, such as 20 real kills of saves
+	CHECK_SHAPES=1 $(RUN) pytest -n 2 --dist worksteal -q
 	CHECK_SHAPES=1 $(RUN) pytest -q -m nightly --timeout 3600 $(ARGS)
 
 lint: install  ## style and types

@@ -36,14 +36,16 @@ torch.set_num_threads(1)
 
 
 UNCHECKED = ("training", "commands", "search", "cpu", "kernels", "recognizer", "test_recognizer.py")
-"""Tests of whole programs and searches. `test_fit.py` and `cli/test_readme.py` run these with checked shapes."""
+"""Tests that run without checks of shapes. `test_fit.py` and `cli/test_readme.py` check them in training and search."""
+CHECKED = "CHECK_SHAPES" in os.environ
+"""Whether they are checked everywhere, as `make nightly` does."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Checks of shapes take a third of the time: there they are left out, as users have it, but for `make nightly`."""
+    """Checks of shapes take a third of the time: there they are left out, as users have it."""
     unchecked = item.path.relative_to(Path(__file__).parent).parts[0] in UNCHECKED
-    jaxtyping.config.update("jaxtyping_disable", unchecked and "CHECK_SHAPES" not in os.environ)
+    jaxtyping.config.update("jaxtyping_disable", unchecked and not CHECKED)
     return (yield)
 
 
@@ -51,7 +53,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def unchecked() -> Iterator[None]:
     """Without checks of shapes, where other tests check the same calls."""
     before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
+    jaxtyping.config.update("jaxtyping_disable", not CHECKED)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
 
@@ -62,7 +64,7 @@ def quick_interpreter() -> None:
 
     At every call within a kernel it looks through its whole language for what to replace; for every integer sum it
     computes a check for overflow and, unless its option ``debug`` is set, throws it away; for every tensor it builds
-    the table of types.
+    the table of types. Written for the version that is locked: with another one the tests of kernels take longer.
     """
     interpreter: Any = sys.modules.get("triton.runtime.interpreter")
     if interpreter is None or interpreter.triton.__version__ != "3.6.0":

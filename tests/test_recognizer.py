@@ -361,7 +361,7 @@ def test_importing_and_loading_import_nothing_they_do_not_need(tones_run: Path) 
     code = (
         "import sys, seq2seq_asr; assert 'torch' not in sys.modules\n"
         "from seq2seq_asr import Recognizer; Recognizer.load(sys.argv[1]); import seq2seq_asr.kernels.plan\n"
-        "heavy = {'pytorch_lightning', 'wandb', 'matplotlib', 'torchaudio', 'torch._dynamo', 'triton'}\n"
+        "heavy = {'lightning_fabric', 'wandb', 'matplotlib', 'torchaudio', 'torch._dynamo', 'triton'}\n"
         "print(*heavy & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, str(tones_run)]

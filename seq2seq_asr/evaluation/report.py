@@ -117,10 +117,11 @@ def format_report(report: Report, width: int = 110) -> str:
 def interval_facts(interval: Interval, real_time_factor: float | None) -> list[str]:
     """Two lines: what the interval was made of, and how fast the decoding was."""
     factor = "not measured" if real_time_factor is None else f"{real_time_factor:.3g}"
-    return [f"95 % interval     {_method(interval)}", f"Real-time factor  {factor}"]
+    return [f"95 % interval     {method_of(interval)}", f"Real-time factor  {factor}"]
 
 
-def _method(interval: Interval) -> str:
+def method_of(interval: Interval) -> str:
+    """How an interval was made, and where it is rough."""
     units = f"{interval.units:,} {interval.unit}s"
     if not interval.known:
         return "not estimated: it takes two utterances and a reference"

@@ -20,8 +20,8 @@ EXACT_UNITS: Final = 14
 """With so many units or fewer every exchange is tried: 16,384 at most."""
 SAMPLES: Final = 20_000
 """Exchanges drawn where there are more."""
-_BLOCK: Final = 1000
-"""Exchanges worked on at once, which bounds the memory."""
+_SIGNS: Final = 4_000_000
+"""Signs worked on at once, which bounds the memory: 100 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +77,9 @@ def sign_flip(differences: Float[np.ndarray, " units"], *, samples: int = SAMPLE
     if units <= EXACT_UNITS:
         signs = 1.0 - 2.0 * ((np.arange(2**units)[:, None] >> np.arange(units)) & 1)
         return float(np.mean(np.abs(signs @ differences) >= threshold))
-    draw, reached = np.random.default_rng(seed), 0
-    for start in range(0, samples, _BLOCK):
-        signs = 1.0 - 2.0 * draw.integers(0, 2, size=(min(_BLOCK, samples - start), units))
+    draw, reached, block = np.random.default_rng(seed), 0, max(1, _SIGNS // units)
+    for start in range(0, samples, block):
+        signs = 1.0 - 2.0 * draw.integers(0, 2, size=(min(block, samples - start), units))
         reached += int(np.count_nonzero(np.abs(signs @ differences) >= threshold))
     return (reached + 1) / (samples + 1)
 
@@ -100,3 +100,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def smallest_p_value(units: int) -> float:
     """What `paired_permutation` can reach at best with so many units that differ."""
     return 2.0 / 2.0**units if units <= EXACT_UNITS else 1 / (SAMPLES + 1)
+
+
+def smallest_corrected(units: int, comparisons: int) -> float:
+    """The same after Holm's correction for so many comparisons."""
+    return min(1.0, smallest_p_value(units) * max(1, comparisons))

@@ -5,7 +5,7 @@ I. Stegun, "Handbook of Mathematical Functions", 26.7.1). mpmath, which torch ne
 mere presence makes every training start two seconds later: torchmetrics imports what it finds of it.
 """
 
-LEVEL = 0.05
+_OUTSIDE = 0.05
 """What lies outside a 95 % interval, on both sides together."""
 
 
@@ -22,4 +22,4 @@ def critical(degrees: float) -> float:
     """The t > 0 that ``|T|`` exceeds in 5 of 100 draws: half the width of a 95 % interval, in standard errors."""
     import mpmath
 
-    return float(mpmath.fp.findroot(lambda t: two_sided(t, degrees) - LEVEL, (2.0, 2.5)))
+    return float(mpmath.fp.findroot(lambda t: two_sided(t, degrees) - _OUTSIDE, (2.0, 2.5)))

@@ -1,4 +1,4 @@
-"""A model's outline: the shapes of its weights, for which nothing is allocated and nothing drawn."""
+"""A model's outline: the shapes of its weights, for which nothing is allocated."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ def outlined() -> Iterator[None]:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out the random numbers: on the meta device they import torch's compiler, which takes two seconds."""
+    """Leaves out the first values: drawing them on the meta device imports torch's compiler, which takes seconds."""
 
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -13,7 +13,7 @@ from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet
 from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference, seeds_interval
 from seq2seq_asr.evaluation.intervals import Interval
-from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_p_value
+from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_corrected
 
 Verdict = Literal["best", "not significant", "significantly worse", "unknown"]
 """Unknown where seeds or units are too few to tell their spread: another seed may change as much as lies between."""
@@ -102,7 +102,7 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
 def usable(test: ScoredSet, comparisons: int) -> bool:
     """Whether there are speakers enough for an exchange of whole speakers to reach significance at all."""
     count = test.speaker_count
-    return count >= 2 and smallest_p_value(count) * max(1, comparisons) <= LEVEL
+    return count >= 2 and smallest_corrected(count, comparisons) <= LEVEL
 
 
 def _alone(system: System, runs: tuple[RunResult, ...]) -> Standing:

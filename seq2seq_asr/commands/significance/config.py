@@ -1,12 +1,16 @@
 """Settings of ``significance``."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import tyro
 
 from seq2seq_asr.errors import UsageError
+
+MOST: Final = 40
+"""Folders that are compared at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +22,14 @@ class SignificanceConfig:
     one of an unknown speaker. Ids and references must be the same in all folders.
 
     Every pair is tested twice: by Student's t and by exchanging errors (matched pairs), both over speakers; over
-    utterances where speakers are unknown, or only one. Where speakers are too few for an exchange to reach 5 %,
-    utterances are exchanged instead. A pair counts as significant where the larger p-value, corrected for the number of
-    pairs (Holm), is 0.05 or less. It cannot be told where exchanging utterances alone says that they differ.
+    utterances where speakers are unknown, or only one. Where the speakers that differ are too few for an exchange to
+    reach 5 %, utterances are exchanged instead. A pair counts as significant where the larger p-value, corrected for
+    all pairs (Holm), is 0.05 or less. It cannot be told where only exchanged utterances say that they differ, and where
+    utterances are too few or all differ alike.
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Folders with ref.trn and hyp.trn, two or more."""
+    """Folders with ref.trn and hyp.trn, 2 to 40."""
     unit: Literal["auto", "words", "characters", "utterances"] = "auto"
     """What errors are counted in; auto: words, characters where no spaces part the words, utterances of classifiers."""
     by: Literal["speaker"] | None = None
@@ -39,9 +44,11 @@ class SignificanceConfig:
     def __post_init__(self) -> None:
         if len(self.folders) < 2:
             raise UsageError("folders: give two or more, such as `significance one/decode_test another/decode_test`")
-        seen: dict[Path, Path] = {}
+        if len(self.folders) > MOST:
+            raise UsageError(f"folders: at most {MOST}; corrected for so many pairs, hardly anything is significant")
+        seen: dict[str, Path] = {}
         for folder in self.folders:
-            if (place := folder.resolve()) in seen:
+            if (place := os.path.realpath(folder)) in seen:
                 raise UsageError(f"{folder}: given twice")
             seen[place] = folder
         if self.seed < 0:

@@ -1,7 +1,7 @@
 """Every pair of systems, tested on the same utterances.
 
-The rule is that of `compare` (docs/decisions/0009-significance.md), with the trained models taken as all there is: the
-larger p-value of Student's t and of an exchange of errors, corrected for the number of pairs (Holm 1979).
+The two tests are those of `compare` (docs/decisions/0009-significance.md), with the trained models taken as all there
+is: what counts is the larger p-value of Student's t and of an exchange of errors, corrected for all pairs (Holm 1979).
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
+import numpy as np
+
 from seq2seq_asr.commands.significance.systems import System
 from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference
-from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_p_value
+from seq2seq_asr.evaluation.intervals import per_unit
+from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_corrected
 
 Verdict = Literal["significant", "not significant", "cannot be told"]
 
@@ -42,11 +45,6 @@ class Pair:
         return found
 
 
-def least(units: int, pairs: int) -> float:
-    """The smallest p-value that exchanges of so many units can give after correction for so many pairs."""
-    return min(1.0, smallest_p_value(units) * max(1, pairs))
-
-
 def compare_pairs(systems: Sequence[System], seed: int = 0) -> list[Pair]:
     """Test all pairs, in the order of the systems.
 
@@ -65,7 +63,8 @@ def _tested(first: System, second: System, pairs: int, seed: int) -> Pair:
     """Both tests of one pair, without a verdict yet."""
     student = seeds_difference(first.errors[None], second.errors[None], first.lengths, first.speakers)
     speakers = student.interval.unit == "speaker"
-    enough = speakers and least(student.interval.units, pairs) <= LEVEL
+    differing = _differing_speakers(first, second) if speakers else 0
+    enough = speakers and (differing == 0 or smallest_corrected(differing, pairs) <= LEVEL)
 
     def exchange(groups: Sequence[str | None] | None) -> float:
         return paired_permutation(first.errors, second.errors, groups, seed=seed).p_value
@@ -79,6 +78,12 @@ def _tested(first: System, second: System, pairs: int, seed: int) -> Pair:
     )
 
 
+def _differing_speakers(first: System, second: System) -> int:
+    """Speakers with other errors under the second system: exchanging the others changes nothing."""
+    (one, other), _ = per_unit(np.stack([first.errors, second.errors]).astype(np.float64), first.speakers)
+    return int(np.count_nonzero(one != other))
+
+
 def _judged(pair: Pair, p_value: float, exchanged: float, pairs: int) -> Pair:
     """The pair with its verdict.
 
@@ -88,15 +93,24 @@ def _judged(pair: Pair, p_value: float, exchanged: float, pairs: int) -> Pair:
         exchanged: That of the exchange that counts, corrected.
         pairs: How many there are.
     """
+    if pair.student.interval.known and p_value <= LEVEL:
+        return replace(pair, p_value=p_value, verdict="significant")
+    reason = _untold(pair, exchanged, pairs)
+    return replace(pair, p_value=p_value, verdict="cannot be told" if reason else "not significant", reason=reason)
+
+
+def _untold(pair: Pair, exchanged: float, pairs: int) -> str:
+    """Why it cannot be told of a pair that is not significant; empty where it is simply not."""
     interval = pair.student.interval
-    verdict: Verdict = "significant" if p_value <= LEVEL else "not significant"
-    reason = ""
     if not interval.known:
-        units = f"all {interval.units} {interval.unit}s differ alike, which hides their spread"
-        verdict, reason = "cannot be told", "there is a single utterance" if interval.units < 2 else units
-    elif verdict == "not significant" and (limit := least(interval.units, pairs)) > LEVEL:
-        # What utterances tell apart, more speakers might; what they do not, is simply not significant.
-        if exchanged <= LEVEL or (interval.unit == "utterance" and (pair.first.errors != pair.second.errors).any()):
-            verdict = "cannot be told"
-            reason = f"exchanging {interval.units} {interval.unit}s gives no p-value below {limit:.3g}"
-    return replace(pair, p_value=p_value, verdict=verdict, reason=reason)
+        alike = f"all {interval.units} {interval.unit}s differ alike, which hides their spread"
+        return "there is a single utterance" if interval.units < 2 else alike
+    if interval.unit == "speaker":
+        if pair.over_utterances is None or exchanged > LEVEL:
+            return ""
+        return f"utterances tell them apart, {interval.units} speakers do not (t: p = {pair.student.p_value:.2g})"
+    limit = smallest_corrected(interval.units, pairs)
+    differ = bool((pair.first.errors != pair.second.errors).any())
+    return (
+        f"exchanging {interval.units} utterances gives no p-value below {limit:.3g}" if differ and limit > LEVEL else ""
+    )

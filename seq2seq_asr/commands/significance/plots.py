@@ -7,10 +7,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from seq2seq_asr.commands.significance.pairs import Pair
+from seq2seq_asr.evaluation.layout import display_width
 from seq2seq_asr.training.plots import BLUE, GREY, literal, show_literally
 
 MOST: Final = 100
 """Pairs that are drawn: those that differ most."""
+LONGEST: Final = 32
+"""Columns of a name that are shown."""
 _COLOURS: Final = {"significant": BLUE, "not significant": GREY, "cannot be told": GREY}
 
 
@@ -33,7 +36,7 @@ def differences_figure(pairs: Sequence[Pair], rate: str) -> Figure:
             axes.plot([100 * interval.low, 100 * interval.high], [row, row], color=colour, linewidth=1.8)
         fill = colour if pair.verdict == "significant" else "white"
         axes.plot(100 * pair.student.difference, row, "o", color=colour, markerfacecolor=fill, markersize=6)
-    labels = [literal(f"{pair.second.name} – {pair.first.name}") for pair in pairs]
+    labels = [f"{_cut(literal(pair.second.name))} – {_cut(literal(pair.first.name))}" for pair in pairs]
     axes.set_yticks(range(len(pairs)), labels, fontsize=9)
     for label in axes.get_yticklabels():
         show_literally(label)
@@ -45,3 +48,12 @@ def differences_figure(pairs: Sequence[Pair], rate: str) -> Figure:
     axes.grid(axis="x", color="#e3e5e8")
     axes.set_axisbelow(True)
     return figure
+
+
+def _cut(name: str) -> str:
+    """The end of a long name, which is where names differ."""
+    if display_width(name) <= LONGEST:
+        return name
+    while display_width(name) >= LONGEST:
+        name = name[1:]
+    return f"…{name}"

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from seq2seq_asr.commands.significance.pairs import Pair, least
+from seq2seq_asr.commands.significance.pairs import Pair
 from seq2seq_asr.commands.significance.systems import System, Unit
 from seq2seq_asr.evaluation.layout import display_width, printable
-from seq2seq_asr.evaluation.significance import LEVEL
+from seq2seq_asr.evaluation.report import method_of
+from seq2seq_asr.evaluation.significance import LEVEL, smallest_corrected
 
 RATES: dict[Unit, str] = {"words": "WER", "characters": "CER", "utterances": "SER"}
 """What the error rate of each unit is called."""
@@ -45,11 +46,11 @@ def pairs_table(pairs: Sequence[Pair], unit: Unit) -> list[str]:
     """A row a pair, with those tests that were made."""
     kind = pairs[0].student.interval.unit
     heading = ["second – first", RATES[unit], "95 % interval", f"t, {kind}s"]
-    over_speakers, over_utterances = pairs[0].over_speakers is not None, pairs[0].over_utterances is not None
-    heading += ["exchange, speakers"] * over_speakers + ["exchange, utterances"] * over_utterances
-    rows = [[*heading, *["p, corrected"] * (len(pairs) > 1), "verdict"]]
-    for pair in pairs:
-        interval, found = pair.student.interval, [pair.student.p_value, pair.over_speakers, pair.over_utterances]
+    exchanges = {"speakers": [one.over_speakers for one in pairs], "utterances": [one.over_utterances for one in pairs]}
+    made = {f"exchange, {name}": found for name, found in exchanges.items() if any(p is not None for p in found)}
+    rows = [[*heading, *made, *["p, corrected"] * (len(pairs) > 1), "verdict"]]
+    for place, pair in enumerate(pairs):
+        interval, found = pair.student.interval, [pair.student.p_value, *(column[place] for column in made.values())]
         found += [pair.p_value] * (len(pairs) > 1)
         bounds = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}" if interval.known else "unknown"
         rows.append(
@@ -57,7 +58,7 @@ def pairs_table(pairs: Sequence[Pair], unit: Unit) -> list[str]:
                 f"{pair.second.name} – {pair.first.name}",
                 f"{100 * pair.student.difference:+.2f}",
                 bounds,
-                *(p_value(one) for one in found if one is not None),
+                *("–" if one is None else p_value(one) for one in found),
                 pair.verdict + (f": {pair.reason}" if pair.reason else ""),
             ]
         )
@@ -85,28 +86,33 @@ def heading(systems: Sequence[System], unit: Unit) -> str:
     return f"{plural(len(first.counts), 'utterance')} of {who}{length}"
 
 
-def remarks(pairs: Sequence[Pair]) -> list[str]:
-    """How to read the pairs: what was tested, and what such data cannot tell."""
+def remarks(systems: Sequence[System], pairs: Sequence[Pair]) -> list[str]:
+    """How to read the tables: what was tested, and what such data cannot tell."""
     interval = pairs[0].student.interval
-    kind, units = interval.unit, interval.units
-    lines = [
-        "Differences are in points, below 0 where the second is better.",
-        f"t: Student's over {units:,} {kind}s, with its 95 % interval; exchange: matched pairs, a permutation test.",
-        f"Significant: both p-values are at most {LEVEL:g}"
-        + (f", the larger corrected for {len(pairs)} pairs (Holm)." if len(pairs) > 1 else "."),
-    ]
+    kind, units = interval.unit, plural(interval.units, interval.unit)
+    methods = {method_of(one.interval): one.name for one in systems}
+    lines = [f"Intervals of rates: {', '.join(methods)}."]
+    lines += ["Differences are in points, below 0 where the second is better."]
+    lines += [f"t: Student's over {units}, with its 95 % interval; exchange: matched pairs, a permutation test."]
+    corrected = f", the larger corrected for {len(pairs)} pairs (Holm)" if len(pairs) > 1 else ""
+    lines += [f"Significant: t and the exchange are both at most {LEVEL:g}{corrected}."]
     if kind == "utterance":
-        lines.append("Speakers are unknown, or only one: utterances are tested, which says nothing of other speakers.")
-    if (limit := least(units, len(pairs))) > LEVEL:
-        corrected = " after correction" if len(pairs) > 1 else ""
-        instead = "; utterances are exchanged instead" if kind == "speaker" else ""
-        lines.append(f"Exchanging {units} {kind}s gives no p-value below {limit:.3g}{corrected}{instead}.")
+        lines += ["Speakers are unknown, or only one: utterances are tested, which says nothing of other speakers."]
+        limit = smallest_corrected(interval.units, len(pairs))
+        if interval.units > 1 and limit > LEVEL:
+            lines += [f"Exchanging {units} gives no p-value below {limit:.3g}."]
+    elif any(pair.over_utterances is not None for pair in pairs):
+        lines += [
+            f"Where those who differ are too few for an exchange of speakers to reach {LEVEL:g}, utterances count."
+        ]
     return [*lines, HINT]
 
 
 def p_value(value: float) -> str:
-    """As one reads it: two digits, no more zeros than three."""
-    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+    """Two digits, three near `LEVEL`, and nothing smaller than 0.001."""
+    if value < 0.001:
+        return "< 0.001"
+    return f"{value:.3f}" if abs(value - LEVEL) < 0.005 else f"{value:.2g}"
 
 
 def percent(rate: float) -> str:

@@ -1,6 +1,7 @@
 """What a decoding has left: references and hypotheses, the same utterances of all folders."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ class Decoding:
     """In the order of ``ref.trn``."""
     skipped: int
     """Utterances that `decode` could not decode, which the files lack; 0 where nothing is known of that."""
-    classifies: bool
-    """Whether `decode` ran a classifier."""
+    classifies: bool | None
+    """Whether `decode` ran a classifier; None of another toolkit's."""
 
 
 def read_decoding(folder: Path) -> Decoding:
@@ -35,10 +36,14 @@ def read_decoding(folder: Path) -> Decoding:
     Raises:
         ManifestError: A file is missing or damaged, or both do not have the same utterances.
     """
-    if not folder.is_dir():
-        raise ManifestError(f"{folder}: no such folder")
+    try:
+        there = {path.name for path in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ManifestError(f"{folder}: no such folder") from error
+    except OSError as error:
+        raise ManifestError(f"{folder}: cannot be read ({error.strerror})") from error
     for name in ("ref.trn", "hyp.trn"):
-        if not (folder / name).is_file():
+        if name not in there:
             raise ManifestError(f"{folder}: has no {name}, which `decode` writes of what has references")
     references, hypotheses = (_lines(folder / name) for name in ("ref.trn", "hyp.trn"))
     if not references:
@@ -55,7 +60,7 @@ def read_decoding(folder: Path) -> Decoding:
         folder=folder,
         scored=tuple(scored),
         skipped=_skipped(folder),
-        classifies=(folder / SCORES[1]).is_file(),
+        classifies=SCORES[1] in there if there & {*SCORES} else None,
     )
 
 
@@ -93,7 +98,7 @@ def same_utterances(decodings: Sequence[Decoding], *, common: bool = False) -> l
 
 def names_of(folders: Sequence[Path]) -> list[str]:
     """A short name for each folder: the end of its path as far as they differ."""
-    parts = [folder.resolve().parts for folder in folders]
+    parts = [Path(os.path.realpath(folder)).parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         ends = [part[-length:] for part in parts]
         if len(set(ends)) == len(ends):
@@ -112,9 +117,12 @@ def _skipped(folder: Path) -> int:
     for path in (folder / name for name in SCORES):
         if path.is_file():
             try:
-                return int(json.loads(path.read_text("utf-8")).get("skipped", 0))
-            except (OSError, ValueError, TypeError, AttributeError) as error:
+                skipped = json.loads(path.read_text("utf-8")).get("skipped", 0)
+            except (OSError, ValueError, AttributeError, RecursionError) as error:
                 raise ManifestError(f"{path}: damaged, not what `decode` writes ({error})") from error
+            if not isinstance(skipped, int) or skipped < 0:
+                raise ManifestError(f"{path}: damaged, `skipped` is no number of utterances")
+            return skipped
     return 0
 
 

@@ -54,7 +54,7 @@ def _lines(
     lines += ["", *pairs_table(pairs, unit)]
     if config.by == "speaker":
         lines += ["", *speakers_table(systems, unit)]
-    return [*lines, "", *remarks(pairs)]
+    return [*lines, "", *remarks(systems, pairs)]
 
 
 def _left_out(decodings: Sequence[Decoding], compared: int) -> list[str]:
@@ -83,4 +83,4 @@ def write_results(folder: Path, systems: Sequence[System], pairs: Sequence[Pair]
         write_tables(folder, systems, pairs, unit)
         save_figure(differences_figure(pairs, RATES[unit]), folder / "differences.png")
     except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror or error})") from error

@@ -81,12 +81,13 @@ def find_unit(choice: Literal["auto"] | Unit, decodings: Sequence[Decoding], sco
     Raises:
         UsageError: A classifier and a recogniser: neither words nor labels compare them.
     """
-    if len({one.classifies for one in decodings}) > 1:
-        other = next(one for one in decodings if one.classifies != decodings[0].classifies)
+    known = [one for one in decodings if one.classifies is not None]
+    other = next((one for one in known if one.classifies != known[0].classifies), None)
+    if other:
         raise UsageError(f"{other.folder}: classification and recognition cannot be compared with each other")
     if choice != "auto":
         return choice
-    if decodings[0].classifies:
+    if known and known[0].classifies:
         return "utterances"
     return "characters" if find_criterion("auto", [one.reference for one in scored]) == CER else "words"
 

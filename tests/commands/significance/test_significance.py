@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq_asr.commands.significance import plots
-from seq2seq_asr.commands.significance.pairs import compare_pairs, least
+from seq2seq_asr.commands.significance.pairs import compare_pairs
 from seq2seq_asr.commands.significance.printing import table
 from seq2seq_asr.commands.significance.reading import names_of, read_decoding, same_utterances
 from seq2seq_asr.commands.significance.systems import System, score_systems
@@ -23,7 +24,7 @@ from seq2seq_asr.evaluation.hierarchy import seeds_difference
 from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
 from seq2seq_asr.evaluation.layout import display_width
 from seq2seq_asr.evaluation.report import make_report
-from seq2seq_asr.evaluation.significance import holm, paired_permutation
+from seq2seq_asr.evaluation.significance import holm, paired_permutation, smallest_corrected
 from seq2seq_asr.evaluation.trn import TrnLine, write_trn
 from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
 from seq2seq_asr.significance import main
@@ -193,7 +194,9 @@ def test_a_verdict_is_what_both_tests_say(found: list[list[int]], speakers: int)
         assert (pair.verdict == "significant") == (pair.p_value <= 0.05)
         assert (pair.reason != "") == (pair.verdict == "cannot be told")
         assert (pair.over_speakers is None) == (speakers == 1)
-        enough = speakers > 1 and least(speakers, len(pairs)) <= 0.05
+        who, first, second = np.array(names), pair.first.errors, pair.second.errors
+        differing = sum(int(first[who == one].sum() != second[who == one].sum()) for one in set(names))
+        enough = speakers > 1 and (differing == 0 or smallest_corrected(differing, len(pairs)) <= 0.05)
         assert (pair.over_utterances is None) == enough
         assert pair.verdict != "cannot be told" or not enough or not pair.student.interval.known
 
@@ -204,12 +207,24 @@ def test_five_speakers_cannot_tell(tmp_path: Path, call) -> None:
     first = system([0] * 100, speakers)
     (pair,) = compare_pairs([first, system([place % 5 == 0 for place in range(100)], speakers)])
     assert pair.over_utterances is not None and pair.over_utterances < 0.001
-    assert pair.verdict == "cannot be told" and pair.reason == "exchanging 5 speakers gives no p-value below 0.0625"
+    assert pair.verdict == "cannot be told"
+    assert pair.reason.startswith("utterances tell them apart, 5 speakers do not (t: p = 0.37")
     even = [1 + (place in (3, 6, 12)) for place in range(100)]
     assert compare_pairs([first, system(even, speakers)])[0].verdict == "significant", "all speakers agree: t tells"
     result = call(decode(tmp_path / "a", 0.1, speakers=5), decode(tmp_path / "b", 0.15, speakers=5, seed=1))
-    assert "Exchanging 5 speakers gives no p-value below 0.0625; utterances are exchanged instead." in result.out
-    assert result.out.count("exchange, ") == 2
+    assert (
+        "Where those who differ are too few for an exchange of speakers to reach 0.05, utterances count." in result.out
+    )
+    assert result.out.count("exchange, ") == 2 and "bootstrap over 5 speakers" in result.out
+
+
+def test_a_speaker_without_a_difference_does_not_help_to_exchange() -> None:
+    """Six speakers of whom one is equal are five: utterances are exchanged, and all six are asked by t."""
+    speakers = [f"s{place % 6}" for place in range(120)]
+    errors = [int(place % 6 > 0 and place // 6 < 8 + place % 2) for place in range(120)]
+    (pair,) = compare_pairs([system([0] * 120, speakers), system(errors, speakers)])
+    assert pair.over_speakers == 0.0625 and pair.over_utterances is not None and pair.student.p_value < 0.01
+    assert pair.verdict == "significant"
 
 
 def test_equal_differences_everywhere_hide_their_spread() -> None:
@@ -285,6 +300,8 @@ def test_what_errors_are_counted_in(tmp_path: Path, call, draw_nothing) -> None:
     unspaced = [decode(tmp_path / name, 0.1, share=["今天天气很好", "我们去公园玩"]) for name in ("han", "han2")]
     assert "CER" in call(*unspaced).out, "as training judges them"
     (a / "accuracy.json").write_text('{"skipped": 0}')
+    assert "SER" in call(a, b).out, "nothing is known of the other"
+    (b / "wer.json").write_text('{"skipped": 0}')
     result = call(a, b)
     assert result.code == 2 and f"{b}: classification and recognition" in result.err
     (b / "accuracy.json").write_text('{"skipped": 0}')
@@ -320,6 +337,9 @@ ERRORS: list[tuple[Callable[[Path, Path], object], int, str]] = [
     (damaged("ref.trn", "low (s%5F0-u-0)\n"), 1, "b/ref.trn: has no utterance 'u-79'"),
     (damaged("wer.json", "{"), 1, "b/wer.json: damaged"),
     (damaged("wer.json", "[]"), 1, "b/wer.json: damaged"),
+    (damaged("wer.json", "[" * 100_000), 1, "b/wer.json: damaged"),
+    (damaged("wer.json", '{"skipped": 1e999}'), 1, "b/wer.json: damaged"),
+    (damaged("wer.json", '{"skipped": -1}'), 1, "b/wer.json: damaged"),
     (another_reference, 2, "b: the reference of utterance 'u-"),
     (another_speaker, 2, "b: utterance 'u-2' is of speaker 'else', elsewhere of 's_2'"),
     (empty_references, 2, "a: nothing to compare, every reference is empty"),
@@ -338,11 +358,15 @@ def test_folders_that_cannot_be_compared(tmp_path: Path, damage, code: int, why:
 def test_flags_that_cannot_be_used(tmp_path: Path, call) -> None:
     a, b = decode(tmp_path / "a", 0.1), decode(tmp_path / "b", 0.1)
     (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
     for flags, code, why in (
         ([], 2, "give two or more"),
         ([a], 2, "give two or more"),
         ([a, b, tmp_path / "b" / ".." / "a"], 2, "given twice"),
         ([a, b, "--seed", -1], 2, "seed: "),
+        ([a, *(tmp_path / str(place) for place in range(40))], 2, "at most 40"),
+        ([a, tmp_path / "loop"], 1, "loop: cannot be read"),
+        ([a, tmp_path / ("x" * 300)], 1, "cannot be read"),
         ([a, b, "--out", tmp_path / "file"], 1, "file: cannot be written"),
     ):
         result = call(*flags)
@@ -355,6 +379,15 @@ def test_names_are_as_long_as_they_must_be() -> None:
     assert names_of([Path("/x/a"), Path("/y/b")]) == ["a", "b"]
     assert names_of([Path("/runs/a/decode"), Path("/runs/b/decode")]) == ["a", "b"]
     assert names_of([Path("/r/a/x"), Path("/r/a/y"), Path("/r/b/x")]) == ["a/x", "a/y", "b/x"]
+
+
+def test_names_that_are_odd_or_long(tmp_path: Path, call) -> None:
+    """Not UTF-8, with dollars, or longer than a figure is wide."""
+    folders = [decode(tmp_path / name, 0.2, count=20) for name in (os.fsdecode(b"\xff$a_1$"), "系统" * 40, "b" * 200)]
+    result = call(*folders, "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert [row["system"] for row in rows(tmp_path / "out/systems.csv")][1:] == ["系统" * 40, "b" * 200]
+    assert (tmp_path / "out/differences.png").stat().st_size > 1000
 
 
 def test_columns_stand_below_each_other() -> None:
