@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 
+from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.charts import Bar, Scale, forest_plot, round_ticks
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run, System
@@ -115,7 +115,8 @@ def test_one_seed_tells_nothing_of_significance(tmp_path: Path, best: int, worse
     (other,) = ranking.standings[1:]
     assert other.verdict == "unknown" and verdict_words(other) == "unknown" and other.p_value == 1
     assert "significantly worse cannot be told from so few seeds" in answer(ranking)
-    row = system_row(other, {"b_x": mock.Mock(parameters=1)}, {})
+    measured = Measured(system=other.system, parameters=1, steps_an_epoch=1, audio_seconds=1.0, tokens=1, vocabulary=1)
+    row = system_row(other, {"b_x": measured}, {})
     assert row["p_value"] == row["p_student"] == row["difference_high"] == "" and row["difference"] and row["steps"]
     page = ranking_section(ranking)
     assert page.count("unknown") == 2 and "inf" not in page, "interval of the difference and verdict"
