@@ -35,7 +35,7 @@ jaxtyping.install_import_hook("seq2seq_asr", "beartype.beartype")
 torch.set_num_threads(1)
 
 
-UNCHECKED = ("training", "commands", "search", "cpu", "kernels", "recognizer", "test_recognizer.py")
+UNCHECKED = ("training", "commands", "search", "cpu", "kernels", "recognizer")
 """Tests that run without checks of shapes. `test_fit.py` and `cli/test_readme.py` check them in training and search."""
 CHECKED = "CHECK_SHAPES" in os.environ
 """Whether they are checked everywhere, as `make nightly` does."""

@@ -37,16 +37,6 @@ SEARCHES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def recognizer(tones_run: Path) -> Recognizer:
-    return Recognizer.load(tones_run, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def utterances(tones_run: Path) -> list[Utterance]:
-    return read_manifest(tones_run.parent / "test.jsonl")
-
-
 @pytest.fixture
 def run(tones_run: Path, tmp_path: Path) -> Path:
     """A copy to damage; without its sums, which would notice that before anything else does."""
