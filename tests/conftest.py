@@ -152,6 +152,7 @@ def train_tones(folder: Path) -> None:
         "data": {
             "train": [str(write_tones(folder / "train.jsonl", 320, seed=0))],
             "dev": [str(write_tones(folder / "test.jsonl", 12, seed=1))],
+            "test": [str(folder / "test.jsonl")],
             "batching": {"max_utterances": 8},
             "speed": {"probability": 0.0},
         },

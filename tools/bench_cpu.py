@@ -4,7 +4,7 @@ Prints one line of JSON a measurement. Both sides take turns in one process; Spe
 ``pip install -e '.[bench]'``, without it our side is timed alone. Examples::
 
     python tools/bench_cpu.py
-    python tools/bench_cpu.py --job train --precision bf16-mixed --threads 1 --repeats 30
+    python tools/bench_cpu.py --job train --precision 32-true --threads 1 --repeats 30
 
 What is timed: ``train`` is forward, loss, backward, clipping and AdamW, with the batch in memory as features (theirs
 skips normalisation there) and as waveforms (both compute and normalise 80 mel bins), and of features of unequal
@@ -46,7 +46,9 @@ from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.ctc_fused import ctc_prefix_scorer
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import joint_scorers
+from seq2seq_asr.training.devices import find_precision
 from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, gradient_norm
+from seq2seq_asr.training.settings import TrainerConfig
 
 try:
     import bench_speechbrain as theirs
@@ -65,7 +67,7 @@ def our_model(sizes: Sizes, *, waveform: bool) -> Seq2Seq:
     """Our recogniser of these sizes; SpecAugment and layer norms are off, as on the other side."""
     config = ModelConfig(
         features=FeaturesConfig(kind="fbank" if waveform else "precomputed", bins=sizes.bins),
-        specaugment=SpecAugmentConfig.policy("none"),
+        specaugment=SpecAugmentConfig(frequency_masks=0, time_masks=0),
         encoder=EncoderConfig(
             units=sizes.units, reductions=(2,) * sizes.levels, dropout=sizes.dropout, layer_norm=False
         ),
@@ -162,18 +164,28 @@ def search_sides(sizes: Sizes, kind: str, utterances: int, *, with_ctc: bool) ->
     return {name: under(run) for name, run in runs.items()}
 
 
-def measure(sizes: Sizes, job: str, kind: str, repeats: int) -> Iterator[dict[str, Any]]:
+def precision_of(job: str, asked: str) -> str:
+    """The precision of a job: by itself what ``fit`` trains in on this processor, and what ``decode`` searches in."""
+    if asked != "auto":
+        return asked
+    return find_precision(TrainerConfig(accelerator="cpu")) if job == "train" else "32-true"
+
+
+def measure(sizes: Sizes, job: str, asked: str, repeats: int) -> Iterator[dict[str, Any]]:
     """Every measurement of a job, one after the other."""
     torch.manual_seed(0)
-    version = None if theirs is None else theirs.VERSION
-    details = as_details(sizes, precision=kind, speechbrain_version=version)
+    others = {"speechbrain_version": None if theirs is None else theirs.VERSION}
     if job in ("train", "all"):
+        kind = precision_of("train", asked)
+        details = as_details(sizes, precision=kind, **others)
         for waveform, shortest in ((False, 1.0), (True, 1.0), (False, SHORTEST)):
             batch = training_batch(sizes, waveform=waveform, shortest=shortest)
             least = f", {shortest * sizes.seconds:g} to {sizes.seconds:g} s" if shortest < 1 else ""
             what = f"training step from {'waveforms' if waveform else 'features'}{least}"
             yield measurement(what, training_sides(sizes, kind, batch, waveform=waveform), repeats, details)
     if job in ("search", "all"):
+        kind = precision_of("search", asked)
+        details = as_details(sizes, precision=kind, **others)
         for with_ctc in (False, True):
             for utterances in (1, sizes.utterances):
                 what = f"beam search, batch {utterances}{', CTC prefix scores' if with_ctc else ''}"
@@ -184,7 +196,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--job", choices=("train", "search", "all"), default="all", help="what to time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
-    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of both sides")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "32-true", "bf16-mixed"),
+        default="auto",
+        help="of both sides; auto trains as fit does on this processor and searches in 32 bit, as decode does",
+    )
     parser.add_argument("--repeats", type=int, default=20, help="counted runs of each side, at least 2")
     options = parser.parse_args()
     if options.repeats < 2:

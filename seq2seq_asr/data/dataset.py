@@ -83,9 +83,7 @@ class InputReader:
             AudioError: It is not what the model reads.
         """
         if features != (self.feature_size is not None):
-            kinds = "audio (model.features.kind fbank)", "precomputed features (model.features.kind precomputed)"
-            gets = "precomputed features" if features else "audio"
-            raise AudioError(f"{name}: this model reads {kinds[not features]}, not {gets}")
+            raise AudioError(f"{name}: {other_kind(features=features)}")
 
     def _read(self, utterance: Utterance) -> np.ndarray:
         self.require_kind(utterance.id, features=utterance.audio is None)
@@ -102,6 +100,12 @@ class InputReader:
         if array.nbytes <= self.room:
             self.room -= array.nbytes
             self.kept[utterance] = array
+
+
+def other_kind(*, features: bool) -> str:
+    """What is wrong with an input that is precomputed features, or is not, where the model reads the other kind."""
+    kinds = "audio (model.features.kind fbank)", "precomputed features (model.features.kind precomputed)"
+    return f"this model reads {kinds[not features]}, not {'precomputed features' if features else 'audio'}"
 
 
 def quantise(samples: np.ndarray) -> np.ndarray:

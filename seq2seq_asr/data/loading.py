@@ -11,8 +11,8 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.augment import SpeedPerturbConfig
 from seq2seq_asr.data.batching import BatchingConfig, Item, PlannedBatches, plan_in_order, shard
 from seq2seq_asr.data.corpora.spoken import SpokenConfig
-from seq2seq_asr.data.dataset import InputReader, SpeechDataset, collate
-from seq2seq_asr.data.manifest import Utterance, read_utterances
+from seq2seq_asr.data.dataset import InputReader, SpeechDataset, collate, other_kind
+from seq2seq_asr.data.manifest import Utterance, place_of, read_utterances
 from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import ManifestError, UsageError
@@ -47,7 +47,7 @@ class DataConfig:
     dev: tuple[Path, ...] = ()
     """Manifests to choose checkpoints by."""
     test: tuple[Path, ...] = ()
-    """Manifests that `decode` scores by default; none takes dev."""
+    """Manifests that `decode` scores by default; without any it takes dev, and says so."""
     root: Path | None = None
     """Folder that the audio of manifests must lie in, symbolic links followed; none takes it from anywhere."""
     spoken: SpokenConfig = field(default_factory=SpokenConfig)
@@ -79,7 +79,11 @@ class DataConfig:
 
 
 def read_split(
-    manifests: Sequence[Path], *, allow_empty_text: bool = False, root: Path | None = None
+    manifests: Sequence[Path],
+    *,
+    allow_empty_text: bool = False,
+    root: Path | None = None,
+    features: bool | None = None,
 ) -> list[Utterance]:
     """All utterances of several manifests.
 
@@ -87,16 +91,20 @@ def read_split(
         manifests: Files or Kaldi folders.
         allow_empty_text: Accept utterances without words.
         root: Folder that their audio must lie in.
+        features: Whether they must be precomputed features, or must be audio; None takes either.
 
     Raises:
-        ManifestError: A manifest cannot be read, or an id occurs twice across them.
+        ManifestError: A manifest cannot be read, an id occurs twice across them, or an utterance is of the other kind.
     """
     utterances: dict[str, Utterance] = {}
     found_in: dict[str, Path] = {}
     for path in manifests:
         for utterance in read_utterances(path, allow_empty_text=allow_empty_text, root=root):
             if utterance.id in utterances:
-                raise ManifestError(f"{path}: id {utterance.id!r} is also in {found_in[utterance.id]}")
+                first = place_of(found_in[utterance.id], utterance.id)
+                raise ManifestError(f"{place_of(path, utterance.id)}: id {utterance.id!r} is also in {first}")
+            if features is not None and features != (utterance.audio is None):
+                raise ManifestError(f"{place_of(path, utterance.id)}: {other_kind(features=not features)}")
             utterances[utterance.id], found_in[utterance.id] = utterance, path
     return list(utterances.values())
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from seq2seq_asr.data.confinement import Confinement, require_plain_path
 from seq2seq_asr.data.kaldi import read_kaldi
+from seq2seq_asr.data.lines import read_pairs
 from seq2seq_asr.data.utterance import Utterance as Utterance
 from seq2seq_asr.errors import ManifestError
 from seq2seq_asr.whole_file import replacing
@@ -95,6 +96,20 @@ def read_utterances(path: Path, *, allow_empty_text: bool = False, root: Path | 
     """
     read = read_kaldi if path.is_dir() else read_manifest
     return read(path, allow_empty_text=allow_empty_text, root=root)
+
+
+def place_of(path: Path, id: str) -> str:
+    """Where an utterance of a manifest or Kaldi folder that could be read stands, as ``file:line``: for errors."""
+    if path.is_dir():
+        segments = path / "segments"
+        table = segments if segments.exists() else path / "wav.scp"
+        return f"{table}:{read_pairs(table)[id][0]}"
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip() and _utterance(_decode(line), os.sep, True, Confinement(None)).id == id:
+                return f"{path}:{number}"
+    return str(path)
 
 
 @contextmanager

@@ -16,10 +16,15 @@ Split = Literal["train", "dev", "test"]
 """Which part of a corpus."""
 
 
+def existing_split(name: Split, config: DataConfig) -> Split:
+    """The split, or ``dev`` in place of a ``test`` that the corpus does not have."""
+    return "dev" if name == "test" and config.train and not config.test else name
+
+
 def resolve_split(name: Split, config: DataConfig, progress: Progress = lambda *_: None) -> tuple[Path, ...]:
     """The manifests of a split, made first where they are synthetic; what was made before is found again.
 
-    Without manifests of ``test``, those of ``dev`` take their place.
+    Of a ``test`` that is not there, `existing_split` takes the place.
 
     Raises:
         ManifestError: With ``data.root``, a manifest of any split that cannot be read or names a file outside of it.
@@ -34,8 +39,8 @@ def resolve_split(name: Split, config: DataConfig, progress: Progress = lambda *
     paths, count, cut = {
         "train": (config.train, connect.train, connect.cut),
         "dev": (config.dev, connect.dev, 0.0),
-        "test": (config.test, connect.test, 0.0) if config.test else (config.dev, connect.dev, 0.0),
-    }[name]
+        "test": (config.test, connect.test, 0.0),
+    }[existing_split(name, config)]
     return tuple(_connected(path, count, cut, config, progress) for path in paths)
 
 

@@ -26,6 +26,8 @@ _LONGEST_TEXT_BYTES: Final = 2**20
 class TokenizerConfig:
     """How transcripts are cut into pieces."""
 
+    model: Path | None = None
+    """Model to use in place of learning one: a run's tokenizer.model, or SentencePiece's own with our special ids."""
     kind: Literal["unigram", "bpe", "char"] = "bpe"
     """Algorithm that finds the pieces: unigram language model, byte-pair encoding, or single characters."""
     vocabulary_size: int = 200
@@ -101,8 +103,12 @@ class Tokenizer:
         return tokenizer
 
     @classmethod
-    def load(cls, path: Path) -> "Tokenizer":
+    def load(cls, path: Path, normaliser: NormaliserName | None = None) -> "Tokenizer":
         """Read a file that `save` wrote.
+
+        Args:
+            path: The file.
+            normaliser: To go with a model that SentencePiece itself wrote; None refuses such a file.
 
         Raises:
             TokenizerError: The file is missing, too large, damaged or not a tokenizer of this package.
@@ -118,7 +124,10 @@ class Tokenizer:
             if content.endswith(_trailer(name)):
                 with _named(path):
                     return cls(content.removesuffix(_trailer(name)), name)
-        raise TokenizerError(f"{path}: truncated, or not a tokenizer of seq2seq_asr")
+        if normaliser is None:
+            raise TokenizerError(f"{path}: truncated, or not a tokenizer of seq2seq_asr")
+        with _named(path):
+            return cls(content, normaliser)
 
     def save(self, path: Path) -> None:
         """Write one file, atomically; any SentencePiece program can read it too.

@@ -1,8 +1,8 @@
 """SpecAugment: random blocks of time and frequency hidden from the model while it trains, and its pace changed."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,11 +13,20 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.pitch import Curve
 
+_LIBRISPEECH: Final = {"frequency_width": 27, "time_width": 100, "time_ratio": 1.0, "time_warp": 80}
+POLICIES: Final[dict[str, dict[str, Any]]] = {
+    "LB": {"frequency_masks": 1, "time_masks": 1, **_LIBRISPEECH},
+    "LD": {"frequency_masks": 2, "time_masks": 2, **_LIBRISPEECH},
+}
+"""Settings of the policies of Park et al. (2019), table 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpecAugmentConfig:
-    """SpecAugment (Park et al. 2019); the defaults are light, for short sentences and few epochs (see `policy`)."""
+    """SpecAugment (Park et al. 2019); the defaults are light, for short sentences and few epochs."""
 
+    policy: Literal["LB", "LD"] | None = None
+    """LibriSpeech basic or double (Park et al. 2019, table 1), in place of widths, numbers, ratio and warp below."""
     frequency_masks: int = 2
     """Frequency masks for each utterance; 0 for features whose neighbours are unrelated, such as cepstra."""
     frequency_width: int = 10
@@ -42,6 +51,9 @@ class SpecAugmentConfig:
     """Most that the pitch of an utterance moves more, or less, drawn on a logarithmic scale; 1 leaves it as it is."""
 
     def __post_init__(self) -> None:
+        for name in POLICIES.get(self.policy or "", ()):
+            if getattr(self, name) != getattr(type(self), name):
+                raise UsageError(f"specaugment.policy: {self.policy} says {name} too: leave out the one or the other")
         if not 0.25 <= self.slowest <= 1.0 <= self.fastest <= 4.0:
             raise UsageError(f"slowest, fastest: expected 0.25 to 1 and 1 to 4, got {self.slowest} and {self.fastest}")
         if not 1.0 <= self.tone_range <= 10.0:
@@ -53,11 +65,10 @@ class SpecAugmentConfig:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
 
-    @classmethod
-    def policy(cls, name: Literal["none", "LB", "LD"]) -> "SpecAugmentConfig":
-        """A policy of Park et al. (2019), table 1, for LibriSpeech: basic or double; without their time warp."""
-        masks = {"none": 0, "LB": 1, "LD": 2}[name]
-        return cls(frequency_masks=masks, frequency_width=27, time_masks=masks, time_width=100, time_ratio=1.0)
+    @property
+    def applied(self) -> "SpecAugmentConfig":
+        """The same with what a policy says written out."""
+        return self if self.policy is None else replace(self, policy=None, **POLICIES[self.policy])
 
 
 class SpecAugment(nn.Module):
@@ -75,7 +86,7 @@ class SpecAugment(nn.Module):
 
     def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0, others: tuple[Curve, ...] = ()) -> None:
         super().__init__()
-        self.config = config
+        self.config = config.applied
         self.streams, self.others = 1 + deltas, others
 
     @torch.no_grad()

@@ -89,7 +89,15 @@ def read_weights(folder: Path, checkpoint: Choice) -> tuple[Path, dict[str, Any]
         CheckpointError: It is missing, damaged or not ours.
     """
     path = weights_file(folder, checkpoint)
-    return path, read_portable(folder) if is_portable(folder) else read_checkpoint(path)
+    if is_portable(folder):
+        return path, read_portable(folder)
+    try:
+        return path, read_checkpoint(path)
+    except CheckpointError as error:
+        last = RunFolder(folder).last
+        if path == last or not last.is_file():
+            raise
+        raise CheckpointError(f"{error}; --checkpoint last takes {last}") from error
 
 
 def weights_file(folder: Path, checkpoint: Choice) -> Path:

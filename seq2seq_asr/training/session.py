@@ -50,6 +50,7 @@ from seq2seq_asr.training.settings import LoggingConfig, TrainerConfig
 from seq2seq_asr.training.signals import SignalWatch
 from seq2seq_asr.training.validation import Classification
 from seq2seq_asr.training.wandb_log import WandbLog
+from seq2seq_asr.version import package_version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,19 @@ class Session:
             return Classification.criterion
         references = (self.tokenizer.normalise(one.text) for one in self.dev)
         return find_criterion(self.trainer.criterion, references)
+
+    @property
+    def resolved(self) -> dict[str, str | int]:
+        """What ``auto`` came to here, and the versions: it may be otherwise where the run is resumed."""
+        accelerator, per_node = find_devices(self.trainer)
+        return {
+            "seq2seq_asr": package_version(),
+            "torch": torch.__version__,
+            "accelerator": accelerator,
+            "devices": per_node,
+            "precision": find_precision(self.trainer),
+            "criterion": self.criterion.name,
+        }
 
     @property
     def finished(self) -> bool:
@@ -199,7 +213,8 @@ def build_trainer(session: Session, watch: SignalWatch, extra_callbacks: Sequenc
 def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
     """In the order in which they act: an epoch's figures are written before it is saved, and drawn when it is."""
     clock = EpochClock()
-    log = WandbLog(session.run, session.logging, session.record.get("config", {}), clock)
+    settings = {**session.record.get("config", {}), "resolved": session.resolved}
+    log = WandbLog(session.run, session.logging, settings, clock)
     wanted = [log] if session.logging.wandb != "off" else []
     shown = [bar.TrainingBar(clock)] if session.trainer.progress and bar.on_a_terminal() else []
     plots = LogExamples(session.run.plots, session.logging.examples, log if wanted else None)

@@ -104,8 +104,27 @@ def test_a_split_joins_manifests_and_names_the_one_that_repeats_an_id(corpus, tm
     for path, part in zip(paths, (corpus[:4], corpus[4:], corpus[3:4]), strict=True):
         write_manifest(path, part)
     assert read_split(paths[:2]) == corpus
-    with pytest.raises(ManifestError, match=r"c\.jsonl: id 'u3' is also in .*a\.jsonl"):
+    with pytest.raises(ManifestError, match=r"c\.jsonl:1: id 'u3' is also in .*a\.jsonl:4$"):
         read_split([paths[0], paths[2], paths[1]])
+
+
+def test_a_kaldi_folder_too_is_named_with_its_line(corpus, tmp_path):
+    manifest, folder = tmp_path / "a.jsonl", tmp_path / "kaldi"
+    write_manifest(manifest, corpus)
+    folder.mkdir()
+    (folder / "text").write_text("x ah\nu3 oh\n")
+    (folder / "wav.scp").write_text(f"u3 {corpus[3].audio}\nx {corpus[1].audio}\n")
+    with pytest.raises(ManifestError, match=r"kaldi/wav\.scp:1: id 'u3' is also in .*a\.jsonl:4$"):
+        read_split([manifest, folder])
+
+
+def test_what_the_model_does_not_read_is_named_with_its_line(corpus, tmp_path):
+    path, features = tmp_path / "mixed.jsonl", Utterance(id="f", text="a", duration=1.0, features=tmp_path / "f.npy")
+    write_manifest(path, [*corpus[:2], features])
+    for wanted, line in ((False, 3), (True, 1)):
+        with pytest.raises(ManifestError, match=rf"mixed\.jsonl:{line}: this model reads .*features.kind"):
+            read_split([path], features=wanted)
+    assert len(read_split([path])) == 3
 
 
 def test_utterances_outside_the_limits_are_left_out_and_counted(corpus, capsys):

@@ -129,7 +129,7 @@ def test_a_recogniser_trains_with_kernels_as_without(cell, reductions):
     small = {
         "decoder": DecoderConfig(units=6, embedding=4),
         "attention": AttentionConfig(size=5, filters=2, width=3),
-        "specaugment": SpecAugmentConfig.policy("none"),
+        "specaugment": SpecAugmentConfig(frequency_masks=0, time_masks=0),
     }
     net = build_model(ModelConfig(features=features, encoder=config, **small), 7)
     given = torch.randn(2, 6, 3), torch.tensor([6, 3]), torch.tensor([[4, 5], [6, 0]]), torch.tensor([2, 1])

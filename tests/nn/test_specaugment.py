@@ -21,11 +21,11 @@ def runs(row: torch.Tensor) -> list[int]:
     return [len(run) for run in "".join("x" if value else " " for value in row.tolist()).split()]
 
 
-def test_evaluation_mode_and_policy_none_change_nothing():
+def test_evaluation_mode_and_no_masks_change_nothing():
     features = torch.randn(6, 310, 80)
     for augment in (
         SpecAugment(SpecAugmentConfig(time_warp=5, slowest=0.5, fastest=2.0)).eval(),
-        SpecAugment(SpecAugmentConfig.policy("none")),
+        SpecAugment(SpecAugmentConfig(frequency_masks=0, time_masks=0)),
     ):
         found, lengths = augment(features, LENGTHS)
         assert torch.equal(found, features) and torch.equal(lengths, LENGTHS)
@@ -209,10 +209,14 @@ def test_tones_are_widened_and_narrowed_alike_and_voicing_is_not():
 
 
 def test_policies_are_those_of_the_paper():
-    basic, double = SpecAugmentConfig.policy("LB"), SpecAugmentConfig.policy("LD")
-    shape = ("frequency_width", "frequency_masks", "time_width", "time_ratio", "time_masks")
-    assert [getattr(basic, name) for name in shape] == [27, 1, 100, 1.0, 1]
-    assert [getattr(double, name) for name in shape] == [27, 2, 100, 1.0, 2]
+    table = ("time_warp", "frequency_width", "frequency_masks", "time_width", "time_ratio", "time_masks")
+    for name, row in (("LB", [80, 27, 1, 100, 1.0, 1]), ("LD", [80, 27, 2, 100, 1.0, 2])):
+        module = SpecAugment(SpecAugmentConfig(policy=name, tone_range=1.5))
+        assert [getattr(module.config, setting) for setting in table] == row and module.config.tone_range == 1.5
+        short = torch.randn(2, 40, 80), torch.tensor([1, 40])
+        assert module(*short)[0].isfinite().all(), "shorter than the warp is wide"
+    with pytest.raises(UsageError, match="policy: LB says time_width too"):
+        SpecAugmentConfig(policy="LB", time_width=20)
 
 
 @pytest.mark.parametrize(

@@ -316,8 +316,9 @@ def test_checkpoints_that_are_not_ours(run: Path) -> None:
         with pytest.raises(CheckpointError, match=why):
             Recognizer.load(run)
     path.write_bytes((run / "last.ckpt").read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match=r"best.ckpt: damaged.*; --checkpoint last takes .*last\.ckpt$"):
         Recognizer.load(run)
+    assert Recognizer.load(run, checkpoint="last")
 
 
 def test_tokenizers_that_do_not_belong(run: Path) -> None:

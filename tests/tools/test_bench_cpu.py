@@ -12,6 +12,8 @@ import torch
 
 from seq2seq_asr.cpu import products
 from seq2seq_asr.nn.compiled_stepping import CompiledStepping
+from seq2seq_asr.training.devices import find_precision
+from seq2seq_asr.training.settings import TrainerConfig
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -58,6 +60,12 @@ def test_prints_json_for_every_measurement(bench, tiny, kind):
         assert result["sizes"]["vocabulary"] == 12 and result["precision"] == kind
         assert ("products" in result) == (kind == "32-true" and "search" in result["what"])
         assert {"threads", "torch", "cpu", "load_1min", "repeats"} <= result.keys()
+
+
+def test_by_itself_each_job_has_the_precision_of_its_program(bench, tiny):
+    trains_in = find_precision(TrainerConfig(accelerator="cpu"))
+    for result in bench.measure(tiny, "all", "auto", repeats=2):
+        assert result["precision"] == (trains_in if "training" in str(result["what"]) else "32-true")
 
 
 @pytest.mark.parametrize("with_ctc", [False, True])

@@ -77,7 +77,7 @@ def build(case: dict[str, Any]) -> Seq2Seq:
     )
     config = ModelConfig(
         features=FeaturesConfig(kind="precomputed", bins=BINS),
-        specaugment=SpecAugmentConfig.policy("none"),
+        specaugment=SpecAugmentConfig(frequency_masks=0, time_masks=0),
         encoder=EncoderConfig(
             **{"cell": cell, "units": 24, "reductions": (2, 1), "dropout": 0.0, **case.get("encoder", {})}
         ),

@@ -7,6 +7,7 @@ from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.commands.compare.tables import mean
+from seq2seq_asr.data.splits import existing_split
 from seq2seq_asr.evaluation.intervals import Interval
 
 
@@ -82,6 +83,7 @@ def budget_words(config: CompareConfig, ranking: Ranking, measured: Mapping[str,
     """How many systems, seeds and utterances, and what was kept equal."""
     runs = [run for one in ranking.standings for run in one.runs]
     test = ranking.test
+    split = existing_split(config.split, runs[0].run.config.data)
     who = f" of {test.speaker_count} speakers" if test.speaker_count else ""
     minutes = [run.minutes for run in runs]
     steps = sorted({run.steps for run in runs})
@@ -92,7 +94,7 @@ def budget_words(config: CompareConfig, ranking: Ranking, measured: Mapping[str,
         "time": f"Equal budget: {config.minutes:g} minutes of training",
     }[config.match]
     return (
-        f"{len(ranking.standings)} systems, {len(runs)} runs, {len(test.ids)} utterances{who} ({config.split}). "
+        f"{len(ranking.standings)} systems, {len(runs)} runs, {len(test.ids)} utterances{who} ({split}). "
         f"{equal}. "
         f"Updates {_range(steps, '{:,}')}; parameters {_range(sizes, '{:,}')}; "
         f"training minutes a run {_range(minutes, '{:.2g}')}."

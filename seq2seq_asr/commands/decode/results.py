@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +15,7 @@ from seq2seq_asr.evaluation.report import Report, Scored, format_report, report_
 from seq2seq_asr.evaluation.trn import TrnLine, write_trn
 from seq2seq_asr.recognizer import Transcript
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.version import package_version
 from seq2seq_asr.whole_file import replacing
 
 SCORES = ("ref.trn", "hyp.trn", "wer.txt", "wer.json")
@@ -54,14 +54,6 @@ def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: 
         for name in (*SCORES, *CLASS_SCORES, *["hyp.jsonl"] * anew):
             (folder / name).unlink(missing_ok=True)
         (folder / "decode.yaml").write_text(settings, encoding="utf-8")
-
-
-def package_version() -> str:
-    """Version of this package; without an installation there is none to tell."""
-    try:
-        return metadata.version("seq2seq_asr")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 class HypothesisFile:

@@ -13,7 +13,7 @@ from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
-from seq2seq_asr.data.splits import resolve_split
+from seq2seq_asr.data.splits import existing_split, resolve_split
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
@@ -86,7 +86,7 @@ def decode_set(recognizer: Transcriber, config: DecodeConfig, run: RunFolder) ->
     utterances, name = find_utterances(config, run)
     search, mark = f"beam {config.search.beam}", f"_beam{config.search.beam}"
     if isinstance(recognizer, SpeechClassifier):
-        recognizer.tokenizer.check(utterances, str(config.manifest or f"{config.split} of {run.path}"))
+        recognizer.tokenizer.check(utterances, str(config.manifest or f"{name} of {run.path}"))
         search, mark = "no search", ""
     folder = config.out or free_folder(run.path / f"decode_{name}{mark}", utterances)
     say(f"decoding {len(utterances)} utterances of {name} with {run.path}, {search}")
@@ -107,7 +107,10 @@ def find_utterances(config: DecodeConfig, run: RunFolder) -> tuple[list[Utteranc
         fit = load_yaml(run.config, FitConfig)
         with ProgressLine() as progress:
             data = replace(fit.data, root=config.data_root or fit.data.root)
-            return read_split(resolve_split(config.split, data, progress)), config.split
+            split = existing_split(config.split, data)
+            if split != config.split:
+                say(f"warning: {run.path} has no {config.split} set (data.{config.split}): {split} takes its place")
+            return read_split(resolve_split(split, data, progress)), split
     utterances = read_split([manifest], allow_empty_text=True, root=config.data_root)
     name = manifest.resolve().name if manifest.is_dir() else manifest.stem
     # Another corpus's test.jsonl is not this run's test set: its results must not take their name.

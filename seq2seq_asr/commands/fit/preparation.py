@@ -88,10 +88,11 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
         find_audio(folder)  # a wrong folder is told before anything is made
     manifests, dev = (resolve_split(name, config.data, progress) for name in ("train", "dev"))
     progress.stop()
-    train = within_limits(read_split(manifests), config.data)
+    features = config.model.features.kind == "precomputed"
+    train = within_limits(read_split(manifests, features=features), config.data)
     if config.model.task == "classify":
         check_labels(train, dev)
-    return Corpus(train, read_split(dev))
+    return Corpus(train, read_split(dev, features=features))
 
 
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
@@ -135,7 +136,8 @@ def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targe
     if is_main_process():
         warn_of_short_audio(model, corpus.train, tokenizer)
         describe(session)
-        write_config(run, to_yaml(replace(config, resume=False)))
+        resolved = ", ".join(f"{name} {value}" for name, value in session.resolved.items())
+        write_config(run, f"# Trained with {resolved}.\n{to_yaml(replace(config, resume=False))}")
     return session
 
 
@@ -189,7 +191,9 @@ def describe(session: Session) -> None:
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
     hours = sum(utterance.duration for utterance in session.train) / 3600
     targets = f"{len(session.tokenizer)} {'pieces' if isinstance(session.model, Seq2Seq) else 'classes'}"
-    say(f"run {session.run.path}: {parameters / 1e6:.2f} M parameters, {targets}, {session.trainer.epochs} epochs")
+    size = f"{parameters / 1e6:.2f} M parameters, {targets}"
+    where = "{devices} x {accelerator}, {precision}".format(**session.resolved)
+    say(f"run {session.run.path}: {size}, {session.trainer.epochs} epochs on {where}")
     dev = f"dev {len(session.dev)} utterances, judged by {session.criterion.name}"
     say(f"train {len(session.train)} utterances, {hours:.2f} h; {dev}")
     unknown = session.tokenizer.unknown_rate(utterance.text for utterance in session.dev)

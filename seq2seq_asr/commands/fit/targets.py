@@ -16,7 +16,7 @@ def learn_targets(config: FitConfig, train: Sequence[Utterance], run: RunFolder)
     """Learn them from the training utterances, or take those of another run, and write them into the run's folder.
 
     Raises:
-        CheckpointError: The other run has no tokenizer.
+        TokenizerError: None can be learnt, or the one to use cannot be read.
     """
     texts = (utterance.text for utterance in train)
     targets: Targets
@@ -24,6 +24,8 @@ def learn_targets(config: FitConfig, train: Sequence[Utterance], run: RunFolder)
         targets = Labels.of(texts)
     elif config.keep_tokenizer and config.init_from is not None:
         targets = Tokenizer.load(open_run(config.init_from).tokenizer)
+    elif config.tokenizer.model is not None:
+        targets = Tokenizer.load(config.tokenizer.model, config.tokenizer.normaliser)
     else:
         targets = Tokenizer.train(texts, config.tokenizer)
     targets.save(run.path / targets.file)

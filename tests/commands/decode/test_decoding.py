@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from seq2seq_asr.commands.decode import transcribing
 from seq2seq_asr.commands.decode.config import DecodeConfig
@@ -223,6 +224,18 @@ def test_another_corpus_does_not_write_over_the_runs_own_test_set(tones_run: Pat
     assert find_utterances(DecodeConfig(manifest=other), run)[1] == "unseen"
     kaldi = kaldi_folder(tmp_path / "corpus" / "test", read_manifest(manifest))
     assert find_utterances(DecodeConfig(manifest=kaldi), run)[1] == "corpus_test"
+
+
+def test_dev_takes_the_place_of_no_test_set(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run = shutil.copytree(tones_run, tmp_path / "run", ignore=shutil.ignore_patterns("decode_*", "plots"))
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["data"]["test"] = []
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    utterances, name = find_utterances(DecodeConfig(), RunFolder(run))
+    assert (utterances, name) == find_utterances(DecodeConfig(split="dev"), RunFolder(tones_run))
+    assert "has no test set (data.test): dev takes its place\n" in capsys.readouterr().err
+    assert decode("--run", run, "--beam", 1) == 0
+    assert capsys.readouterr().out.endswith(f"{run}/decode_dev_beam1\n")
 
 
 def test_sets_of_one_name_have_a_folder_each(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -7,23 +7,27 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sentencepiece import SentencePieceTrainer
 
 from seq2seq_asr.commands.fit.preparation import initialise, prepare_session, warn_of_short_audio
 from seq2seq_asr.commands.fit.resuming import changed_settings, flat
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
-from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
+from seq2seq_asr.errors import CheckpointError, ManifestError, TokenizerError, UsageError
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import from_mapping, load_yaml
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.claim import claimed_run, wait_for, write_config
+from seq2seq_asr.training.devices import find_precision
 from seq2seq_asr.training.mwer import MwerConfig
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.session import Session
+from seq2seq_asr.training.settings import TrainerConfig
 
 PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SEQ2SEQ_ASR_RUN")
 
@@ -82,7 +86,11 @@ def test_a_session_stands_on_its_folder(
     tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = prepare_session(config(tmp_path))
-    assert "dev 10 utterances, judged by WER\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    precision = find_precision(TrainerConfig(accelerator="cpu"))
+    assert "dev 10 utterances, judged by WER\n" in said and f" epochs on 1 x cpu, {precision}\n" in said
+    first = session.run.config.read_text().splitlines()[0]
+    assert first.startswith("# Trained with seq2seq_asr ") and first.endswith(f"precision {precision}, criterion WER.")
     assert session.run.path == tmp_path / "runs" / "toy"
     assert load_yaml(session.run.config, FitConfig) == config(tmp_path)
     assert Tokenizer.load(session.run.tokenizer).hash == session.tokenizer.hash == session.record["tokenizer"]
@@ -154,6 +162,26 @@ def test_a_tokenizer_can_be_kept(tmp_path: Path, arrays: list[np.ndarray], capsy
     for name, value in source.model.state_dict().items():
         assert torch.equal(session.model.state_dict()[name], value), name
     assert "; new: " not in capsys.readouterr().err
+
+
+def test_a_model_of_sentencepiece_can_be_used(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    """Its own programs make it; with a run's file the normaliser is the run's."""
+    own = tmp_path / "own.model"
+    ids: dict[str, Any] = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3, "pad_piece": "<blank>"}
+    texts = tmp_path / "texts"
+    texts.write_text("abcab\nxyz\n" * 9)
+    model = str(own.with_suffix(""))
+    SentencePieceTrainer.train(
+        input=str(texts), model_prefix=model, model_type="char", hard_vocab_limit=False, minloglevel=2, **ids
+    )
+    asked = TokenizerConfig(model=own, normaliser="basic")
+    session = prepare_session(replace(config(tmp_path), tokenizer=asked))
+    assert session.tokenizer.unknown_rate(["Xyz!"]) == 0 and session.tokenizer.model == own.read_bytes()
+    again = replace(config(tmp_path, "again"), tokenizer=TokenizerConfig(model=session.run.tokenizer))
+    assert prepare_session(again).tokenizer.hash == session.tokenizer.hash
+    own.write_bytes(own.read_bytes()[:-9])
+    with pytest.raises(TokenizerError, match=r"own\.model: "):
+        prepare_session(replace(config(tmp_path, "broken"), tokenizer=asked))
 
 
 def test_what_needs_a_trained_run_is_refused_without_one(tmp_path: Path, arrays: list[np.ndarray]) -> None:
