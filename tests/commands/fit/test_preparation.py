@@ -176,7 +176,8 @@ def test_a_model_of_sentencepiece_can_be_used(tmp_path: Path, arrays: list[np.nd
     )
     asked = TokenizerConfig(model=own, normaliser="basic")
     session = prepare_session(replace(config(tmp_path), tokenizer=asked))
-    assert session.tokenizer.unknown_rate(["Xyz!"]) == 0 and session.tokenizer.model == own.read_bytes()
+    assert session.tokenizer.unknown_rate(["Xyz!"]) == 0
+    assert session.tokenizer.hash == Tokenizer(own.read_bytes(), "basic").hash
     again = replace(config(tmp_path, "again"), tokenizer=TokenizerConfig(model=session.run.tokenizer))
     assert prepare_session(again).tokenizer.hash == session.tokenizer.hash
     own.write_bytes(own.read_bytes()[:-9])
