@@ -1,17 +1,22 @@
-"""What every entry point shares: exit codes, signals and one-line errors."""
+"""What every entry point shares: exit codes, signals, standard streams and one-line errors."""
 
+import contextlib
 import faulthandler
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 from seq2seq_asr.errors import AsrError
 
 INTERRUPTED = 130
 TERMINATED = 143
+
+
+class OutputError(Exception):
+    """Results cannot be written on standard output; the text says why, the cause is the system's error."""
 
 
 class Terminated(BaseException):
@@ -35,16 +40,55 @@ def run_entry_point(main: Callable[[list[str]], int]) -> NoReturn:
     signal.signal(signal.SIGTERM, _raise_terminated)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, _raise_terminated)
-    _escape_what_cannot_be_printed()
+    sys.stdout, sys.stderr = _standard(sys.stdout, ResultStream), _standard(sys.stderr, ProgressStream)
     _handle_signals_on_a_stack_apart()
     sys.exit(exit_code_of(main, sys.argv[1:]))
 
 
-def _escape_what_cannot_be_printed() -> None:
-    """Where the terminal's encoding lacks a letter, print its code: no transcript is worth less than its look."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+class ResultStream(io.TextIOWrapper):
+    """Standard output; where it cannot be written, an error of its own tells this from every other file."""
+
+    def write(self, text: str) -> int:
+        """Write; raises `OutputError`."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise OutputError(error.strerror) from error
+
+    def flush(self) -> None:
+        """Write what is still buffered; raises `OutputError`."""
+        try:
+            super().flush()
+        except OSError as error:
+            raise OutputError(error.strerror) from error
+
+
+class ProgressStream(io.TextIOWrapper):
+    """Standard error; no work ends because nobody can read how it goes."""
+
+    def write(self, text: str) -> int:
+        """Write if possible."""
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is still buffered if possible."""
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _standard(stream: Any, kind: type[ResultStream] | type[ProgressStream]) -> Any:
+    """A standard stream as one of ours; what its encoding lacks is printed as its code, for no transcript is lost then.
+
+    One that is closed becomes one that leads nowhere; one that was replaced, by a notebook or a test, stays.
+    """
+    if stream is None:
+        return open(os.devnull, "w")
+    if stream not in (sys.__stdout__, sys.__stderr__):
+        return stream
+    how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+    return kind(stream.buffer, stream.encoding, "backslashreplace", "\n", **how)
 
 
 def _handle_signals_on_a_stack_apart() -> None:
@@ -58,16 +102,27 @@ def _handle_signals_on_a_stack_apart() -> None:
 
 def exit_code_of(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """The exit code of ``main(argv)``, with the error, if any, told in one line on stderr."""
+    code = 0
     try:
-        code = main(argv)
-        sys.stdout.flush()  # a pipe that its reader has closed shows here, not after the exit code is set
-        return code
+        code = _exit_code(main, argv)
+        sys.stdout.flush()  # what cannot be written shows here, not after the exit code is set
+    except OutputError as error:
+        _discard(sys.stdout)
+        if not isinstance(error.__cause__, BrokenPipeError):  # whose reader has what he wanted
+            say(f"error: standard output: cannot be written ({error})")
+            code = code or 1
+    return code
+
+
+def _exit_code(main: Callable[[list[str]], int], argv: list[str]) -> int:
+    try:
+        return main(argv)
+    except SystemExit:  # after --help
+        sys.stdout.flush()
+        raise
     except AsrError as error:
         say("error: " + " ".join(str(error).splitlines()))
         return error.exit_code
-    except BrokenPipeError:
-        _discard_output()
-        return 0
     except (KeyboardInterrupt, Interrupted) as stop:
         say(str(stop) or "interrupted")
         return INTERRUPTED
@@ -76,11 +131,10 @@ def exit_code_of(main: Callable[[list[str]], int], argv: list[str]) -> int:
         return TERMINATED
 
 
-def _discard_output() -> None:
-    """Send what is still buffered nowhere: Python flushes it at exit, and would fail on the closed pipe again."""
+def _discard(stream: TextIO) -> None:
+    """Send what is still buffered nowhere: Python flushes it at exit, and would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
+    os.dup2(nowhere, stream.fileno())
 
 
 def say(message: str) -> None:

@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
+from typing import Any
 
 import pytest
 
@@ -110,6 +112,64 @@ def test_a_reader_that_stops_reading_is_no_error(lines, unbuffered):
     )
     os.close(writer)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def ending(main: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """How a program with these lines for its main ends, buffered as it is by default."""
+    script = f"import os\nfrom seq2seq_asr.console import run_entry_point, say\ndef main(argv):\n{indent(main, '    ')}"
+    command, root = [sys.executable, "-c", f"{script}\nrun_entry_point(main)"], Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "", "FORCE_COLOR": "1"}  # which makes bars of whatever stderr is
+    return subprocess.run(command, cwd=root, env=environment, text=True, timeout=60, **streams)
+
+
+WORK = """from seq2seq_asr.commands.progress import ProgressLine
+with ProgressLine() as progress:
+    for step in range(300):
+        say(f"step {step}" + 60 * ".")
+        progress("working", step, 300)
+print("all steps")
+return 0"""
+
+
+@pytest.mark.parametrize("stderr", ["left", "full"])
+def test_work_goes_on_when_nobody_reads_how_it_goes(stderr: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "w") as full:
+        result = ending(WORK, stdout=subprocess.PIPE, stderr=writer if stderr == "left" else full)
+    os.close(writer)
+    assert (result.returncode, result.stdout) == (0, "all steps\n")
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_failure() -> None:
+    broken = "reader, writer = os.pipe()\nos.close(reader)\nprint('half')\nreturn os.write(writer, b'x')"
+    result = ending(broken, capture_output=True)
+    assert (result.returncode, result.stdout) == (1, "half\n") and "BrokenPipeError" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "main", ["print('x')\nreturn 0", "print('x' * 9999)\nreturn 0", "print('x')\nraise SystemExit(0)"]
+)
+def test_results_that_cannot_be_written_are_one_line(main: str) -> None:
+    with open("/dev/full", "w") as full:
+        result = ending(main, stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 1
+    assert result.stderr == "error: standard output: cannot be written (No space left on device)\n"
+
+
+def test_an_error_is_told_where_its_results_cannot_be_written() -> None:
+    with open("/dev/full", "w") as full:
+        unusable = "from seq2seq_asr.errors import UsageError\nprint('x')\nraise UsageError('flag --x: why')"
+        result = ending(unusable, stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 2 and result.stderr.startswith("error: flag --x: why\nerror: standard output: ")
+
+
+def test_closed_streams_are_no_error() -> None:
+    shell = (
+        f"{sys.executable} -c 'from seq2seq_asr.console import *; run_entry_point(lambda _: print(1) or say(2) or 0)'"
+    )
+    closed = subprocess.run(["sh", "-c", f"{shell} >&- 2>&-"], cwd=Path(__file__).parents[1], timeout=60)
+    assert closed.returncode == 0
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
