@@ -9,8 +9,8 @@ from seq2seq_asr.command_line import parse
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import run_entry_point, say
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.training.claim import run_of_this_job
 from seq2seq_asr.training.processes import is_main_process
-from seq2seq_asr.training.requeue import restarted
 from seq2seq_asr.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def parse_fit(argv: list[str]) -> FitConfig:
     """
     description = (FitConfig.__doc__ or "").strip()
     config = parse(FitConfig, argv, prog=PROGRAM, description=description)
-    run = RunFolder(config.checkpoints / config.name)
-    own = run.config
-    if restarted() and not config.resume and own.is_file() and run.saved:
-        return parse_fit([*argv, "--resume"])
+    begun = None if config.resume else run_of_this_job(config.checkpoints, config.name)
+    if begun is not None and begun.config.is_file() and begun.saved:
+        return parse_fit([*argv, "--resume", "--name", begun.name])
     if not config.resume or any(flag.split("=")[0] == "--config" for flag in argv):
         return config
+    own = RunFolder(config.checkpoints / config.name).config
     if not own.is_file():
         raise UsageError(f"--resume: no run to resume, {own} does not exist")
     # The folder may have been moved since: where it is found now counts, not what its file says.

@@ -310,16 +310,30 @@ def test_a_checkpoint_that_does_not_tell_its_utterances_is_resumed(
     assert "warning" not in capsys.readouterr().err
 
 
-def test_a_job_that_slurm_restarts_resumes_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert not parse_fit(["--config", "toy.yaml"]).resume
-    (home / "checkpoints" / "toy").mkdir(parents=True)
+def test_a_job_that_slurm_restarts_resumes_by_itself_what_it_has_begun(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where its script has no srun, and the name had got a number."""
+    (home / "checkpoints" / "toy").mkdir(parents=True)  # of last week
     (home / "checkpoints" / "toy" / "config.yaml").write_bytes((home / "toy.yaml").read_bytes())
-    assert not parse_fit(["--config", "toy.yaml"]).resume, "nothing was saved"
     (home / "checkpoints" / "toy" / "last.ckpt").write_bytes(b"")
-    assert parse_fit(["--config", "toy.yaml"]).resume
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
-    assert not parse_fit(["--config", "toy.yaml"]).resume
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv(claim.RUN_VARIABLE, "")  # to be as before when the test ends
+    flags = ["--config", "toy.yaml", "--trainer.epochs", "1"]
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert not parse_fit(flags).resume, "nothing was begun"
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    assert fit(*flags) == 0
+    assert not parse_fit(flags).resume
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    resumed = parse_fit(flags)
+    assert (resumed.name, resumed.resume) == ("toy-2", True)
+    capsys.readouterr()
+    assert fit(*flags) == 0
+    assert "checkpoints/toy-2: all 1 epochs are done" in capsys.readouterr().err
+    for state in (home / "checkpoints" / "toy-2").glob("*.ckpt"):
+        state.unlink()
+    assert not parse_fit(flags).resume, "nothing was saved"
 
 
 def names_of(folder: Path, *words: str) -> list[str]:

@@ -12,8 +12,8 @@ from typing import BinaryIO
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.processes import devices_started_outside, is_launched_by_us, is_main_process
-from seq2seq_asr.training.requeue import restarted
-from seq2seq_asr.training.run_folder import RunFolder, create_run
+from seq2seq_asr.training.requeue import restarted, this_job
+from seq2seq_asr.training.run_folder import RunFolder, create_run, numbered_runs
 from seq2seq_asr.whole_file import replacing
 
 LOCK = "training.lock"
@@ -36,10 +36,16 @@ def claimed_run(checkpoints: Path, name: str) -> Iterator[RunFolder]:
         yield wait_for(RunFolder(own))
         return
     outside = devices_started_outside() is not None
-    run = claim_shared_run(checkpoints / name) if outside else create_run(checkpoints, name)
+    begun = run_of_this_job(checkpoints, name)
+    if begun is not None and not begun.saved:
+        run = begun  # what a job left before its first save is begun anew
+    else:
+        run = claim_shared_run(checkpoints / name) if outside else create_run(checkpoints, name)
     os.environ[RUN_VARIABLE] = str(run.path)
     try:
         with held(run):  # while it is prepared; training takes it again
+            if mark := this_job():
+                write_whole(run.job, mark)
             yield run
     except BaseException:
         if not outside:
@@ -47,16 +53,27 @@ def claimed_run(checkpoints: Path, name: str) -> Iterator[RunFolder]:
         raise
 
 
-def claim_shared_run(path: Path) -> RunFolder:
-    """Under torchrun or SLURM no number is added: all processes start at once, and a job that is requeued must find it.
+def run_of_this_job(checkpoints: Path, name: str) -> RunFolder | None:
+    """What this command has begun before SLURM restarted its job, whatever number its name got; None elsewhere."""
+    mark = this_job() if restarted() else None
+    return next((run for run in numbered_runs(checkpoints, name) if mark and _mark_of(run) == mark), None)
 
-    What a requeued job left before its first save is begun anew.
+
+def _mark_of(run: RunFolder) -> str | None:
+    try:
+        return run.job.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def claim_shared_run(path: Path) -> RunFolder:
+    """Under torchrun or SLURM no number is added: all processes start at once.
 
     Raises:
         CheckpointError: There is such a run, or it cannot be made.
     """
     run = RunFolder(path)
-    if run.config.exists() and (run.saved or not restarted()):
+    if run.config.exists():
         raise CheckpointError(f"{path}: exists already; use --resume, or another --name")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -74,17 +91,17 @@ def wait_for(run: RunFolder, seconds: float = 600.0) -> RunFolder:
     raise CheckpointError(f"{run.path}: the first process did not prepare the run within {seconds:.0f} s")
 
 
-def write_config(run: RunFolder, yaml: str) -> None:
-    """Write config.yaml, whole or not at all: other processes may be reading it.
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of a run, such as its config.yaml, whole or not at all: other processes may be reading it.
 
     Raises:
         CheckpointError: The folder is not writable.
     """
     try:
-        with replacing(run.config) as temporary:
-            temporary.write_text(yaml, encoding="utf-8")
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"{run.path}: cannot be written ({error.strerror})") from error
+        raise CheckpointError(f"{path.parent}: cannot be written ({error.strerror})") from error
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """SLURM warns a job before its time is up (``#SBATCH --signal=USR1@120``): save, and ask for another turn."""
 
+import hashlib
 import os
 import subprocess
+import sys
 
 from seq2seq_asr.console import say
 
@@ -10,6 +12,12 @@ def job_id() -> str | None:
     """The SLURM job, or the task of its array; None outside of SLURM."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
+
+
+def this_job() -> str | None:
+    """What marks a run as begun by this command of this SLURM job: its number, and a digest of the flags."""
+    job = job_id()
+    return job and f"{job} {hashlib.sha256(chr(0).join(sys.argv[1:]).encode(errors='surrogateescape')).hexdigest()}"
 
 
 def restarted() -> bool:

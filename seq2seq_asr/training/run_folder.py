@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,11 @@ class RunFolder:
         return any(state.is_file() for state in (self.last, self.previous, self.best))
 
     @property
+    def job(self) -> Path:
+        """Mark of the SLURM job that has begun the run; there is none outside of SLURM."""
+        return self.path / "slurm_job.txt"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch."""
         return self.path / "metrics.csv"
@@ -87,6 +93,13 @@ def create_run(checkpoints: Path, name: str) -> RunFolder:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be created ({error.strerror})") from error
     return RunFolder(path)
+
+
+def numbered_runs(checkpoints: Path, name: str) -> list[RunFolder]:
+    """What `create_run` has made under a name so far, the newest first."""
+    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
+    found = [(match, path) for path in checkpoints.glob("*") if (match := pattern.fullmatch(path.name))]
+    return [RunFolder(path) for match, path in sorted(found, key=lambda one: -int(one[0][1] or 1))]
 
 
 def open_run(path: Path) -> RunFolder:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training import claim
-from seq2seq_asr.training.claim import LOCK, claimed_run, held
+from seq2seq_asr.training.claim import LOCK, claimed_run, held, run_of_this_job
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.session import Session, train
 
@@ -119,21 +120,52 @@ def test_a_folder_that_takes_no_lock_is_named(tmp_path: Path) -> None:
         raise AssertionError
 
 
-def test_a_requeued_job_finds_its_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under SLURM a name is never given a number; what was begun without a save is begun anew by the same job alone."""
-    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train.sh", "SLURM_PROCID": "0"}.items():
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Within a job of SLURM whose script starts the training without srun."""
+    for name in ("SLURM_NTASKS", "SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train.sh", "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     monkeypatch.setenv(claim.RUN_VARIABLE, "")  # to be as before when the test ends
+    return monkeypatch
+
+
+def test_a_requeued_job_finds_its_own_run(tmp_path: Path, job: pytest.MonkeyPatch) -> None:
+    """Under srun a name is never given a number; what was begun without a save is begun anew by the same job alone."""
+    job.setenv("SLURM_NTASKS", "1")
     with claimed_run(tmp_path, "mine") as run:
         assert run.path == tmp_path / "mine"
         run.config.write_text("begun: true\n")
     with pytest.raises(CheckpointError, match="exists already; use --resume"), claimed_run(tmp_path, "mine"):
         raise AssertionError
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    job.setenv("SLURM_RESTART_COUNT", "1")
     with claimed_run(tmp_path, "mine") as run:
         assert run.path == tmp_path / "mine"
         run.last.write_bytes(b"")
     with pytest.raises(CheckpointError, match="exists already"), claimed_run(tmp_path, "mine"):
         raise AssertionError
+    job.setenv("SLURM_JOB_ID", "78")
+    run.last.unlink()
+    with pytest.raises(CheckpointError, match="exists already"), claimed_run(tmp_path, "mine"):
+        raise AssertionError
     assert [one.name for one in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_requeued_job_finds_its_own_run_whatever_its_number(tmp_path: Path, job: pytest.MonkeyPatch) -> None:
+    for other in ("mine", "mine-10", "mine-x", "mined"):
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "last.ckpt").write_bytes(b"")
+    with claimed_run(tmp_path, "mine") as run:
+        assert run.path == tmp_path / "mine-2" and run_of_this_job(tmp_path, "mine") is None, "not restarted yet"
+    job.setenv("SLURM_RESTART_COUNT", "1")
+    assert run_of_this_job(tmp_path, "mine") == run
+    with claimed_run(tmp_path, "mine") as again:
+        assert again == run, "nothing was saved"
+    job.setattr(sys, "argv", [*sys.argv, "--seed", "2"])  # another command of the same job
+    assert run_of_this_job(tmp_path, "mine") is None
+    with claimed_run(tmp_path, "mine") as second:
+        assert second.path == tmp_path / "mine-3"
+    assert run_of_this_job(tmp_path, "mine") == second
+    job.setenv("SLURM_JOB_ID", "78")
+    assert run_of_this_job(tmp_path, "mine") is None

@@ -24,7 +24,7 @@ from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import load_yaml, to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
-from seq2seq_asr.training.claim import claimed_run, held, write_config
+from seq2seq_asr.training.claim import claimed_run, held, write_whole
 from seq2seq_asr.training.devices import find_devices
 from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.reading import input_reader
@@ -137,7 +137,7 @@ def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targe
         warn_of_short_audio(model, corpus.train, tokenizer)
         describe(session)
         resolved = ", ".join(f"{name} {value}" for name, value in session.resolved.items())
-        write_config(run, f"# Trained with {resolved}.\n{to_yaml(replace(config, resume=False))}")
+        write_whole(run.config, f"# Trained with {resolved}.\n{to_yaml(replace(config, resume=False))}")
     return session
 
 

@@ -22,7 +22,7 @@ from seq2seq_asr.errors import CheckpointError, ManifestError, TokenizerError, U
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import from_mapping, load_yaml
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
-from seq2seq_asr.training.claim import claimed_run, wait_for, write_config
+from seq2seq_asr.training.claim import claimed_run, wait_for, write_whole
 from seq2seq_asr.training.devices import find_precision
 from seq2seq_asr.training.mwer import MwerConfig
 from seq2seq_asr.training.run_folder import RunFolder
@@ -258,7 +258,7 @@ def test_processes_of_torchrun_meet_in_the_named_folder(tmp_path: Path, monkeypa
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with claimed_run(tmp_path, "toy") as run:
-        write_config(run, "name: toy\n")
+        write_whole(run.config, "name: toy\n")
     with pytest.raises(CheckpointError, match="exists already; use --resume"), claimed_run(tmp_path, "toy"):
         raise AssertionError
     monkeypatch.setenv("RANK", "1")
@@ -272,7 +272,7 @@ def test_waiting_ends_with_the_config_or_with_an_error(tmp_path: Path) -> None:
 
     def write_late() -> None:
         time.sleep(0.2)
-        write_config(run, "x: 1\n")
+        write_whole(run.config, "x: 1\n")
 
     with pytest.raises(CheckpointError, match="did not prepare"):
         wait_for(run, seconds=0.1)
