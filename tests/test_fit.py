@@ -150,6 +150,16 @@ def test_a_run_begun_from_another_one_can_be_resumed(trained: Path) -> None:
     assert fit("--resume", "--name", "tuned", "--trainer.epochs", "2") == 0
 
 
+def test_a_run_that_keeps_a_tokenizer_is_resumed_by_its_own_command_without_its_source(trained: Path) -> None:
+    shutil.copytree(trained / "checkpoints" / "toy", trained / "checkpoints" / "source")
+    flags = ("--name", "kept", "--tokenizer.kind", "bpe", "--init_from", "checkpoints/source", "--keep_tokenizer")
+    assert train(*flags, "--trainer.epochs", "1") == 0
+    shutil.rmtree(trained / "checkpoints" / "source")
+    assert train(*flags, "--resume") == 0
+    assert read_checkpoint(trained / "checkpoints/kept/last.ckpt")["Feeding"] == {"epoch": 2, "consumed": 0}
+    assert parse_fit(["--config", "checkpoints/kept/config.yaml"]).tokenizer.kind == "char"
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

@@ -60,6 +60,8 @@ def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> 
     find_devices(config.trainer)  # what is not there is told before anything is made
     if config.resume:
         run = resumed_run(config.checkpoints / config.name)
+        if config.keep_tokenizer:
+            config = with_tokenizer_of(run, config)
         return _resumed_session(config, run, _read_corpus(config, progress))
     config = start_of(config)
     with claimed_run(config.checkpoints, config.name) as run:
@@ -78,8 +80,13 @@ def start_of(config: FitConfig) -> FitConfig:
             if asked:
                 raise UsageError(f"{name}: needs a trained run to start from, --init_from RUN")
     elif config.keep_tokenizer:
-        return replace(config, tokenizer=load_yaml(open_run(config.init_from).config, FitConfig).tokenizer)
+        return with_tokenizer_of(open_run(config.init_from), config)
     return config
+
+
+def with_tokenizer_of(run: RunFolder, config: FitConfig) -> FitConfig:
+    """The configuration with another run's tokenizer settings."""
+    return replace(config, tokenizer=load_yaml(run.config, FitConfig).tokenizer)
 
 
 def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
