@@ -110,7 +110,11 @@ def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Sessi
     require_state(checkpoint, model, config.optimizer, path)
     check_corpus(path, checkpoint, corpus.digests)
     session = _session(config, run, corpus, tokenizer, model)
-    return replace(session, resume_from=path, epochs_done=int(checkpoint["Feeding"]["epoch"]))
+    session = replace(session, resume_from=path, epochs_done=int(checkpoint["Feeding"]["epoch"]))
+    if not session.finished:
+        with held(run):
+            write_settings(config, session)
+    return session
 
 
 def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
@@ -122,7 +126,9 @@ def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
         same = initialise(model, tokenizer, config.init_from)
         if config.mwer.nbest > 0 and not same:
             raise UsageError(f"mwer.nbest: {config.init_from} spells with another tokenizer: --keep_tokenizer takes it")
-    return _session(config, run, corpus, tokenizer, model)
+    session = _session(config, run, corpus, tokenizer, model)
+    write_settings(config, session)
+    return session
 
 
 def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targets, model: Model) -> Session:
@@ -143,9 +149,14 @@ def _session(config: FitConfig, run: RunFolder, corpus: Corpus, tokenizer: Targe
     if is_main_process():
         warn_of_short_audio(model, corpus.train, tokenizer)
         describe(session)
-        resolved = ", ".join(f"{name} {value}" for name, value in session.resolved.items())
-        write_whole(run.config, f"# Trained with {resolved}.\n{to_yaml(replace(config, resume=False))}")
     return session
+
+
+def write_settings(config: FitConfig, session: Session) -> None:
+    """Write config.yaml, from the main process; whoever calls it holds the run."""
+    if is_main_process():
+        resolved = ", ".join(f"{name} {value}" for name, value in session.resolved.items())
+        write_whole(session.run.config, f"# Trained with {resolved}.\n{to_yaml(replace(config, resume=False))}")
 
 
 def build_model(config: FitConfig, tokenizer: Targets) -> Model:
