@@ -90,7 +90,7 @@ class EpochClock(Callback):
 
 
 class MetricsFile(Callback):
-    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do.
+    """Appends one row an epoch to ``metrics.csv``, whatever other loggers do; one without room waits for the next.
 
     Stands before what saves the epoch: one that is not saved is repeated, and its row with it.
 
@@ -101,20 +101,27 @@ class MetricsFile(Callback):
 
     def __init__(self, path: Path, clock: EpochClock) -> None:
         self.path, self.clock = path, clock
+        self.rows: list[dict[str, str]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget epochs that a resumed run repeats."""
         if trainer.is_global_zero and self.path.exists():
-            write_rows(self.path, [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch])
+            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch]
+            self._write()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the epoch's row."""
         if not trainer.is_global_zero:
             return
         figures = epoch_figures(trainer, pl_module, self.clock)
-        row = {name: f"{value:.{9 if name == 'step' else 6}g}" for name, value in figures.items()}
-        rows = [*(read_rows(self.path) if self.path.exists() else []), row]
-        write_rows(self.path, rows)
+        self.rows.append({name: f"{value:.{9 if name == 'step' else 6}g}" for name, value in figures.items()})
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            write_rows(self.path, self.rows)
+        except OSError as error:
+            say(f"warning: {self.path}: cannot be written ({error.strerror}); tried again after the next epoch")
 
 
 class LearningCurves(Callback):

@@ -21,9 +21,11 @@ from seq2seq_asr.errors import AudioError, CheckpointError, TrainingError
 from seq2seq_asr.nn.specaugment import SpecAugmentConfig
 from seq2seq_asr.training import probing, requeue
 from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.probing import ProbeMemory
 from seq2seq_asr.training.room import check_room, state_bytes
 from seq2seq_asr.training.session import Session, build_parts, train
+from seq2seq_asr.whole_file import temporary_of
 
 pytestmark = pytest.mark.usefixtures("draw_no_curves")
 
@@ -212,6 +214,30 @@ def test_a_disk_that_fills_up_while_training_keeps_the_checkpoint(
     assert read_checkpoint(session.run.last)["Feeding"] == {"epoch": 1, "consumed": 0}
     again = toy_session()
     train(replace(again, resume_from=again.run.last), resume=True)
+
+
+def test_figures_that_cannot_be_written_cost_no_epoch_and_are_written_later(
+    toy_session: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = toy_session(epochs=3)
+    in_the_way = temporary_of(session.run.metrics)
+
+    class Fill(Callback):
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 1:
+                in_the_way.mkdir()
+
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 2:
+                assert read_checkpoint(session.run.last)["Feeding"] == {"epoch": 2, "consumed": 0}
+                assert len(read_rows(session.run.metrics)) == 1
+                in_the_way.rmdir()
+
+    train(session, extra_callbacks=[Fill()])
+    told = [line for line in capsys.readouterr().err.splitlines() if "cannot be written" in line]
+    why = "cannot be written (Is a directory); tried again after the next epoch"
+    assert told == [f"warning: {session.run.metrics}: {why}"]
+    assert [row["epoch"] for row in read_rows(session.run.metrics)] == ["0", "1", "2"]
 
 
 def test_a_run_goes_on_from_an_older_state_and_sets_the_damaged_one_aside(
