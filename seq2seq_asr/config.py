@@ -46,6 +46,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
             raise UsageError(f"name: {self.name!r} cannot be a folder name")
+        if not 0 <= self.seed < 2**32:  # a step's seed is some 2**32 times as large, see training.module.seed_step
+            raise UsageError(f"seed: must be from 0 to {2**32 - 1}, got {self.seed}")
         if self.model.features.kind == "precomputed" and self.data.noise.probability > 0:
             raise UsageError("data.noise.probability: noise is added to audio, not to precomputed features")
         if self.model.task == "classify":

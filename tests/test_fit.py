@@ -187,6 +187,17 @@ def test_an_unwritable_folder_is_told_before_anything_is_read(home: Path, capsys
     assert line.startswith("error: file/toy: cannot be created")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 20240131123])
+def test_a_seed_out_of_range_is_told_before_anything_is_made(
+    home: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(f"--seed={seed}") == 2
+    assert capsys.readouterr() == ("", f"error: seed: must be from 0 to 4294967295, got {seed}\n")
+    assert not (home / "checkpoints").exists()
+    assert parse_fit(["--seed", "4294967295"]).seed == 2**32 - 1
+    module.seed_step(2**32 - 1, 10**12, 4098)
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_damaged_file_met_while_training_is_one_line(
     home: Path, workers: str, capsys: pytest.CaptureFixture[str]
