@@ -24,8 +24,8 @@ class BatchingConfig:
     """Sort the first epoch by duration, which helps attention to form (Amodei et al. 2016, SortaGrad)."""
 
     def __post_init__(self) -> None:
-        if self.batch_seconds <= 0 or self.max_utterances < 1:
-            raise UsageError("data.batching: batch_seconds must be above 0 and max_utterances 1 or more")
+        if not (0 < self.batch_seconds < float("inf") and self.max_utterances >= 1):
+            raise UsageError("data.batching: batch_seconds must be above 0 and finite, max_utterances 1 or more")
 
 
 class Item(NamedTuple):

@@ -160,7 +160,9 @@ def test_lightning_finds_set_epoch_where_it_looks():
     assert next(iter(sampler))[0] == Item(next(iter(sampler))[0].place, 0, True)
 
 
-@pytest.mark.parametrize("settings", [{"batch_seconds": 0.0}, {"max_utterances": 0}])
+@pytest.mark.parametrize(
+    "settings", [*({"batch_seconds": float(seconds)} for seconds in ("0", "inf", "nan")), {"max_utterances": 0}]
+)
 def test_impossible_settings_are_named(settings):
     with pytest.raises(UsageError, match=f"data.batching.*{next(iter(settings))}"):
         BatchingConfig(**settings)
