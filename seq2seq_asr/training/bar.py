@@ -30,7 +30,7 @@ class TrainingBar(Callback):
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
         self.task = self.bar.add_task("", figures="")
         self.drawn = 0.0
-        self.first = 0
+        self.first, self.started = 0, 0.0
         self.newest = ""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,6 +45,7 @@ class TrainingBar(Callback):
 
     def _begin(self, trainer: pl.Trainer) -> None:
         self.first = trainer.fit_loop.epoch_loop.batch_progress.current.ready % int(trainer.num_training_batches)
+        self.started = time.monotonic()  # not the clock's, which counts what the epoch took before it was resumed
         self._name(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", int(trainer.num_training_batches))
 
     def _name(self, description: str, total: int) -> None:
@@ -52,7 +53,7 @@ class TrainingBar(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """A step more."""
-        rate = (batch_idx + 1 - self.first) / max(1e-9, time.monotonic() - self.clock.started)
+        rate = (batch_idx + 1 - self.first) / max(1e-9, time.monotonic() - self.started)
         wait = f"wait {100 * self.clock.data_wait:.0f} %"
         figures = f"loss {pl_module.step_loss:.3f}{self.newest}  {rate:.1f} it/s  {wait}"
         self._draw(batch_idx + 1, figures)

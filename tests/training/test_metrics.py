@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,6 +166,25 @@ def test_the_bar_is_one_line(width: int, toy_session: Build, monkeypatch: pytest
     # One line at a time: the cursor goes up only to erase the bar at the end.
     assert screen.getvalue().count("\x1b[1A") <= 1
     assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 1
+
+
+def test_the_bar_of_a_resumed_epoch_shows_the_speed_since_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [5000.0]
+    monkeypatch.setattr(bar.time, "monotonic", lambda: now[0])
+    clock: Any = EpochClock()
+    clock.load_state_dict({"seconds": 3600.0, "waited": 1.0})
+    shown: Any = bar.TrainingBar(clock)
+    progress = SimpleNamespace(current=SimpleNamespace(ready=1000))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    trainer: Any = SimpleNamespace(
+        is_global_zero=False, fit_loop=loop, num_training_batches=2000, current_epoch=0, max_epochs=3
+    )
+    shown.on_train_start(trainer, None)
+    clock.on_train_start(trainer, None)
+    for step in range(1000, 1010):
+        now[0] += 0.5
+        shown.on_train_batch_end(trainer, SimpleNamespace(step_loss=1.0), None, None, step)
+    assert "  2.0 it/s  " in shown.bar.tasks[0].fields["figures"]
 
 
 def with_bar(session: Session) -> bool:
