@@ -120,12 +120,14 @@ def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Sessi
 def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     tokenizer = learn_targets(config, corpus.train, run) if is_main_process() else load_targets(run)
     model = build_model(config, tokenizer)
-    if config.model.features.normalisation == "global":
-        measure_features(model, corpus.train, tokenizer)
     if config.init_from is not None:
         same = initialise(model, tokenizer, config.init_from)
         if config.mwer.nbest > 0 and not same:
             raise UsageError(f"mwer.nbest: {config.init_from} spells with another tokenizer: --keep_tokenizer takes it")
+    if not model.features.normalise.fitted:
+        measure_features(model, corpus.train, tokenizer)
+    elif config.model.features.normalisation == "global" and is_main_process():
+        say(f"features keep the mean and variance of {config.init_from}, which its weights were trained with")
     session = _session(config, run, corpus, tokenizer, model)
     write_settings(config, session)
     return session

@@ -112,8 +112,21 @@ def test_global_statistics_are_those_of_the_training_frames(tmp_path: Path, arra
     assert session.model.features.normalise.mean.numpy() == pytest.approx(frames.mean(0), abs=1e-4)
     assert session.model.features.normalise.std.numpy() == pytest.approx(frames.std(0), abs=1e-4)
 
-    tuned = prepare_session(config(tmp_path, "tuned", save(session), features=features)).model.features
+
+def test_global_statistics_of_another_run_are_kept_and_not_measured_anew(
+    tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = {"kind": "precomputed", "bins": 3, "normalisation": "global"}
+    plain = save(prepare_session(config(tmp_path, "plain")))
+    session = prepare_session(config(tmp_path, init_from=plain, features=features))
+    assert session.model.features.normalise.mean.numpy() == pytest.approx(np.concatenate(arrays).mean(0), abs=1e-4)
+    assert "mean and variance" not in capsys.readouterr().err
+    path = save(session)
+    for index in range(len(arrays)):
+        (tmp_path / f"{index}.npy").unlink()  # nothing to measure
+    tuned = prepare_session(config(tmp_path, "tuned", path, features=features)).model.features
     assert torch.equal(tuned.normalise.mean, session.model.features.normalise.mean) and tuned.normalise.fitted
+    assert f"features keep the mean and variance of {path}, which" in capsys.readouterr().err
 
 
 def test_weights_of_another_run_are_taken_over(
