@@ -2,6 +2,7 @@
 
 import glob
 import io
+import os
 import secrets
 import shutil
 import time
@@ -14,7 +15,7 @@ import soundfile
 from jaxtyping import Float32, Int16
 
 _ABANDONED = 3600.0
-"""Seconds after which nobody can be writing into an unfinished folder any more."""
+"""Seconds without a new file after which nobody can be writing into an unfinished folder any more."""
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def partial_folder(final: Path) -> Iterator[Path]:
     """A new folder beside `final`, gone at the end unless renamed; those that killed processes left go as well."""
     final.parent.mkdir(parents=True, exist_ok=True)
     for left in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
-        if time.time() - left.stat().st_mtime > _ABANDONED:
+        if time.time() - _last_written(left) > _ABANDONED:
             shutil.rmtree(left, ignore_errors=True)
     partial = final.with_name(f".{final.name}.{secrets.token_hex(6)}.partial")
     partial.mkdir()
@@ -30,6 +31,14 @@ def partial_folder(final: Path) -> Iterator[Path]:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _last_written(folder: Path) -> float:
+    """When a file was last made in it or in a folder below, whose time the folder itself does not show."""
+    try:
+        return max(os.stat(path).st_mtime for path, _, _ in os.walk(folder))
+    except (FileNotFoundError, ValueError):  # its maker has given it its name meanwhile
+        return time.time()
 
 
 def write_flac(path: Path, samples: Float32[np.ndarray, " N"] | Int16[np.ndarray, " N"], rate: int) -> None:

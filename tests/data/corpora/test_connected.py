@@ -206,6 +206,21 @@ def test_what_a_killed_making_has_left_goes_once_nobody_can_be_writing_it(source
     assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "out", "words"]
 
 
+def test_a_folder_being_made_for_hours_is_left_alone(source, tmp_path):
+    """Its own time stands still while files are written below it."""
+    config, partial = ConnectedConfig(source=source, count=3), []
+
+    def hours_later(done, total):
+        if done == 1:
+            partial.extend(tmp_path.glob(".out.*.partial"))
+            os.utime(partial[0], (time.time() - 7200,) * 2)
+            make_connected(config, tmp_path / "out")
+            assert partial[0].is_dir()
+
+    assert len(read_manifest(make_connected(config, tmp_path / "out", hours_later))) == 3
+    assert len(partial) == 1 and sorted(path.name for path in tmp_path.iterdir()) == ["out", "words"]
+
+
 def test_work_that_another_process_finished_at_the_same_time_is_kept(source, tmp_path, monkeypatch):
     config = ConnectedConfig(source=source, count=3)
     other, rename = make_connected(config, tmp_path / "other").parent, os.rename
