@@ -42,15 +42,15 @@ def claimed_run(checkpoints: Path, name: str) -> Iterator[RunFolder]:
     else:
         run = claim_shared_run(checkpoints / name) if outside else create_run(checkpoints, name)
     os.environ[RUN_VARIABLE] = str(run.path)
-    try:
-        with held(run):  # while it is prepared; training takes it again
+    with held(run):  # while it is prepared; training takes it again
+        try:
             if mark := this_job():
                 write_whole(run.job, mark)
             yield run
-    except BaseException:
-        if not outside:
-            shutil.rmtree(run.path, ignore_errors=True)
-        raise
+        except BaseException:
+            if not outside:
+                shutil.rmtree(run.path, ignore_errors=True)
+            raise
 
 
 def run_of_this_job(checkpoints: Path, name: str) -> RunFolder | None:

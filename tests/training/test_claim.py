@@ -160,6 +160,9 @@ def test_a_requeued_job_finds_its_own_run_whatever_its_number(tmp_path: Path, jo
         assert run.path == tmp_path / "mine-2" and run_of_this_job(tmp_path, "mine") is None, "not restarted yet"
     job.setenv("SLURM_RESTART_COUNT", "1")
     assert run_of_this_job(tmp_path, "mine") == run
+    with held(run), pytest.raises(CheckpointError, match="another training writes"), claimed_run(tmp_path, "mine"):
+        raise AssertionError
+    assert run.job.is_file(), "the job of before has not ended yet"
     with claimed_run(tmp_path, "mine") as again:
         assert again == run, "nothing was saved"
     job.setattr(sys, "argv", [*sys.argv, "--seed", "2"])  # another command of the same job
