@@ -9,13 +9,12 @@ import numpy as np
 
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import System
+from seq2seq_asr.commands.fit.targets import targets_of
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.batching import plan_epoch
-from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.data.loading import DataConfig, read_split, within_limits
 from seq2seq_asr.data.splits import Progress, resolve_split
 from seq2seq_asr.data.targets import Targets
-from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.classifier import Model, build_model
@@ -59,9 +58,8 @@ class Corpora:
         return self.known[data]
 
     def targets(self, config: FitConfig) -> Targets:
-        """What `fit` would learn: the pieces of a tokenizer, or the labels of a classifier."""
-        texts = (one.text for one in self.train(config.data))
-        return Labels.of(texts) if config.model.task == "classify" else Tokenizer.train(texts, config.tokenizer)
+        """What `fit` would learn or take over: the pieces of a tokenizer, or the labels of a classifier."""
+        return targets_of(config, self.train(config.data))
 
 
 def measure(system: System, corpora: Corpora) -> Measured:

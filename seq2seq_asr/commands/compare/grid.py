@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.fit.preparation import start_of
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.strict_yaml import load_yaml, override
@@ -98,6 +99,7 @@ def expand(config: CompareConfig) -> list[System]:
 
     Raises:
         UsageError: A combination is impossible; the text names it.
+        CheckpointError: The run whose tokenizer is to be kept cannot be read.
     """
     axes = [parse_axis(text) for text in config.axes]
     varied = [name for axis in axes for name in axis.settings]
@@ -133,7 +135,7 @@ def _system(
     name = "_".join(_slug(word) for word in [*[path.stem] * (several or not values), *words])
     chosen = {setting: value for axis, value in zip(axes, values, strict=True) for setting in axis.settings}
     try:
-        made = override(base, shared | chosen)
+        made = start_of(override(base, shared | chosen))
     except UsageError as error:
         raise UsageError(f"system {name}: {error}") from error
     logging = replace(made.logging, wandb="off", examples=0)

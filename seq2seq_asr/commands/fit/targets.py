@@ -13,23 +13,30 @@ from seq2seq_asr.training.run_folder import RunFolder, open_run
 
 
 def learn_targets(config: FitConfig, train: Sequence[Utterance], run: RunFolder) -> Targets:
-    """Learn them from the training utterances, or take those of another run, and write them into the run's folder.
+    """Find them with `targets_of`, and write them into the run's folder.
+
+    Raises:
+        TokenizerError: None can be learnt, or the one to use cannot be read.
+    """
+    targets = targets_of(config, train)
+    targets.save(run.path / targets.file)
+    return targets
+
+
+def targets_of(config: FitConfig, train: Sequence[Utterance]) -> Targets:
+    """Learn them from the training utterances, or take those of another run or file.
 
     Raises:
         TokenizerError: None can be learnt, or the one to use cannot be read.
     """
     texts = (utterance.text for utterance in train)
-    targets: Targets
     if config.model.task == "classify":
-        targets = Labels.of(texts)
-    elif config.keep_tokenizer and config.init_from is not None:
-        targets = Tokenizer.load(open_run(config.init_from).tokenizer)
-    elif config.tokenizer.model is not None:
-        targets = Tokenizer.load(config.tokenizer.model, config.tokenizer.normaliser)
-    else:
-        targets = Tokenizer.train(texts, config.tokenizer)
-    targets.save(run.path / targets.file)
-    return targets
+        return Labels.of(texts)
+    if config.keep_tokenizer and config.init_from is not None:
+        return Tokenizer.load(open_run(config.init_from).tokenizer)
+    if config.tokenizer.model is not None:
+        return Tokenizer.load(config.tokenizer.model, config.tokenizer.normaliser)
+    return Tokenizer.train(texts, config.tokenizer)
 
 
 def load_targets(run: RunFolder) -> Targets:

@@ -17,9 +17,18 @@ from seq2seq_asr.commands.compare.budget import (
     resized,
 )
 from seq2seq_asr.commands.compare.config import CompareConfig
-from seq2seq_asr.commands.compare.grid import expand
+from seq2seq_asr.commands.compare.grid import expand, runs_of
+from seq2seq_asr.commands.compare.stages import another_setting
 from seq2seq_asr.commands.compare.timing import epochs_within
-from seq2seq_asr.errors import UsageError
+from seq2seq_asr.commands.fit.preparation import prepare_session
+from seq2seq_asr.config import FitConfig
+from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
+from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
+from seq2seq_asr.training.settings import TrainerConfig
+
+CPU = TrainerConfig(epochs=5, accelerator="cpu")
 
 
 @pytest.fixture
@@ -111,6 +120,44 @@ def test_budgets_that_are_called_equal_are(toy: Path) -> None:
 def test_tokens_a_second_are_those_of_the_corpus(toy: Path) -> None:
     one = measure(expand(compare(toy, "model.encoder.cell = elman, gru"))[0], Corpora(lambda *_: None))
     assert one.tokens_a_second == pytest.approx(9 / 6)  # 1 to 3 letters and a word's mark in 1 to 3 s
+
+
+def source_run(toy: Path, tokenizer: TokenizerConfig) -> Path:
+    """A run of the toy with other pieces, as training would leave it."""
+    plain = load_yaml(toy, FitConfig)
+    session = prepare_session(
+        replace(plain, name="source", checkpoints=toy.parent / "sources", tokenizer=tokenizer, trainer=CPU)
+    )
+    state = {f"model.{name}": value for name, value in session.model.state_dict().items()}
+    write_atomically({"state_dict": state, "seq2seq_asr": {"format": FORMAT, **session.record}}, session.run.last)
+    return session.run.path
+
+
+def test_a_tokenizer_that_is_kept_is_planned_with(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its vocabulary counts, and a run that `fit` makes of the plan is one that was trained as planned."""
+    monkeypatch.setenv("SEQ2SEQ_ASR_RUN", "")  # left by `fit`, and taken away afterwards
+    monkeypatch.delenv("SEQ2SEQ_ASR_RUN")
+    source = source_run(toy, TokenizerConfig(kind="bpe", vocabulary_size=9))
+    size = len(Tokenizer.load(source / "tokenizer.model"))
+    shared = (f"init_from = {source}", "trainer.accelerator = cpu")
+    config = compare(toy, "keep_tokenizer = false, true", settings=shared, checkpoints=toy.parent / "runs")
+    fresh, kept = apply_budget(config, expand(config), Corpora(lambda *_: None))
+    assert kept.vocabulary == size != fresh.vocabulary and kept.parameters != fresh.parameters
+    for run in runs_of([fresh.system, kept.system], [1]):
+        prepare_session(run.config)
+        assert another_setting(run) == ""
+    with pytest.raises(UsageError, match="system keep_tokenizer: keep_tokenizer: needs a trained run"):
+        expand(replace(config, settings=()))
+    (source / "last.ckpt").unlink()
+    with pytest.raises(CheckpointError, match="source: no checkpoint"):
+        expand(config)
+
+
+def test_a_tokenizer_out_of_a_file_is_planned_with(toy: Path) -> None:
+    Tokenizer.train(["vwxyz"], TokenizerConfig(kind="char", vocabulary_size=16)).save(toy.parent / "own.model")
+    config = compare(toy, f"tokenizer.model = null, {toy.parent / 'own.model'}")
+    learnt, given = (measure(system, Corpora(lambda *_: None)) for system in expand(config))
+    assert given.vocabulary == len(Tokenizer.load(toy.parent / "own.model")) != learnt.vocabulary
 
 
 def test_epochs_that_fit_into_the_minutes() -> None:
