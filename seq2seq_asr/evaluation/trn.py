@@ -78,6 +78,11 @@ def read_trn(path: Path) -> list[TrnLine]:
     return lines
 
 
+def as_read(line: TrnLine) -> TrnLine:
+    """The line as `read_trn` gives it back once it was written."""
+    return _parse(_render(line), line.id)
+
+
 def _render(line: TrnLine) -> str:
     text = _escape(_IN_TEXT, " ".join(line.text.split()))
     name = f"{_escape(_IN_SPEAKER, line.speaker or _UNKNOWN)}-{_escape(_IN_ID, line.id)}"

@@ -13,9 +13,9 @@ from seq2seq_asr.commands.fit.targets import targets_of
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.batching import plan_epoch
 from seq2seq_asr.data.loading import DataConfig, read_split, within_limits
-from seq2seq_asr.data.splits import Progress, resolve_split
+from seq2seq_asr.data.splits import Progress, Split, resolve_split
 from seq2seq_asr.data.targets import Targets
-from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.data.utterance import Utterance, corpus_digest
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.classifier import Model, build_model
 
@@ -45,17 +45,29 @@ class Measured:
 
 
 class Corpora:
-    """Training texts and durations, read once for each corpus."""
+    """Utterances, each split of a corpus read once."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.known: dict[DataConfig, list[Utterance]] = {}
+        self.known: dict[tuple[Split, DataConfig], list[Utterance]] = {}
+        self.told: dict[tuple[Split, DataConfig], str] = {}
+
+    def split(self, name: Split, data: DataConfig) -> list[Utterance]:
+        """The utterances of these settings; those of training without what they leave out."""
+        if (name, data) not in self.known:
+            found = read_split(resolve_split(name, data, self.progress))
+            self.known[name, data] = within_limits(found, data) if name == "train" else found
+        return self.known[name, data]
 
     def train(self, data: DataConfig) -> list[Utterance]:
         """The training utterances of these settings."""
-        if data not in self.known:
-            self.known[data] = within_limits(read_split(resolve_split("train", data, self.progress)), data)
-        return self.known[data]
+        return self.split("train", data)
+
+    def digest(self, name: Split, data: DataConfig) -> str:
+        """What `fit` would note of the utterances."""
+        if (name, data) not in self.told:
+            self.told[name, data] = corpus_digest(self.split(name, data))
+        return self.told[name, data]
 
     def targets(self, config: FitConfig) -> Targets:
         """What `fit` would learn or take over: the pieces of a tokenizer, or the labels of a classifier."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq_asr.commands.compare.alignments import Seen, look, typical
-from seq2seq_asr.commands.compare.budget import Measured, built
+from seq2seq_asr.commands.compare.budget import Corpora, Measured, built
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.cost import flops_a_second
 from seq2seq_asr.commands.compare.grid import Run
@@ -26,6 +26,7 @@ def report(
     source: Path | None,
     measured: Sequence[Measured],
     runs: Sequence[Run],
+    corpora: Corpora,
     failures: list[Failure],
 ) -> str:
     """Rank what is finished and write the report; returns what to print, nothing where no run is finished.
@@ -35,7 +36,8 @@ def report(
     Raises:
         AsrError: Results are of different test sets, or the folder cannot be written.
     """
-    finished = [run for run in runs if trained(run) and decoded(run, config) and _as_planned(run)]
+    done = [run for run in runs if trained(run) and decoded(run, config, corpora)]
+    finished = [run for run in done if _as_planned(run, config, corpora)]
     found: dict[str, list[RunResult]] = {}
     for run in finished:
         try:
@@ -71,9 +73,9 @@ def report(
     return f"{answer(ranking)}\n{path}"
 
 
-def _as_planned(run: Run) -> bool:
+def _as_planned(run: Run, config: CompareConfig, corpora: Corpora) -> bool:
     """Whether a finished run was trained as the others; `only` may have left it out when settings changed."""
-    change = another_setting(run)
+    change = another_setting(run, config, corpora)
     if change:
         say(f"{run.path}: left out of the ranking, it was trained with another {change}")
     return not change

@@ -30,17 +30,18 @@ def compare(config: CompareConfig, source: Path | None = None) -> int:
     systems = expand(config)
     folder = config.checkpoints / config.name
     with ProgressLine() as progress:
-        measured = apply_budget(config, systems, Corpora(progress))
+        corpora = Corpora(progress)
+        measured = apply_budget(config, systems, corpora)
         if config.dry_run:
             print(plan(config, measured))
             return 0
         with claimed(folder, ".lock", "comparison", "give another --name"):
             if config.match == "time":
-                measured = timed(config, measured, jobs_of(config, measured), progress)
+                measured = timed(config, measured, jobs_of(config, measured), corpora, progress)
             runs = runs_of([one.system for one in measured], config.seeds)
-            failures = work(config, chosen(config, runs), jobs_of(config, measured), progress)
+            failures = work(config, chosen(config, runs), jobs_of(config, measured), corpora, progress)
             progress.stop()
-            reported = report(config, source, measured, runs, failures)
+            reported = report(config, source, measured, runs, corpora, failures)
     if reported:
         print(reported)
     for failure in failures:
@@ -76,14 +77,16 @@ def chosen(config: CompareConfig, runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if any(fnmatch(run.name, pattern) for pattern in config.only)]
 
 
-def work(config: CompareConfig, runs: Sequence[Run], jobs: int, progress: ProgressLine) -> list[Failure]:
+def work(
+    config: CompareConfig, runs: Sequence[Run], jobs: int, corpora: Corpora, progress: ProgressLine
+) -> list[Failure]:
     """Do what is left of these runs."""
     for run in runs:
         if config.again:
             set_aside(run)
         else:
-            check_same_settings(run)
-    left = [run for run in runs if not finished(run, config)]
+            check_same_settings(run, config, corpora)
+    left = [run for run in runs if not finished(run, config, corpora)]
     say(f"{len(runs)} runs, {len(runs) - len(left)} finished before; {jobs} at a time")
     done = 0
 
@@ -94,7 +97,7 @@ def work(config: CompareConfig, runs: Sequence[Run], jobs: int, progress: Progre
         say(f"{done}/{len(left)} {name}" + (f" failed in {failure.stage}: {failure.line}" if failure else ""))
 
     progress("runs", 0, max(1, len(left)))
-    return Pool(jobs, told).run([task_of(run, config) for run in left])
+    return Pool(jobs, told).run([task_of(run, config, corpora) for run in left])
 
 
 def jobs_of(config: CompareConfig, measured: Sequence[Measured]) -> int:

@@ -1,7 +1,6 @@
 """What a run of a comparison still has to do: train or resume, decode, probe. The run folder alone knows."""
 
 import dataclasses
-import functools
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,17 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seq2seq_asr.commands.compare.budget import Corpora
 from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.freshness import is_current, other_corpus, saved
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.pool import Spent, Stage, Task
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.fit.resuming import as_recorded, changed_settings
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
-from seq2seq_asr.errors import AsrError, CheckpointError, UsageError
+from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import load_yaml, to_mapping, to_yaml
-from seq2seq_asr.training.checkpoint import read_checkpoint
 from seq2seq_asr.training.claim import held
 from seq2seq_asr.training.run_folder import RunFolder
 
@@ -36,29 +36,29 @@ def is_classification(run: Run) -> bool:
     return run.config.model.task == "classify"
 
 
-def task_of(run: Run, config: CompareConfig) -> Task:
+def task_of(run: Run, config: CompareConfig, corpora: Corpora) -> Task:
     """All that is left to do for a run."""
     return Task(
         name=run.name,
-        stages=lambda: stages_of(run, config),
+        stages=lambda: stages_of(run, config, corpora),
         log=run.path.parent / "logs" / f"{run.name}.log",
         finished=lambda stage, spent: add_cost(run.path, stage.name, spent),
     )
 
 
-def stages_of(run: Run, config: CompareConfig) -> Iterator[Stage]:
+def stages_of(run: Run, config: CompareConfig, corpora: Corpora) -> Iterator[Stage]:
     """The commands, each looked up when those before it are done."""
     if not trained(run):
         yield fitting(run)
-    if not decoded(run, config):
+    if not decoded(run, config, corpora):
         yield decoding(run, config)
     if not probed(run, config):
         yield Stage("probe", "probe_gradients", ["--run", str(run.path)])
 
 
-def finished(run: Run, config: CompareConfig) -> bool:
+def finished(run: Run, config: CompareConfig, corpora: Corpora) -> bool:
     """Whether nothing is left to do."""
-    return trained(run) and decoded(run, config) and probed(run, config)
+    return trained(run) and decoded(run, config, corpora) and probed(run, config)
 
 
 def fitting(run: Run) -> Stage:
@@ -88,18 +88,7 @@ def decoding(run: Run, config: CompareConfig) -> Stage:
 
 def trained(run: Run) -> bool:
     """Whether the run has all its epochs behind it; its last checkpoint knows, as its figures are written earlier."""
-    path = RunFolder(run.path).last
-    try:
-        state = path.stat()
-        return _epochs_saved(path, state.st_mtime_ns, state.st_size) >= run.config.trainer.epochs
-    except (OSError, CheckpointError):
-        return False
-
-
-@functools.cache
-def _epochs_saved(path: Path, changed: int, size: int) -> int:
-    """Epochs behind a checkpoint, read once as long as the file is the same."""
-    return int(read_checkpoint(path)["Feeding"]["epoch"])
+    return saved(run).epochs >= run.config.trainer.epochs
 
 
 def decode_folder(run: Run, config: CompareConfig) -> Path:
@@ -107,8 +96,12 @@ def decode_folder(run: Run, config: CompareConfig) -> Path:
     return run.path / f"compare_{config.split}"
 
 
-def decoded(run: Run, config: CompareConfig) -> bool:
-    """Whether all of the run's test set was decoded, as is asked for now."""
+def decoded(run: Run, config: CompareConfig, corpora: Corpora) -> bool:
+    """Whether all of the run's test set was decoded, as it is and as is asked for now.
+
+    Raises:
+        AsrError: The test set cannot be read.
+    """
     folder = decode_folder(run, config)
     try:
         scores = json.loads((folder / SCORES[is_classification(run)]).read_text("utf-8"))
@@ -120,7 +113,8 @@ def decoded(run: Run, config: CompareConfig) -> bool:
     # A classifier searches nothing.
     search = then.search if is_classification(run) else config.search
     others = (then.lm, then.ngram, then.hotwords)  # what a run was tuned with is no part of a comparison
-    return then.search == search and then.checkpoint == config.checkpoint and others == (None, None, None)
+    alike = then.search == search and then.checkpoint == config.checkpoint and others == (None, None, None)
+    return alike and is_current(folder, run, config, corpora)
 
 
 def probed(run: Run, config: CompareConfig) -> bool:
@@ -169,13 +163,13 @@ def read_cost(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def check_same_settings(run: Run) -> None:
-    """A run that exists must have been trained as is planned now.
+def check_same_settings(run: Run, config: CompareConfig, corpora: Corpora) -> None:
+    """A run that exists must have been trained as is planned now, and on the utterances there are now.
 
     Raises:
         UsageError: It was not; the text names a setting.
     """
-    change = another_setting(run)
+    change = another_setting(run, config, corpora)
     if change:
         raise UsageError(
             f"{run.path}: was trained with another {change}: "
@@ -183,14 +177,18 @@ def check_same_settings(run: Run) -> None:
         )
 
 
-def another_setting(run: Run) -> str:
-    """A setting in which the run that exists differs from what is planned now, and how; empty where there is none."""
+def another_setting(run: Run, config: CompareConfig, corpora: Corpora) -> str:
+    """A setting in which the run that exists differs from what is planned now, and how; empty where there is none.
+
+    One whose manifest has changed differs too.
+    """
     path = run.path / "config.yaml"
     if not path.is_file():
         return ""
     before = to_mapping(replace(load_yaml(path, FitConfig), resume=False))
     changed = changed_settings(before, as_recorded(run.config))
-    return next((f"{name} ({change})" for name, change in changed.items()), "")
+    named = next((f"{name} ({change})" for name, change in changed.items()), "")
+    return named or other_corpus(run, config, corpora)
 
 
 def set_aside(run: Run) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from seq2seq_asr.commands.compare.budget import Measured, with_epochs
+from seq2seq_asr.commands.compare.budget import Corpora, Measured, with_epochs
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.pool import Pool, Stage, Task
@@ -23,14 +23,16 @@ EPOCHS: Final = 3
 """Timed: the first, which also reads the corpus, a common one, and one with a validation."""
 
 
-def timed(config: CompareConfig, measured: Sequence[Measured], jobs: int, progress: ProgressLine) -> list[Measured]:
+def timed(
+    config: CompareConfig, measured: Sequence[Measured], jobs: int, corpora: Corpora, progress: ProgressLine
+) -> list[Measured]:
     """Give every system the epochs that fit into the minutes; what was timed before is not timed again.
 
     Raises:
         TrainingError: A timed training has failed.
         UsageError: Not even one epoch fits.
     """
-    runs = timing_runs(config, measured, jobs)
+    runs = timing_runs(config, measured, jobs, corpora)
     left = [run for run in runs if not trained(run)]
     done = 0
 
@@ -77,14 +79,14 @@ def epochs_within(budget: float, seconds: Sequence[float], validate_every: int) 
         epochs = wanted
 
 
-def timing_runs(config: CompareConfig, measured: Sequence[Measured], jobs: int) -> list[Run]:
-    """A short run of each system; what was timed with other settings, or lost its figures, is moved out of the way.
+def timing_runs(config: CompareConfig, measured: Sequence[Measured], jobs: int, corpora: Corpora) -> list[Run]:
+    """A short run of each system; what was timed otherwise, or lost its figures, is moved out of the way.
 
     They are timed as the runs will be trained, so many at the same time, which slows each.
     """
     runs = [_timing_run(one, jobs) for one in measured]
     for run in runs:
-        if config.again or another_setting(run) or (trained(run) and len(seconds_of(run)) != EPOCHS):
+        if config.again or another_setting(run, config, corpora) or (trained(run) and len(seconds_of(run)) != EPOCHS):
             set_aside(run)
     return runs
 

@@ -141,11 +141,12 @@ def test_a_tokenizer_that_is_kept_is_planned_with(toy: Path, monkeypatch: pytest
     size = len(Tokenizer.load(source / "tokenizer.model"))
     shared = (f"init_from = {source}", "trainer.accelerator = cpu")
     config = compare(toy, "keep_tokenizer = false, true", settings=shared, checkpoints=toy.parent / "runs")
-    fresh, kept = apply_budget(config, expand(config), Corpora(lambda *_: None))
+    corpora = Corpora(lambda *_: None)
+    fresh, kept = apply_budget(config, expand(config), corpora)
     assert kept.vocabulary == size != fresh.vocabulary and kept.parameters != fresh.parameters
     for run in runs_of([fresh.system, kept.system], [1]):
         prepare_session(run.config)
-        assert another_setting(run) == ""
+        assert another_setting(run, config, corpora) == ""
     with pytest.raises(UsageError, match="system keep_tokenizer: keep_tokenizer: needs a trained run"):
         expand(replace(config, settings=()))
     (source / "last.ckpt").unlink()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +20,11 @@ import pytest
 import yaml
 
 from seq2seq_asr.commands.claiming import claimed
-from seq2seq_asr.compare import main
+from seq2seq_asr.commands.compare.budget import Corpora, apply_budget
+from seq2seq_asr.commands.compare.config import CompareConfig
+from seq2seq_asr.commands.compare.grid import Run, expand, runs_of
+from seq2seq_asr.commands.compare.stages import another_setting, decoded
+from seq2seq_asr.compare import main, parse_compare
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.evaluation.trn import read_trn
 from seq2seq_asr.evaluation.wer import ErrorCounts, word_errors
@@ -181,6 +186,63 @@ def test_other_settings_under_the_same_name_are_refused(compared: Path, capfd: p
     assert "was trained with another optimizer.lr" in capfd.readouterr().err
     assert compare("--only", "lstm*") == 2 and "only: no run matches 'lstm*'" in capfd.readouterr().err
     assert (compared / "comparison.csv").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_run_of_other_utterances_is_refused(compared: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Trained on texts that were corrected since, it is neither gone on with nor ranked."""
+    before = Path("train.jsonl").read_text()
+    Path("train.jsonl").write_text(before.replace('"text": "', '"text": "b ', 1))
+    try:
+        assert compare() == 2
+        assert "was trained with another data.train (it held other utterances)" in capfd.readouterr().err
+        (run, *_), config = planned()
+        assert another_setting(run, config, Corpora(lambda *_: None)).startswith("data.train ")
+    finally:
+        Path("train.jsonl").write_text(before)
+
+
+def planned() -> tuple[list[Run], CompareConfig]:
+    config = parse_compare(["--config", "toys.yaml"])
+    measured = apply_budget(config, expand(config), Corpora(lambda *_: None))
+    return runs_of([one.system for one in measured], config.seeds), config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new", "current"),
+    [
+        ("", "\n", True),
+        ('"text": "', '"text": "c ', False),
+        ('"speaker": "s1"', '"speaker": "s2"', False),
+        ("dev-1.npy", "elsewhere/dev-1.npy", False),
+    ],
+)
+def test_what_was_decoded_of_other_data_is_decoded_again(old: str, new: str, current: bool, compared: Path) -> None:
+    (run, *_), config = planned()
+    before = Path("dev.jsonl").read_text()
+    Path("dev.jsonl").write_text(before.replace(old, new, 1))
+    try:
+        assert decoded(run, config, Corpora(lambda *_: None)) is current
+        # Nothing was chosen by the error on dev, unless it was the checkpoint.
+        assert not another_setting(run, config, Corpora(lambda *_: None))
+        chosen = another_setting(run, replace(config, checkpoint="best"), Corpora(lambda *_: None))
+        assert chosen.startswith("data.dev ") is ("text" in old)
+    finally:
+        Path("dev.jsonl").write_text(before)
+
+
+@pytest.mark.slow
+def test_what_other_weights_decoded_is_decoded_again(compared: Path) -> None:
+    (run, *_), config = planned()
+    sums = run.path / "last.ckpt.sha256"
+    before = sums.read_text()
+    sums.write_text(f"{'0' * 64}  last.ckpt\n")  # as if it had been trained anew
+    try:
+        assert not decoded(run, config, Corpora(lambda *_: None))
+    finally:
+        sums.write_text(before)
+    assert decoded(run, config, Corpora(lambda *_: None))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq_asr.commands.compare.budget import Corpora
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.pool import Pool
@@ -30,6 +31,9 @@ from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.claim import held
 from seq2seq_asr.training.run_folder import RunFolder
 
+PLAN = CompareConfig(configs=(Path("a.yaml"),))
+CORPORA = Corpora(lambda *_: None)
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
@@ -54,7 +58,7 @@ def test_what_skipped_an_utterance_is_decoded_again(run: Run) -> None:
     (folder / "decode.yaml").write_text(to_yaml(then), encoding="utf-8")
     for scores, done in (('{"skipped": 1}', False), ('{"skipped": 0}', True), ("{}", True), ('{"skip', False)):
         (folder / "wer.json").write_text(scores)
-        assert decoded(run, config) is done
+        assert decoded(run, config, CORPORA) is done
 
 
 @pytest.mark.parametrize("setting", ["lm", "ngram", "hotwords"])
@@ -66,7 +70,7 @@ def test_what_was_decoded_with_a_model_of_the_language_is_decoded_again(run: Run
     for given, done in (({}, True), ({setting: Path("some.file")}, False)):
         then = DecodeConfig(search=config.search, checkpoint=config.checkpoint, **given)  # type: ignore[arg-type]
         (folder / "decode.yaml").write_text(to_yaml(then), encoding="utf-8")
-        assert decoded(run, config) is done
+        assert decoded(run, config, CORPORA) is done
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def test_what_another_training_writes_is_left_alone(run: Run, impatient: None) -
     """It may have been left behind by a comparison that was killed, before its first save."""
     config = CompareConfig(configs=(Path("a.yaml"),))
     with held(RunFolder(run.path)):
-        (failure,) = Pool(1).run([task_of(run, config)])
+        (failure,) = Pool(1).run([task_of(run, config, CORPORA)])
         assert failure.line == f"{run.path}: another training writes there" and failure.task == run.name
         with pytest.raises(CheckpointError, match="another training writes there"):
             set_aside(run)
@@ -102,13 +106,13 @@ def test_the_last_checkpoint_knows_how_long_was_trained(run: Run) -> None:
 
 
 def test_to_see_what_is_left_changes_nothing(run: Run) -> None:
-    assert not finished(run, CompareConfig(configs=(Path("a.yaml"),)))
+    assert not finished(run, CompareConfig(configs=(Path("a.yaml"),)), CORPORA)
     assert (run.path / "config.yaml").is_file() and not (run.path.parent / "plan").exists()
 
 
 def test_another_setting_is_named(run: Run) -> None:
-    assert another_setting(run) == ""
+    assert another_setting(run, PLAN, CORPORA) == ""
     other = replace(run, config=replace(run.config, optimizer=replace(run.config.optimizer, lr=0.5)))
-    assert another_setting(other) == f"optimizer.lr ({FitConfig().optimizer.lr} → 0.5)"
+    assert another_setting(other, PLAN, CORPORA) == f"optimizer.lr ({FitConfig().optimizer.lr} → 0.5)"
     longer = replace(run, config=replace(run.config, trainer=replace(run.config.trainer, epochs=99)))
-    assert another_setting(longer).startswith("trainer.epochs (")
+    assert another_setting(longer, PLAN, CORPORA).startswith("trainer.epochs (")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq_asr.commands.compare.budget import Measured
+from seq2seq_asr.commands.compare.budget import Corpora, Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run, System
 from seq2seq_asr.commands.compare.stages import trained
@@ -14,6 +14,8 @@ from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
+
+CORPORA = Corpora(lambda *_: None)
 
 
 @pytest.fixture
@@ -34,15 +36,15 @@ def leave(run: Run) -> None:
 
 def test_a_timing_counts_for_its_own_settings_alone(measured: Measured) -> None:
     config = CompareConfig(configs=(Path("a.yaml"),), match="time", minutes=1.0)
-    (run,) = timing_runs(config, [measured], 1)
+    (run,) = timing_runs(config, [measured], 1, CORPORA)
     leave(run)
     with ProgressLine() as progress:
-        (one,) = timed(config, [measured], 1, progress)
+        (one,) = timed(config, [measured], 1, CORPORA, progress)
     assert one.system.config.trainer.epochs > 3 and trained(run)
-    (other,) = timing_runs(config, [measured], 2)
+    (other,) = timing_runs(config, [measured], 2, CORPORA)
     assert other.path != run.path, "two at a time slow each other"
     system = replace(measured.system, config=replace(measured.system.config, seed=5))
-    (other,) = timing_runs(config, [replace(measured, system=system)], 1)
+    (other,) = timing_runs(config, [replace(measured, system=system)], 1, CORPORA)
     assert other.path == run.path and not trained(other)
     assert (run.path.parent / "replaced" / f"{run.name}-1" / "metrics.csv").is_file()
 
@@ -51,11 +53,11 @@ def test_a_timing_that_lost_its_figures_is_made_again(measured: Measured) -> Non
     config = CompareConfig(configs=(Path("a.yaml"),), match="time", minutes=1.0)
     leave(run := _timing_run(measured, 1))
     (run.path / "metrics.csv").write_text("epoch,seconds\n0,5\n")
-    assert timing_runs(config, [measured], 1) == [run] and not trained(run)
+    assert timing_runs(config, [measured], 1, CORPORA) == [run] and not trained(run)
 
 
 def test_again_times_again(measured: Measured) -> None:
     config = CompareConfig(configs=(Path("a.yaml"),), match="time", minutes=1.0, again=True)
     leave(_timing_run(measured, 1))
-    (run,) = timing_runs(config, [measured], 1)
+    (run,) = timing_runs(config, [measured], 1, CORPORA)
     assert not trained(run)
