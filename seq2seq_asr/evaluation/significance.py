@@ -20,6 +20,8 @@ EXACT_UNITS: Final = 14
 """With so many units or fewer every exchange is tried: 16,384 at most."""
 SAMPLES: Final = 20_000
 """Exchanges drawn where there are more."""
+_ROUNDING: Final = 1e-9
+"""By which errors may differ that are means over the same number of seeds, and equal."""
 _SIGNS: Final = 4_000_000
 """Signs worked on at once, which bounds the memory: 100 MB."""
 
@@ -62,6 +64,22 @@ def paired_permutation(
     totals, unit = per_unit(np.stack([first, second]).astype(np.float64), speakers)
     p_value = sign_flip(totals[1] - totals[0], samples=samples, seed=seed)
     return PermutationTest(p_value=p_value, unit=unit, units=totals.shape[1])
+
+
+def speakers_suffice(
+    first: Real[np.ndarray, " B"],
+    second: Real[np.ndarray, " B"],
+    speakers: Sequence[str | None] | None,
+    comparisons: int,
+) -> bool:
+    """Whether an exchange of whole speakers can become significant after the correction; False without speakers.
+
+    Only speakers with other errors under the second system count: exchanging the rest changes nothing. Where there is
+    none of them, there is nothing that utterances could tell better.
+    """
+    (one, other), unit = per_unit(np.stack([first, second]).astype(np.float64), speakers)
+    differing = int(np.count_nonzero(abs(one - other) > _ROUNDING))
+    return unit == "speaker" and (differing == 0 or smallest_corrected(differing, comparisons) <= LEVEL)
 
 
 def sign_flip(differences: Float[np.ndarray, " units"], *, samples: int = SAMPLES, seed: int = 0) -> float:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq_asr.evaluation import significance
-from seq2seq_asr.evaluation.significance import holm, paired_permutation, sign_flip, smallest_p_value
+from seq2seq_asr.evaluation.significance import (
+    LEVEL,
+    holm,
+    paired_permutation,
+    sign_flip,
+    smallest_p_value,
+    speakers_suffice,
+)
 
 
 def exhaustive(first: Sequence[int], second: Sequence[int], groups: Sequence[str]) -> float:
@@ -35,6 +42,20 @@ def test_small_cases_are_enumerated(rows: list[tuple[int, int, str]]) -> None:
     clustered = groups if len(set(groups)) > 1 else single
     assert tested.p_value == exhaustive(first, second, clustered)
     assert (tested.unit, tested.units) == ("speaker" if clustered is groups else "utterance", len(set(clustered)))
+
+
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=12), st.integers(1, 20))
+def test_speakers_suffice_where_their_exchange_can_be_significant(more: list[int], comparisons: int) -> None:
+    """The clearest case there is: the second system has more errors, on whatever speaker they differ."""
+    second, speakers = np.array(more), [f"s{place}" for place in range(len(more))]
+    best = paired_permutation(0 * second, second, speakers).p_value * comparisons
+    assert speakers_suffice(0 * second, second, speakers, comparisons) == (best <= LEVEL or not any(more))
+    assert not speakers_suffice(0 * second, second, None, comparisons)
+
+
+def test_means_that_differ_by_rounding_alone_are_equal() -> None:
+    first, second = np.array([0.1 + 0.2, 0, 0, 0, 0, 1]), np.array([0.3, 1, 1, 1, 1, 0])
+    assert not speakers_suffice(first, second, list("abcdef"), 1)
 
 
 def test_draws_agree_with_enumeration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet
 from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference, seeds_interval
 from seq2seq_asr.evaluation.intervals import Interval
-from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_corrected
+from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, speakers_suffice
 
 Verdict = Literal["best", "not significant", "significantly worse", "unknown"]
 """Unknown where seeds or units are too few to tell their spread: another seed may change as much as lies between."""
@@ -29,6 +29,8 @@ class Standing:
     """95 % interval of the mean rate over seeds and units."""
     difference: Comparison | None = None
     """Against the best system, over seeds and units; None for the best itself, interval unknown with one run."""
+    unit: Literal["speaker", "utterance"] = "utterance"
+    """What the permutation test against the best exchanges: utterances where too few speakers differ."""
     permutation: float = 1.0
     """P-value of the paired permutation against the best, seeds averaged."""
     p_value: float = 1.0
@@ -56,9 +58,6 @@ class Ranking:
     """All systems, best first."""
 
     standings: tuple[Standing, ...]
-    unit: Literal["speaker", "utterance"]
-    """What the permutation test exchanges."""
-    units: int
     test: ScoredSet
     order: tuple[str, ...]
     """Names of the systems as the grid has them."""
@@ -67,6 +66,11 @@ class Ranking:
     def best(self) -> Standing:
         """The lowest mean rate."""
         return self.standings[0]
+
+    @property
+    def by_utterances(self) -> list[str]:
+        """Systems whose utterances, not speakers, were exchanged with the best's."""
+        return [one.system.name for one in self.standings[1:] if one.unit == "utterance"]
 
 
 def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) -> Ranking:
@@ -85,24 +89,15 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
     standings.sort(key=lambda one: one.rate)
     test = standings[0].runs[0].test
     pairs = list(combinations(standings, 2))
-    speakers = test.speakers if usable(test, len(pairs)) else None
-    tested = [_against(better, other, test, speakers) for better, other in pairs]
+    tested = [_against(better, other, test, len(pairs)) for better, other in pairs]
     corrected = holm([one.p_value for one in tested])
     # Pairs with the best come first.
     others = [_judged(*one) for one in zip(tested[: len(standings) - 1], corrected, strict=False)]
     return Ranking(
         standings=(replace(standings[0], verdict="best"), *others),
-        unit="utterance" if speakers is None else "speaker",
-        units=len(test.ids) if speakers is None else test.speaker_count,
         test=test,
         order=tuple(system.name for system in present),
     )
-
-
-def usable(test: ScoredSet, comparisons: int) -> bool:
-    """Whether there are speakers enough for an exchange of whole speakers to reach significance at all."""
-    count = test.speaker_count
-    return count >= 2 and smallest_corrected(count, comparisons) <= LEVEL
 
 
 def _alone(system: System, runs: tuple[RunResult, ...]) -> Standing:
@@ -118,14 +113,17 @@ def _judged(other: Standing, p_value: float) -> Standing:
     return replace(other, p_value=p_value, verdict="significantly worse" if p_value <= LEVEL else "not significant")
 
 
-def _against(better: Standing, other: Standing, test: ScoredSet, speakers: Sequence[str | None] | None) -> Standing:
-    exchanged = paired_permutation(better.errors.mean(axis=0), other.errors.mean(axis=0), speakers)
+def _against(better: Standing, other: Standing, test: ScoredSet, comparisons: int) -> Standing:
+    errors = better.errors.mean(axis=0), other.errors.mean(axis=0)
+    enough = speakers_suffice(*errors, test.speakers, comparisons)
+    exchanged = paired_permutation(*errors, test.speakers if enough else None)
     difference = seeds_difference(better.errors, other.errors, test.lengths, test.speakers)
     if min(len(better.runs), len(other.runs)) == 1:
         difference = replace(difference, interval=replace(difference.interval, low=-inf, high=inf), p_value=1.0)
     return replace(
         other,
         difference=difference,
+        unit=exchanged.unit,
         permutation=exchanged.p_value,
         p_value=max(exchanged.p_value, difference.p_value),
     )

@@ -111,24 +111,26 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
     counts = [len(one.runs) for one in ranking.standings]
     few, many = min(counts), max(counts)
     seeds = f"{few} to {many} seeds" if few < many else f"{many} seeds" if many > 1 else "1 seed"
-    unit = ranking.best.interval.unit
+    unit, speakers = ranking.best.interval.unit, ranking.test.speaker_count
+    whole = speakers >= 2 and len(ranking.by_utterances) < len(ranking.standings) - 1
+    exchanged, units = ("speaker", speakers) if whole else ("utterance", len(ranking.test.ids))
     lines = [
         f"Every figure is the mean over {seeds} of models trained alike but for "
         f"what is named. The 95 % interval is a bootstrap over {'seeds and ' if many > 1 else ''}{unit}s, drawn anew "
         "(n − 1 of n, Rao & Wu 1988): it says how a repetition with other seeds and other test data of this kind might "
         "have come out.",
         "A system counts as worse than the best only where two tests agree: errors of both are exchanged "
-        f"{ranking.unit} by {ranking.unit} (paired permutation, {ranking.units} {ranking.unit}s, errors averaged over "
-        f"seeds), and Student's t over seeds and {unit}s (variances added, degrees of freedom "
+        f"{exchanged} by {exchanged} (paired permutation, {units} {exchanged}s, errors averaged over seeds), "
+        f"and Student's t over seeds and {unit}s (variances added, degrees of freedom "
         "after Welch 1947). The larger p-value counts, corrected for all pairs of systems, since the best is found on "
         "the same data (Holm 1979), at the 5 % level. ‘Not significantly worse’ does not mean equal: a larger test "
         "set, more speakers or more seeds may tell them apart.",
     ]
-    if ranking.unit == "utterance" and ranking.test.speaker_count >= 2:
+    if ranking.by_utterances and speakers >= 2:
         lines.append(
-            f"With {ranking.test.speaker_count} speakers an exchange of whole speakers could not become significant "
-            "after the correction, whatever the errors; utterances are exchanged in their place, which says less of "
-            "speakers that are not in this test set."
+            f"Of {speakers} speakers too few have other errors under {listed(ranking.by_utterances)} than under the "
+            "best for an exchange of whole speakers to become significant after the correction; utterances are "
+            "exchanged in their place, which says less of speakers that are not in this test set."
         )
     if few == 1:
         lines.append(

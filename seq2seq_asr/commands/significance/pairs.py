@@ -9,12 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-import numpy as np
-
 from seq2seq_asr.commands.significance.systems import System
 from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference
-from seq2seq_asr.evaluation.intervals import per_unit
-from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_corrected
+from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, smallest_corrected, speakers_suffice
 
 Verdict = Literal["significant", "not significant", "cannot be told"]
 
@@ -63,8 +60,7 @@ def _tested(first: System, second: System, pairs: int, seed: int) -> Pair:
     """Both tests of one pair, without a verdict yet."""
     student = seeds_difference(first.errors[None], second.errors[None], first.lengths, first.speakers)
     speakers = student.interval.unit == "speaker"
-    differing = _differing_speakers(first, second) if speakers else 0
-    enough = speakers and (differing == 0 or smallest_corrected(differing, pairs) <= LEVEL)
+    enough = speakers_suffice(first.errors, second.errors, first.speakers, pairs)
 
     def exchange(groups: Sequence[str | None] | None) -> float:
         return paired_permutation(first.errors, second.errors, groups, seed=seed).p_value
@@ -76,12 +72,6 @@ def _tested(first: System, second: System, pairs: int, seed: int) -> Pair:
         over_speakers=exchange(first.speakers) if speakers else None,
         over_utterances=None if enough else exchange(None),
     )
-
-
-def _differing_speakers(first: System, second: System) -> int:
-    """Speakers with other errors under the second system: exchanging the others changes nothing."""
-    (one, other), _ = per_unit(np.stack([first.errors, second.errors]).astype(np.float64), first.speakers)
-    return int(np.count_nonzero(one != other))
 
 
 def _judged(pair: Pair, p_value: float, exchanged: float, pairs: int) -> Pair:

@@ -15,7 +15,7 @@ from seq2seq_asr.commands.compare.charts import Bar, Scale, forest_plot, round_t
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run, System
 from seq2seq_asr.commands.compare.probing import gradients_section, health_section
-from seq2seq_asr.commands.compare.ranking import Ranking, rank, usable
+from seq2seq_asr.commands.compare.ranking import Ranking, rank
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet, check_same_test
 from seq2seq_asr.commands.compare.sections import curves_section, length_section, ranking_section
 from seq2seq_asr.commands.compare.series import by_length, epochs, length_bins, minutes
@@ -144,10 +144,38 @@ def equal_run(
 
 def test_speakers_are_exchanged_where_they_are_enough(tmp_path: Path) -> None:
     rates = {"a_x": 0.2, "b_x": 0.5, "c_x": 0.6}
-    assert results(tmp_path, rates, speakers=12).unit == "speaker"
-    assert results(tmp_path, rates, speakers=5).unit == "utterance"
-    assert results(tmp_path, rates, speakers=5).best.interval.unit == "speaker"
-    assert usable(scored(9), 11) and not usable(scored(8), 11) and not usable(scored(0), 1)
+    assert [one.unit for one in results(tmp_path, rates, speakers=12).standings[1:]] == ["speaker", "speaker"]
+    few = results(tmp_path, rates, speakers=5)
+    assert few.by_utterances == ["b_x", "c_x"] and few.best.interval.unit == "speaker"
+
+
+def test_speakers_without_a_difference_do_not_count(tmp_path: Path) -> None:
+    """All ten differ under c. Of the four that do under b, an exchange gives no p-value below 2 / 2^4."""
+    test = scored(10)
+    four, all_ = (np.array([float(int(str(who)[1:]) < last) for who in test.speakers]) for last in (4, 10))
+    systems = [System(name=name, place={}, config=replace(FitConfig(), name=name)) for name in ("a", "b", "c")]
+    found = {
+        one.name: [
+            RunResult(
+                run=Run(system=one.name, seed=seed, config=one.config),
+                test=test,
+                errors=errors,
+                curve=[],
+                cost={},
+                real_time_factor=None,
+            )
+            for seed in (1, 2)
+        ]
+        for one, errors in zip(systems, (0 * four, four, all_), strict=True)
+    }
+    ranking = rank(systems, found)
+    assert [(one.system.name, one.unit) for one in ranking.standings[1:]] == [("b", "utterance"), ("c", "speaker")]
+    assert ranking.standings[1].permutation < 0.001 and ranking.by_utterances == ["b"]
+    said = " ".join(method_words(CompareConfig(configs=(Path("a.yaml"),)), ranking))
+    assert "speaker by speaker (paired permutation, 10 speakers" in said
+    assert "Of 10 speakers too few have other errors under b than under the best" in said
+    (alone,) = rank(systems[:2], found).standings[1:]
+    assert alone.unit == "utterance"
 
 
 def test_one_run_alone_is_the_best(tmp_path: Path) -> None:
