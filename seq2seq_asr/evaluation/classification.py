@@ -121,7 +121,7 @@ def make_class_report(
     for one in scored:
         matrix[places[one.reference], places[one.hypothesis]] += 1
     wrong = np.array([one.reference != one.hypothesis for one in scored], dtype=np.int64)
-    errors = bootstrap_interval(wrong, np.ones_like(wrong), [one.speaker for one in scored], seed=seed)
+    errors = bootstrap_interval(wrong, np.ones_like(wrong), [one.speaker for one in scored], share=True, seed=seed)
     return ClassReport(
         utterances=len(scored),
         right=int(np.trace(matrix)),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Real
 
-from seq2seq_asr.evaluation.intervals import SAMPLES, Interval, middle, per_unit
+from seq2seq_asr.evaluation.intervals import SAMPLES, Interval, middle, per_unit, without_spread
 from seq2seq_asr.evaluation.student import critical, two_sided
 
 
@@ -40,6 +40,7 @@ def seeds_interval(
     lengths: Real[np.ndarray, " B"],
     speakers: Sequence[str | None] | None = None,
     *,
+    share: bool = False,
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Interval:
@@ -49,11 +50,13 @@ def seeds_interval(
         errors: Errors of each run (R) on each utterance.
         lengths: Reference length of each utterance.
         speakers: Speaker of each utterance; resampled whole where all are known and at least two.
+        share: As in `bootstrap_interval`.
         samples: Resampled experiments.
         seed: Seed of the draws.
 
     Returns:
-        The interval, or (0, inf) with a single unit or an empty reference. A single run is taken as it is.
+        The interval, or (0, inf) with a single unit or an empty reference. A single run is taken as it is; of runs
+        without any error the interval is that of `without_errors`.
 
     Raises:
         ValueError: No utterances, or arguments of different length.
@@ -62,6 +65,8 @@ def seeds_interval(
     units = totals.shape[1]
     if units < 2 or not totals[-1].any():
         return Interval(0.0, math.inf, unit, units)
+    if alike := without_spread(totals[:-1], totals[-1], unit, share=share):
+        return alike
     draw = np.random.default_rng(seed)
     weights, drawn_lengths = _drawn_units(draw, totals[-1], samples)
     rates = _rates(draw, totals[:-1], weights, drawn_lengths)

@@ -8,7 +8,7 @@ are known, else whole utterances. Where nothing is wrong there is no spread to r
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -28,8 +28,8 @@ class Interval:
     """What was drawn with replacement."""
     units: int = 0
     """How many of them there were."""
-    errors: bool = True
-    """False where there were none to resample, so that the interval is `without_errors`."""
+    alike: Literal["", "right", "wrong"] = ""
+    """What all were where there was no spread to resample: the interval is `without_errors`, or its mirror image."""
 
     @property
     def known(self) -> bool:
@@ -42,6 +42,7 @@ def bootstrap_interval(
     lengths: Real[np.ndarray, " B"],
     speakers: Sequence[str | None] | None = None,
     *,
+    share: bool = False,
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Interval:
@@ -54,6 +55,8 @@ def bootstrap_interval(
         errors: Errors of each utterance.
         lengths: Reference length of each utterance; 0 is allowed.
         speakers: Speaker of each utterance, where known.
+        share: Errors are a part of the length, as wrong labels are: no rate exceeds 1, and where all is wrong something
+            may yet be right.
         samples: Resampled corpora.
         seed: Seed of the draws; the same seed gives the same interval.
 
@@ -67,8 +70,8 @@ def bootstrap_interval(
     units = totals.shape[1]
     if units < 2 or not totals[1].any():
         return Interval(0.0, math.inf, unit, units)
-    if not totals[0].any():
-        return without_errors(unit, units)
+    if alike := without_spread(totals[:1], totals[1], unit, share=share):
+        return alike
     drawn_errors, drawn_lengths = _resample(totals, samples, seed)
     low, high = middle(drawn_errors / drawn_lengths)
     return Interval(low, high, unit, units)
@@ -80,7 +83,23 @@ def without_errors(unit: Literal["speaker", "utterance"], units: int) -> Interva
     It is 1 - 0.05^(1 / units), about 3 / units: the rule of three (Hanley & Lippman-Hand 1983). As a bound of an error
     rate it is cautious, for it takes a unit with an error to be wrong throughout.
     """
-    return Interval(0.0, 1 - (1 - LEVEL) ** (1 / units), unit, units, errors=False)
+    return Interval(0.0, 1 - (1 - LEVEL) ** (1 / units), unit, units, alike="right")
+
+
+def without_spread(
+    errors: Float[np.ndarray, "R units"],
+    lengths: Float[np.ndarray, " units"],
+    unit: Literal["speaker", "utterance"],
+    *,
+    share: bool,
+) -> Interval | None:
+    """The interval where no run has an error, or where all is wrong and errors are a share; None elsewhere."""
+    right = without_errors(unit, len(lengths))
+    if not errors.any():
+        return right
+    if share and (errors == lengths).all():
+        return replace(right, low=1 - right.high, high=1.0, alike="wrong")
+    return None
 
 
 def per_unit(

@@ -125,8 +125,9 @@ def method_of(interval: Interval) -> str:
     units = f"{interval.units:,} {interval.unit}s"
     if not interval.known:
         return "not estimated: it takes two utterances and a reference"
-    if not interval.errors:
-        return f"no errors: rule of three over {units} (Hanley & Lippman-Hand 1983)"
+    if interval.alike:
+        told = "no errors" if interval.alike == "right" else "nothing right"
+        return f"{told}: rule of three over {units} (Hanley & Lippman-Hand 1983)"
     rough = "; so few that it is rough" if interval.units < _FEW_UNITS else ""
     return f"bootstrap over {units} (Bisani & Ney 2004){rough}"
 

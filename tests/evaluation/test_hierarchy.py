@@ -60,6 +60,20 @@ def test_one_run_is_an_ordinary_interval_but_for_one_unit() -> None:
     assert ours.low == pytest.approx(plain.low, abs=0.01) and ours.high == pytest.approx(plain.high, abs=0.01)
 
 
+@pytest.mark.parametrize("speakers", [None, [f"s{place % 5}" for place in range(40)]])
+def test_without_a_spread_something_may_still_go_wrong_or_right(speakers: list[str] | None) -> None:
+    """The same bounds as of a single run, however many there are; a word error rate has no upper bound."""
+    labels, none, units = np.ones(40), np.zeros((3, 40)), 5 if speakers else 40
+    right = seeds_interval(none, labels, speakers)
+    assert right == bootstrap_interval(none[0], labels, speakers) and (right.low, right.alike) == (0, "right")
+    assert (1 - right.high) ** units == pytest.approx(0.05), "in one of twenty sets nothing would be seen of so many"
+    wrong = seeds_interval(none + 1, labels, speakers, share=True)
+    assert wrong == bootstrap_interval(labels, labels, speakers, share=True) and wrong.alike == "wrong"
+    assert (wrong.low, wrong.high) == (1 - right.high, 1.0)
+    words = seeds_interval(none + 1, labels, speakers)
+    assert (words.low, words.high, words.alike) == (1, 1, "")
+
+
 def test_speakers_are_drawn_whole() -> None:
     draw = np.random.default_rng(6)
     errors = np.repeat(draw.normal(50, 20, size=8), 20)[None] + draw.normal(0, 1, size=(2, 160))

@@ -2,6 +2,7 @@ import json
 import random
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -70,7 +71,9 @@ def test_the_interval_of_nothing_wrong_is_no_single_point():
     text = format_report(make_report(perfect))
     assert "0.00 – 0.99 %" in text and "rule of three over 300 utterances" in text and "bootstrap" not in text
     classes = format_class_report(make_class_report(perfect, ["a b"]))
-    assert "99.01 – 100.00 %" in classes and "rule of three over 300 utterances" in classes
+    assert "99.01 – 100.00 %" in classes and "no errors: rule of three over 300 utterances" in classes
+    wrong = format_class_report(make_class_report([replace(one, hypothesis="c") for one in perfect], ["a b", "c"]))
+    assert "0.00 – 0.99 %" in wrong and "nothing right: rule of three over 300 utterances" in wrong
 
 
 def test_an_interval_from_few_speakers_is_called_rough():

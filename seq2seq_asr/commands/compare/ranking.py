@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet
+from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference, seeds_interval
 from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, speakers_suffice
@@ -103,7 +104,9 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
 def _alone(system: System, runs: tuple[RunResult, ...]) -> Standing:
     test = runs[0].test
     errors = np.stack([run.errors for run in runs])
-    return Standing(system=system, runs=runs, interval=seeds_interval(errors, test.lengths, test.speakers))
+    labelled = is_classification(runs[0].run)
+    interval = seeds_interval(errors, test.lengths, test.speakers, share=labelled)
+    return Standing(system=system, runs=runs, interval=interval)
 
 
 def _judged(other: Standing, p_value: float) -> Standing:

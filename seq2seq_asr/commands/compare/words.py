@@ -132,6 +132,11 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
             "best for an exchange of whole speakers to become significant after the correction; utterances are "
             "exchanged in their place, which says less of speakers that are not in this test set."
         )
+    if any(one.interval.alike for one in ranking.standings):
+        lines.append(
+            "Where all is right, or every label wrong, a bootstrap has nothing to draw: the interval is by the rule of "
+            f"three over {unit}s (Hanley & Lippman-Hand 1983)."
+        )
     if few == 1:
         lines.append(
             f"Of a system with one seed the interval is over {unit}s alone, and nothing is tested: how much another "

@@ -178,6 +178,13 @@ def test_speakers_without_a_difference_do_not_count(tmp_path: Path) -> None:
     assert alone.unit == "utterance"
 
 
+def test_without_an_error_the_interval_is_no_point(tmp_path: Path) -> None:
+    ranking = results(tmp_path, {"a_x": 0.0, "b_x": 0.3})
+    assert ranking.best.interval.high == pytest.approx(1 - 0.05 ** (1 / COUNT))
+    assert "0.0 % WER (95 % interval 0.0 – 4.9 %" in answer(ranking)
+    assert "rule of three over utterances" in " ".join(method_words(CompareConfig(configs=(Path("a.yaml"),)), ranking))
+
+
 def test_one_run_alone_is_the_best(tmp_path: Path) -> None:
     ranking = results(tmp_path, {"a_x": 0.2}, seeds=1)
     assert ranking.best.spread == 0 and "There is no other" in answer(ranking)
