@@ -73,7 +73,7 @@ class HypothesisFile:
     ) -> None:
         self.references = references or {}
         self.path = None if folder is None else folder / "hyp.jsonl"
-        self.lines = dict(kept or {})
+        self.lines = {place: with_reference(line, self.references.get(place)) for place, line in (kept or {}).items()}
         self.file = None
         if self.path is not None:
             if self.lines:  # written anew: a line that was cut goes, and what was kept is never missing
@@ -120,6 +120,16 @@ def transcript_line(transcript: Transcript, reference: str | None = None) -> str
     if transcript.segments:
         entry["segments"] = [{**one._asdict(), "score": _finite(one.score)} for one in transcript.segments]
     return json.dumps(entry, ensure_ascii=False, allow_nan=False)
+
+
+def with_reference(line: str, reference: str | None) -> str:
+    """A line of ``hyp.jsonl`` with another reference, which was corrected since; to the letter where it is the same."""
+    entry = json.loads(line)
+    if entry.get("reference") == reference:
+        return line
+    told = {} if reference is None else {"reference": reference}
+    rest = {name: value for name, value in entry.items() if name not in ("id", "reference")}
+    return json.dumps({"id": entry["id"], **told, **rest}, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _hypothesis(transcript: Transcript) -> dict[str, Any]:

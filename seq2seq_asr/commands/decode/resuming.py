@@ -18,7 +18,7 @@ class KeptLine(NamedTuple):
     """What an interrupted decoding wrote of one utterance."""
 
     line: str
-    """As it stands in ``hyp.jsonl``, to be kept to the letter."""
+    """As it stands in ``hyp.jsonl``, to be kept to the letter, but for a reference that was corrected since."""
     transcript: Transcript
 
 

@@ -111,6 +111,21 @@ def test_what_was_skipped_is_tried_again(tones_run: Path, tmp_path: Path, capsys
     assert decode(*flags, "--resume") == 0 and "11 of 12 were decoded before" in capsys.readouterr().err
 
 
+def test_texts_that_were_corrected_take_the_place_of_the_old_ones(tones_run: Path, tmp_path: Path) -> None:
+    """As if all had been decoded after the correction: one text is another, one is gone, one has come."""
+    first, second, third, *others = read_manifest(tones_run.parent / "test.jsonl")
+    manifest = tmp_path / "m.jsonl"
+    flags = ["--run", tones_run, "--beam", 1, "--manifest", manifest, "--out"]
+    write_manifest(manifest, [first, second, dataclasses.replace(third, text=""), *others])
+    assert decode(*flags, tmp_path / "again") == 0
+    corrected = dataclasses.replace(first, text=f"{first.text} {first.text}")
+    write_manifest(manifest, [corrected, dataclasses.replace(second, text=""), third, *others])
+    assert decode(*flags, tmp_path / "again", "--resume") == 0 == decode(*flags, tmp_path / "whole")
+    assert contents(tmp_path / "again") == contents(tmp_path / "whole")
+    told = [json.loads(line).get("reference") for line in (tmp_path / "again/hyp.jsonl").read_text().splitlines()]
+    assert told[:3] == [corrected.text, None, third.text]
+
+
 def other_weights(run: Path, manifest: Path) -> list[object]:
     contents = torch.load(run / "best.ckpt", weights_only=True)
     torch.save(contents | {"note": "trained further"}, run / "best.ckpt")
