@@ -53,8 +53,8 @@ def tune(config: TuneConfig) -> int:
     settings = read_settings(config.sweep, start)
     with writing(run.path):
         probe(run.path / TABLE)
-    utterances, name = find_set(config, run)
     tokenizer = Tokenizer.load(run.tokenizer)
+    utterances, name = find_set(config, run, tokenizer)
     weights = digest_of(weights_file(run.path, config.checkpoint))
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, tokenizer)
     recognizer = Recognizer.load(
@@ -91,17 +91,17 @@ def find_run(config: TuneConfig) -> RunFolder:
     return newest_run(config.checkpoints) if config.run is None else open_run(config.run)
 
 
-def find_set(config: TuneConfig, run: RunFolder) -> tuple[list[Utterance], str]:
+def find_set(config: TuneConfig, run: RunFolder, tokenizer: Tokenizer) -> tuple[list[Utterance], str]:
     """The utterances to tune on, all with texts, and the name of the set.
 
     Raises:
-        UsageError: None has a text.
+        UsageError: None has a text of which the normaliser leaves a word.
     """
     found, name = find_utterances(
         DecodeConfig(manifest=config.manifest, split=config.split, data_root=config.data_root), run
     )
     utterances = [one for one in found if one.text.strip()][: config.utterances]
-    if not utterances:
+    if not any(tokenizer.normalise(one.text) for one in utterances):
         raise UsageError(f"{name}: no utterance has a text to tune on")
     return utterances, name
 

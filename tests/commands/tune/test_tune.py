@@ -18,7 +18,7 @@ from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.tune.cache import encode_set
 from seq2seq_asr.commands.tune.config import TuneConfig
 from seq2seq_asr.commands.tune.plots import sweep_figure
-from seq2seq_asr.commands.tune.run import described
+from seq2seq_asr.commands.tune.run import described, find_set
 from seq2seq_asr.commands.tune.sweep import (
     Sweeper,
     Trial,
@@ -30,8 +30,10 @@ from seq2seq_asr.commands.tune.sweep import (
     usual_settings,
 )
 from seq2seq_asr.commands.tune.table import rows
+from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import exit_code_of
-from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.data.manifest import read_manifest, write_manifest
+from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.evaluation.wer import word_errors
@@ -41,6 +43,7 @@ from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import load_yaml, to_yaml
 from seq2seq_asr.training.criterion import WER
+from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.whole_file import temporary_of
 
 BEAMS = ("--beams", "1", "2", "4")
@@ -167,6 +170,21 @@ def test_a_tuning_that_cannot_begin_leaves_what_was_tuned_before(
     before = left_by(run)
     assert call(tune.main, "--run", run, *flags) == code
     assert left_by(run) == before and "tuning" not in capsys.readouterr().err
+
+
+def test_texts_of_which_the_normaliser_leaves_nothing_are_no_set(run: Path, tmp_path: Path) -> None:
+    """No error rate is over no words; one word is enough, and the others count as they do in `decode`."""
+    folder, basic = RunFolder(run), Tokenizer(Tokenizer.load(run / "tokenizer.model").model, "basic")
+    config = TuneConfig(run=run, manifest=tmp_path / "m.jsonl")
+    silent = [
+        dataclasses.replace(one, text="..." if place else "?!")
+        for place, one in enumerate(read_manifest(load_yaml(folder.config, FitConfig).data.dev[0]))
+    ]
+    write_manifest(tmp_path / "m.jsonl", silent)
+    with pytest.raises(UsageError, match="m: no utterance has a text to tune on"):
+        find_set(config, folder, basic)
+    write_manifest(tmp_path / "m.jsonl", [*silent[1:], dataclasses.replace(silent[0], text="low!")])
+    assert len(find_set(config, folder, basic)[0]) == len(silent)
 
 
 def test_an_interrupted_tuning_keeps_its_trials_and_what_was_tuned_before(
