@@ -14,7 +14,7 @@ from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
 from seq2seq_asr.data.sources import read_source
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import UsageError
+from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn.model import Encoded
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.hearing import Hearings, speeds_of
@@ -72,6 +72,7 @@ def encode_set(
 
     Raises:
         UsageError: Both are full.
+        CheckpointError: The folder cannot be written.
         AudioError: An utterance cannot be read.
     """
     kept = EncodedSet(list(utterances), encoding=[0.0] * speeds)
@@ -106,9 +107,19 @@ def _keep(hearings: Hearings, path: Path, rooms: list[float]) -> Hearings | Path
             rooms[number] -= size
             if number == 0:
                 return hearings
-            torch.save([tuple(encoded) for encoded in hearings], path)
+            _save(hearings, path)
             return path
     raise UsageError("the encoded set does not fit: raise memory_mb or disk_mb, or tune on fewer utterances")
+
+
+def _save(hearings: Hearings, path: Path) -> None:
+    try:
+        torch.save([tuple(encoded) for encoded in hearings], path)
+    except (OSError, RuntimeError) as error:  # the second is what torch makes of a full disk
+        raise CheckpointError(
+            f"{path}: cannot be written, is the disk full? Set TMPDIR to a folder with room for disk_mb, "
+            "raise memory_mb, or tune on fewer utterances"
+        ) from error
 
 
 def _load(path: Path) -> Hearings:
@@ -116,5 +127,12 @@ def _load(path: Path) -> Hearings:
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for encoded audio, gone with the process."""
-    return tempfile.TemporaryDirectory(prefix="seq2seq_asr-tune-")
+    """A folder for encoded audio, gone with the process.
+
+    Raises:
+        CheckpointError: It cannot be made.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="seq2seq_asr-tune-")
+    except OSError as error:
+        raise CheckpointError(f"no temporary folder can be made ({error.strerror}): set TMPDIR") from error

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 
 from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.commands.tune.cache import encode_set
+from seq2seq_asr.commands.tune.cache import encode_set, temporary_folder
 from seq2seq_asr.commands.tune.config import TuneConfig
 from seq2seq_asr.commands.tune.plots import sweep_figure
 from seq2seq_asr.commands.tune.run import described, find_set
@@ -359,6 +360,27 @@ def test_a_set_that_fits_nowhere_is_refused(sweeper: Sweeper, tmp_path: Path) ->
         encode_set(
             sweeper.recognizer, sweeper.encoded.utterances, tmp_path, batch_seconds=9.0, memory_mb=0.0, disk_mb=0.0
         )
+
+
+def test_a_full_disk_is_told_in_one_line(
+    sweeper: Sweeper, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written to /dev/full meets a disk without room."""
+    (full := tmp_path / "full").mkdir()
+    utterances = sweeper.encoded.utterances
+    for number in range(1, len(utterances) + 1):
+        (full / f"{number}.pt").symlink_to("/dev/full")
+
+    def encode(_: object) -> int:
+        limits = {"batch_seconds": 2.0, "memory_mb": 0.0, "disk_mb": 10.0}
+        return len(encode_set(sweeper.recognizer, utterances, full, **limits, speeds=1).batches)
+
+    assert exit_code_of(encode, []) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error: ")]
+    assert f"{full}/" in line and "TMPDIR" in line and "disk_mb" in line
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(CheckpointError, match=r"^no temporary folder can be made \(No such file or directory\)"):
+        temporary_folder()
 
 
 @pytest.mark.parametrize(
