@@ -27,7 +27,7 @@ def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | Non
             ``wav.scp`` names recordings and an end of -1 means the recording's end; a channel as fifth column is taken
             where the recording has no other. Without, lengths come from ``utt2dur`` or else from the headers of the
             files.
-        allow_empty_text: Accept a folder without ``text``, such as audio yet to be transcribed.
+        allow_empty_text: Accept a folder without ``text``, such as audio yet to be transcribed, and ids without words.
         root: Folder that the audio must lie in, symbolic links followed; None takes it from anywhere.
 
     Returns:
@@ -38,7 +38,8 @@ def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | Non
         AudioError: A length or the number of channels is needed from a file that cannot be read.
     """
     recordings = _recordings(folder / "wav.scp", Confinement(root))
-    told = None if allow_empty_text and not (folder / "text").exists() else read_pairs(folder / "text")
+    silent = allow_empty_text and not (folder / "text").exists()
+    told = None if silent else read_pairs(folder / "text", allow_alone=allow_empty_text)
     spans = _spans(folder, recordings)
     texts = {name: (span.line, "") for name, span in spans.items()} if told is None else told
     speakers = _optional_table(folder / "utt2spk")

@@ -32,8 +32,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def read_pairs(path: Path) -> dict[str, tuple[int, str]]:
+def read_pairs(path: Path, *, allow_alone: bool = False) -> dict[str, tuple[int, str]]:
     """A table of ``<key> <rest of the line>``: the line number and the rest by key.
+
+    Args:
+        path: The file.
+        allow_alone: Accept a key without anything behind it, as of an utterance without words.
 
     Raises:
         ManifestError: A line has no second column, or a key comes twice.
@@ -41,9 +45,9 @@ def read_pairs(path: Path) -> dict[str, tuple[int, str]]:
     pairs: dict[str, tuple[int, str]] = {}
     for number, line in read_lines(path):
         key, *rest = line.split(maxsplit=1)
-        if not rest:
+        if not rest and not allow_alone:
             raise fault(path, number, f"expected two columns, found only {key!r}")
         if key in pairs:
             raise fault(path, number, f"{key!r} is already on line {pairs[key][0]}")
-        pairs[key] = number, rest[0].rstrip()
+        pairs[key] = number, "".join(rest).rstrip()
     return pairs

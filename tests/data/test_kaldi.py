@@ -110,6 +110,16 @@ def test_missing_files_are_told(folder):
         read_kaldi(folder)
 
 
+def test_an_utterance_without_words_is_read_where_texts_are_optional(folder):
+    write(folder, "text", "r2", "r1 EINS")
+    assert [(u.id, u.text) for u in read_kaldi(folder, allow_empty_text=True)] == [("r2", ""), ("r1", "EINS")]
+    with pytest.raises(ManifestError, match=r"text:1: expected two columns, found only 'r2'$"):
+        read_kaldi(folder)
+    write(folder, "utt2spk", "r2", "r1 anna")
+    with pytest.raises(ManifestError, match=r"utt2spk:1: expected two columns"):
+        read_kaldi(folder, allow_empty_text=True)
+
+
 def test_a_folder_without_text_is_read_where_texts_are_optional(folder):
     (folder / "text").unlink()
     assert [(u.id, u.text, u.duration) for u in read_kaldi(folder, allow_empty_text=True)] == [
