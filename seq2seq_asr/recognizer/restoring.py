@@ -62,6 +62,18 @@ def is_classifier(folder: Path) -> bool:
     return RunFolder(folder).labels.is_file()
 
 
+def load_tokenizer(run: RunFolder) -> Tokenizer:
+    """The tokenizer of a recogniser's run.
+
+    Raises:
+        UsageError: The run is a classifier's.
+        TokenizerError: The tokenizer is damaged or not ours.
+    """
+    if is_classifier(run.path):
+        raise UsageError(f"{run.path}: is a classifier, which spells nothing: give the run of a recogniser")
+    return Tokenizer.load(run.tokenizer)
+
+
 def _rebuilt(path: Path, contents: dict[str, Any], targets: Targets) -> Model:
     named, what = path.parent / targets.file, "labels" if isinstance(targets, Labels) else "tokenizer"
     if targets.hash != contents["seq2seq_asr"].get("tokenizer"):

@@ -17,6 +17,7 @@ from seq2seq_asr.errors import ManifestError, TrainingError
 from seq2seq_asr.nn.device import find_device
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.losses import cross_entropy, shift_targets
+from seq2seq_asr.recognizer.restoring import load_tokenizer
 from seq2seq_asr.search.language_model import language_model_record
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.room import check_room
@@ -40,7 +41,7 @@ class Perplexity(NamedTuple):
 def fit_lm(config: FitLmConfig) -> int:
     """Train as configured; returns the exit code."""
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
-    tokenizer = Tokenizer.load(run.tokenizer)
+    tokenizer = load_tokenizer(run)
     train, dev = read_texts(config.text, config.dev)
     report_unknown(tokenizer, [*train, *dev])
     device = find_device(config.device)

@@ -16,6 +16,7 @@ from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.console import say
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import CheckpointError, ManifestError
+from seq2seq_asr.recognizer.restoring import load_tokenizer
 from seq2seq_asr.search.arpa import Arpa, read_arpa
 from seq2seq_asr.search.ngram import BackOff
 from seq2seq_asr.training.run_folder import newest_run, open_run
@@ -36,10 +37,10 @@ class Measured(NamedTuple):
 def fit_ngram(config: FitNgramConfig) -> int:
     """Estimate as configured; returns the exit code."""
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    tokenizer = load_tokenizer(run)
     path = config.out or run.path / "ngram.arpa"
     with _writing(path):
         probe(path)
-    tokenizer = Tokenizer.load(run.tokenizer)
     texts = read_texts(config.text, config.dev)
     report_unknown(tokenizer, [line for lines in texts for line in lines])
     train, dev = ([_words(line, tokenizer) for line in lines] for lines in texts)

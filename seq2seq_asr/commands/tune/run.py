@@ -30,7 +30,7 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer
-from seq2seq_asr.recognizer.restoring import weights_file
+from seq2seq_asr.recognizer.restoring import load_tokenizer, weights_file
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_mapping, to_yaml
@@ -49,11 +49,11 @@ HEADER = f"{'swept':>20} {'value':>8} {'beam':>5} {{:>5}} % {'95 % interval':>15
 def tune(config: TuneConfig) -> int:
     """Tune as configured; returns the exit code."""
     run = find_run(config)
+    tokenizer = load_tokenizer(run)
     start = dataclasses.replace(config.search, nbest=1)
     settings = read_settings(config.sweep, start)
     with writing(run.path):
         probe(run.path / TABLE)
-    tokenizer = Tokenizer.load(run.tokenizer)
     utterances, name = find_set(config, run, tokenizer)
     weights = digest_of(weights_file(run.path, config.checkpoint))
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, tokenizer)

@@ -21,7 +21,10 @@ from seq2seq_asr.decode import main as decode
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.export import main as export
 from seq2seq_asr.fit import main as fit
+from seq2seq_asr.fit_lm import main as fit_lm
+from seq2seq_asr.fit_ngram import main as fit_ngram
 from seq2seq_asr.training.checkpoint import read_checkpoint
+from seq2seq_asr.tune import main as tune
 
 PITCHES = {"low note": 300.0, "mid": 900.0, "high": 1100.0}
 SETTINGS: dict[str, Any] = {
@@ -280,6 +283,18 @@ def test_a_search_of_a_classifier_is_refused(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {flags.split()[0]}: ") and "is a classifier" in line
     assert not (home / "out").exists()
+
+
+@pytest.mark.parametrize("main", [tune, fit_lm, fit_ngram], ids=["tune", "fit_lm", "fit_ngram"])
+def test_what_needs_a_tokenizer_refuses_a_classifier(
+    main: Callable[[list[str]], int], trained: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "text").write_text("low mid\n" * 40)
+    before = sorted(trained.iterdir())
+    flags = ["--run", str(trained), *(["--text", "text"] if main is not tune else [])]
+    assert exit_code_of(main, flags) == 2
+    told = f"error: {trained}: is a classifier, which spells nothing: give the run of a recogniser"
+    assert capsys.readouterr().err.splitlines() == [told] and sorted(trained.iterdir()) == before
 
 
 def test_a_label_that_training_has_not_is_named(trained: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
