@@ -76,11 +76,6 @@ class Tokenizer:
         self._processor = _load_processor(model)
 
     @classmethod
-    def from_bytes(cls, model: bytes, normaliser: str) -> "Tokenizer":
-        """The tokenizer of a checkpoint that stores `model` and `normaliser`."""
-        return cls(model, normaliser)
-
-    @classmethod
     def train(cls, texts: Iterable[str], config: TokenizerConfig) -> "Tokenizer":
         """Learn pieces from transcripts; deterministic, in memory, single-threaded.
 

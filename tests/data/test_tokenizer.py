@@ -128,7 +128,7 @@ def test_file_pickle_and_bytes_give_the_same_tokenizer(tokenizer, tmp_path):
     path = tmp_path / "new" / "tokenizer.model"
     tokenizer.save(path)
     loaded = Tokenizer.load(path)
-    stored = Tokenizer.from_bytes(tokenizer.model, tokenizer.normaliser)
+    stored = Tokenizer(tokenizer.model, tokenizer.normaliser)
     for other in (loaded, stored, pickle.loads(pickle.dumps(tokenizer))):
         assert other.hash == tokenizer.hash
         assert other.encode(TEXTS[3]) == tokenizer.encode(TEXTS[3])
@@ -143,7 +143,7 @@ def test_the_normaliser_travels_in_the_file_and_in_the_hash(tmp_path):
     loaded = Tokenizer.load(tmp_path / "t.model")
     assert loaded.normaliser == "basic"
     assert loaded.decode(loaded.encode("Turn the LIGHT on!")) == "turn the light on"
-    assert Tokenizer.from_bytes(tokenizer.model, "none").hash != tokenizer.hash
+    assert Tokenizer(tokenizer.model, "none").hash != tokenizer.hash
 
 
 @given(content=st.binary(max_size=200))
@@ -156,7 +156,7 @@ def test_garbage_is_refused(content, tmp_path_factory):
         with pytest.raises(TokenizerError, match=r"garbage\.model"):
             Tokenizer.load(path)
     with pytest.raises(TokenizerError):
-        Tokenizer.from_bytes(content, "none")
+        Tokenizer(content, "none")
 
 
 @given(seed=st.integers(0, 2**32))
@@ -168,7 +168,7 @@ def test_a_damaged_model_is_refused_or_works(seed):
         place = draw.randrange(len(damaged))
         damaged[place : place + draw.choice([1, 1, 9])] = draw.randbytes(draw.choice([0, 1, 1, 9]))
     try:
-        tokenizer = Tokenizer.from_bytes(bytes(damaged), "none")
+        tokenizer = Tokenizer(bytes(damaged), "none")
     except TokenizerError:
         return
     assert isinstance(tokenizer.decode(tokenizer.encode("turn the light ζ")), str)
@@ -187,7 +187,7 @@ def test_a_truncated_file_is_refused(share, tmp_path):
 
 def test_other_special_ids_are_refused():
     with pytest.raises(TokenizerError, match="special"):
-        Tokenizer.from_bytes(_foreign_model(), "none")
+        Tokenizer(_foreign_model(), "none")
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path):
@@ -206,7 +206,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
 
 def test_unknown_normaliser_is_refused():
     with pytest.raises(TokenizerError, match="normaliser"):
-        Tokenizer.from_bytes(TOKENIZERS["char", False].model, "fancy")
+        Tokenizer(TOKENIZERS["char", False].model, "fancy")
 
 
 def test_character_coverage_leaves_the_rarest_out():
