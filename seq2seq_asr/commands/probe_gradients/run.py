@@ -150,11 +150,9 @@ def probe_model(
 
 def clipping(run: RunFolder, clip_norm: float) -> dict[str, Any]:
     """What training has logged of its gradients; nothing where the log is missing."""
-    rows: list[dict[str, str]] = []
-    if run.metrics.is_file():
-        with run.metrics.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit()]
-    return clipping_summary(rows, clip_norm)
+    from seq2seq_asr.training.metrics import read_rows  # brings Lightning, which a probe needs for nothing else
+
+    return clipping_summary(read_rows(run.metrics) if run.metrics.is_file() else [], clip_norm)
 
 
 def write(probed: Probed) -> Probed:

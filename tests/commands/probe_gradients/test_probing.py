@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from seq2seq_asr.commands.probe_gradients.config import ProbeGradientsConfig
 from seq2seq_asr.commands.probe_gradients.figure import gradients_figure
-from seq2seq_asr.commands.probe_gradients.run import Probed, fresh_model, probe_model, probe_run, report
+from seq2seq_asr.commands.probe_gradients.run import Probed, clipping, fresh_model, probe_model, probe_run, report
 from seq2seq_asr.commands.probe_gradients.summary import (
     clipping_line,
     clipping_summary,
@@ -31,6 +31,7 @@ from seq2seq_asr.nn.flow import GateShare, LayerFlow
 from seq2seq_asr.nn.gates import Saturation
 from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
 from seq2seq_asr.recognizer.restoring import restore
+from seq2seq_asr.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,14 @@ def test_the_fall_in_words(norms: list[float], seconds: float | None, words: str
     layer = {"distance": list(range(len(norms))), "norm": norms, "seconds_per_step": seconds}
     found = {f"steps_to_{p}_percent": first_below(np.array(norms), p / 100) for p in (1, 10)}
     assert fall(layer | found) == words
+
+
+def test_a_damaged_row_of_the_log_is_left_out(tmp_path: Path) -> None:
+    """As whoever else reads it does: bytes that are no text, a row that a crash has cut short."""
+    rows = b"epoch,gradient_norm,clipped_share\n0,2.0,0.5\n1,\xff\xfe\n2,4.0,0.25\n3,9"
+    (tmp_path / "metrics.csv").write_bytes(rows)
+    found = clipping(RunFolder(tmp_path), 5.0)["epochs"]
+    assert [(epoch["epoch"], epoch["clipped_share"]) for epoch in found] == [(0, 0.5), (2, 0.25)]
 
 
 def test_clipping_is_told_where_it_was_logged() -> None:
