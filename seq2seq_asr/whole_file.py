@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from errno import EISDIR
 from pathlib import Path
 
+from seq2seq_asr.errors import AsrError, CheckpointError
+
 
 def temporary_of(path: Path) -> Path:
     """Where this process writes what is to become `path`: beside it, hidden."""
@@ -19,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It is flushed to the disk before, so that even when the power fails there is the old file or the new one.
 
     Raises:
-        OSError: The folder is missing or cannot be written, or the disk is full.
+        OSError: The folder is missing or cannot be written, or the disk is full; it names `path`.
     """
     temporary = temporary_of(path)
     try:
@@ -27,8 +29,21 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, kind: type[AsrError] = CheckpointError) -> Iterator[None]:
+    """What cannot be written in here is told as an error of this kind, which names the file or else `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{error.filename or path}: cannot be written ({error.strerror})") from error
 
 
 def probe(path: Path) -> None:

@@ -1,12 +1,15 @@
 """A file is the old one or the new one, whatever happens while it is written."""
 
 import os
+import re
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.errors import CheckpointError, ManifestError
+from seq2seq_asr.whole_file import replacing, writing
 
 
 def test_the_new_file_takes_the_place_of_the_old_when_it_is_on_the_disk(
@@ -33,6 +36,20 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: ty
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    """Not with that of a temporary one, which nobody knows."""
+    (tmp_path / "folder").mkdir()
+    for path, why in (
+        (tmp_path / "none" / "a.txt", "No such file or directory"),
+        (tmp_path / "folder", "Is a directory"),
+    ):
+        told = f"^{re.escape(str(path))}: cannot be written \\({why}\\)$"
+        with pytest.raises(ManifestError, match=told), writing(tmp_path, ManifestError), replacing(path) as temporary:
+            temporary.write_text("new")
+    with pytest.raises(CheckpointError, match="^folder: cannot be written"), writing(Path("folder")):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def test_a_missing_folder_is_an_error_of_the_system(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.commands.decode.results import write_pairs, writing
+from seq2seq_asr.commands.decode.results import write_pairs
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.classification import (
     ClassReport,
@@ -20,6 +20,7 @@ from seq2seq_asr.evaluation.report import Scored
 from seq2seq_asr.recognizer import SpeechClassifier
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.training.plots import confusion_figure, save_figure
+from seq2seq_asr.whole_file import writing
 
 
 def load_classifier(config: DecodeConfig) -> SpeechClassifier:

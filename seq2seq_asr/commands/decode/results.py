@@ -1,22 +1,20 @@
 """The folder that ``decode`` fills: settings, hypotheses as they come, transcripts and scores at the end."""
 
-import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.evaluation.report import Report, Scored, format_report, report_json
 from seq2seq_asr.evaluation.trn import TrnLine, write_trn
 from seq2seq_asr.recognizer import Transcript
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.version import package_version
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import replacing, writing
 
 SCORES = ("ref.trn", "hyp.trn", "wer.txt", "wer.json")
 """What `write_scores` writes."""
@@ -181,12 +179,3 @@ def write_pairs(folder: Path, scored: Sequence[Scored]) -> None:
     with writing(folder):
         write_trn(folder / "ref.trn", [TrnLine(id=one.id, text=one.reference, speaker=one.speaker) for one in scored])
         write_trn(folder / "hyp.trn", [TrnLine(id=one.id, text=one.hypothesis, speaker=one.speaker) for one in scored])
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What cannot be written in here, is told as a `CheckpointError`."""
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or path}: cannot be written ({error.strerror})") from error

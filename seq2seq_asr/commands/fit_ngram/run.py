@@ -3,7 +3,6 @@
 import gzip
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +14,12 @@ from seq2seq_asr.commands.fit_ngram.kneser_ney import END, START, UNKNOWN, arpa_
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.console import say
 from seq2seq_asr.data.tokenizer import Tokenizer
-from seq2seq_asr.errors import CheckpointError, ManifestError
+from seq2seq_asr.errors import ManifestError
 from seq2seq_asr.recognizer.restoring import load_tokenizer
 from seq2seq_asr.search.arpa import Arpa, read_arpa
 from seq2seq_asr.search.ngram import BackOff
 from seq2seq_asr.training.run_folder import newest_run, open_run
-from seq2seq_asr.whole_file import probe, replacing
+from seq2seq_asr.whole_file import probe, replacing, writing
 
 
 class Measured(NamedTuple):
@@ -39,7 +38,7 @@ def fit_ngram(config: FitNgramConfig) -> int:
     run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
     tokenizer = load_tokenizer(run)
     path = config.out or run.path / "ngram.arpa"
-    with _writing(path):
+    with writing(path):
         probe(path)
     texts = read_texts(config.text, config.dev)
     report_unknown(tokenizer, [line for lines in texts for line in lines])
@@ -92,13 +91,5 @@ def _words(line: str, tokenizer: Tokenizer) -> list[str]:
 def _write(path: Path, text: str) -> None:
     """Write the file whole or not at all, compressed where its name ends in ``.gz``."""
     contents = text.encode()
-    with _writing(path), replacing(path) as temporary:
+    with writing(path), replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(contents, mtime=0) if path.suffix == ".gz" else contents)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error

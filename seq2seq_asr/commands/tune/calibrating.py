@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from seq2seq_asr.commands.decode.results import writing
 from seq2seq_asr.commands.tune.cache import EncodedSet
 from seq2seq_asr.commands.tune.plots import reliability_figure
 from seq2seq_asr.evaluation.calibration import expected_calibration_error, fit_platt, fit_platt_apart, reliability
@@ -16,7 +15,7 @@ from seq2seq_asr.search.alignment import word_places
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.plots import save_figure
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import replacing, writing
 
 
 def calibrate(searcher: Searcher, encoded: EncodedSet, search: BeamConfig, folder: Path, weights: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.hotwords import read_hotwords
-from seq2seq_asr.commands.decode.results import writing
 from seq2seq_asr.commands.decode.run import find_utterances
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.commands.tune.cache import EncodedSet, encode_set, temporary_folder
@@ -38,7 +37,7 @@ from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 from seq2seq_asr.training.sums import digest_of
-from seq2seq_asr.whole_file import probe, replacing
+from seq2seq_asr.whole_file import probe, replacing, writing
 
 TABLE = "tuned.csv"
 """File of a run folder that holds every trial."""

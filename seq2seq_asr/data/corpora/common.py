@@ -1,8 +1,7 @@
 """What the corpora share: finding their folder, measuring recordings and writing one manifest a split."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from seq2seq_asr.data.audio import audio_duration
 from seq2seq_asr.data.manifest import write_manifest
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError, ManifestError, UsageError
+from seq2seq_asr.whole_file import writing
 
 _READERS = 8
 """Threads that read headers: the wait is for the disk."""
@@ -68,7 +68,7 @@ def write_splits(
         AudioError: A recording is missing or damaged.
         ManifestError: There is no utterance in any split, one split has an id twice, or `out` cannot be written.
     """
-    with _told_if_unwritable(out):
+    with writing(out, ManifestError):
         _try_writing(out)
     # All is measured before anything is written: an error leaves no manifest of half the corpus.
     measured = {split: _measure(split, list(entries), leave_out_unreadable) for split, entries in splits.items()}
@@ -76,24 +76,19 @@ def write_splits(
     if not manifests:
         raise ManifestError(f"{out}: no utterances found for {', '.join(splits)}")
     for split, manifest in manifests.items():
-        with _told_if_unwritable(manifest):
+        with writing(manifest, ManifestError):
             write_manifest(manifest, measured[split])
     return manifests
-
-
-@contextmanager
-def _told_if_unwritable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _try_writing(folder: Path) -> None:
     """Write a file that has no name in the folder, or where that is to be made; nothing stays."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    with TemporaryFile(dir=there):
-        pass
+    try:
+        TemporaryFile(dir=there).close()
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def tell_left_out(split: str, why: Sequence[str]) -> None:
