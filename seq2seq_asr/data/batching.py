@@ -17,7 +17,7 @@ class BatchingConfig:
     """Size and order of the global batch, however many devices share it."""
 
     batch_seconds: float = 100.0
-    """Padded seconds of the global batch, as recorded (speed 0.8 makes 1.25 times as many); it is split over devices."""
+    """Padded seconds of the global batch as recorded (speed 0.8 makes them 1.25 times); it is split over devices."""
     max_utterances: int = 16
     """Utterances in the global batch, at most."""
     shortest_first: bool = True

@@ -166,7 +166,7 @@ class Recognition(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Teacher-forced loss, and what the model says on its own."""
         self.batch_ids = batch.ids
-        self.validation.add(self.sums, batch, forward(self.model, batch))
+        self.validation.add(self.sums, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Rates over all ranks' utterances."""

@@ -6,7 +6,7 @@ from seq2seq_asr.data.dataset import Batch
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.evaluation.wer import character_errors, word_errors
-from seq2seq_asr.nn.classifier import ClassLosses, Model
+from seq2seq_asr.nn.classifier import Classifier, ClassLosses, Model
 from seq2seq_asr.nn.model import Encoded, Losses, Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
@@ -18,12 +18,20 @@ VALIDATION_SUMS = ("loss", "tokens", "right", "word_errors", "words", "character
 
 
 class Classification:
-    """Whether the class with the highest probability is the right one."""
+    """Whether the class with the highest probability is the right one.
+
+    Args:
+        model: The classifier.
+    """
 
     criterion = ACCURACY
 
-    def add(self, sums: dict[str, float], batch: Batch, losses: Losses | ClassLosses) -> None:
+    def __init__(self, model: Classifier) -> None:
+        self.model = model
+
+    def add(self, sums: dict[str, float], batch: Batch) -> None:
         """Add a batch to the sums."""
+        losses = self.model(batch.inputs, batch.lengths, batch.tokens, batch.token_lengths)
         add_losses(sums, losses, batch.counted)
 
     def rates(self, sums: dict[str, float]) -> dict[str, float]:
@@ -43,12 +51,13 @@ class Transcription:
     def __init__(self, model: Seq2Seq, tokenizer: Tokenizer, criterion: Criterion = WER) -> None:
         self.model, self.tokenizer, self.criterion = model, tokenizer, criterion
 
-    def add(self, sums: dict[str, float], batch: Batch, losses: Losses | ClassLosses) -> None:
-        """Add a batch to the sums."""
-        assert isinstance(losses, Losses)
+    def add(self, sums: dict[str, float], batch: Batch) -> None:
+        """Add a batch to the sums; it is encoded once for both."""
+        encoded = self.model.encode(batch.inputs, batch.lengths)
+        losses = self.model.losses(encoded, batch.tokens, batch.token_lengths)
         add_losses(sums, losses, batch.counted)
         add_health(sums, self.model, batch, losses.alignments)
-        hypotheses = transcribe_greedily(self.model, self.tokenizer, batch)
+        hypotheses = transcribe_greedily(self.model, self.tokenizer, encoded)
         for reference, hypothesis, counted in zip(batch.texts, hypotheses, batch.counted.tolist(), strict=True):
             if counted:
                 add_errors(sums, reference, hypothesis)
@@ -63,12 +72,11 @@ def validation_of(model: Model, targets: Targets, criterion: Criterion = WER) ->
     if isinstance(model, Seq2Seq):
         assert isinstance(targets, Tokenizer)
         return Transcription(model, targets, criterion)
-    return Classification()
+    return Classification(model)
 
 
-def transcribe_greedily(model: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> list[str]:
-    """Free-running transcripts of a batch."""
-    encoded: Encoded = model.encode(batch.inputs, batch.lengths)
+def transcribe_greedily(model: Seq2Seq, tokenizer: Tokenizer, encoded: Encoded) -> list[str]:
+    """Free-running transcripts of a batch that is encoded."""
     scorer = AttentionScorer(model.decoder, model.memory(encoded))
     hypotheses = greedy_search(scorer, encoded.lengths)
     return [tokenizer.decode(list(hypothesis.tokens)) for hypothesis in hypotheses]

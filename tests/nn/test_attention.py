@@ -52,7 +52,7 @@ def steps(attention: AnyAttention, encoded: Tensor, lengths: Tensor, states: Ten
 def written_out(settings: dict[str, Any], weights: dict[str, Tensor], states: list[Tensor], frames: Tensor) -> list:
     """The papers' sums for one utterance and one head, a number at a time: context and alignment of every step."""
     size, last = len(frames), [1.0] + [0.0] * (len(frames) - 1)
-    total, means, found = list(last), [0.0, 0.0], []
+    total, means, found = [0.0] * size, [0.0, 0.0], []
     for state in states:
         if settings["kind"] == "gaussian":
             energies = gaussian_energies(weights, state, means, size)
@@ -229,13 +229,25 @@ def test_gradients_are_those_of_finite_differences(settings):
     assert torch.autograd.gradcheck(attend, inputs, fast_mode=settings["kind"] != "none")  # whose zeros it cannot take
 
 
-@pytest.mark.parametrize("kind", ["location", "additive", "dot", "coverage", "forward"])
+@pytest.mark.parametrize("kind", ["location", "additive", "dot", "forward"])
 def test_it_starts_on_the_first_frame(kind):
     attention = build({"kind": kind})
     memory = attention.memory(padded(), LENGTHS)
     start = attention.start(memory)
     assert start.dtype == memory.encoded.dtype
     assert start.tolist() == [[1.0] + [0.0] * 6] * 3
+
+
+@pytest.mark.parametrize("settings", [{"kind": "coverage"}, {"kind": "location", "cumulative": True}])
+def test_a_sum_of_alignments_is_of_those_there_were(settings):
+    """Zero at first, and 1 after the first step (See et al. 2017, equation 10)."""
+    attention = build(settings)
+    memory = attention.memory(padded(), LENGTHS)
+    start = attention.start(memory)
+    assert not start.any() and start.dtype == memory.encoded.dtype
+    state = torch.zeros(3, attention.query.in_features, dtype=start.dtype)
+    _, alignment, trace = attention(state, memory, start)
+    assert torch.equal(trace, alignment)
 
 
 def test_select_reorders_and_repeats_everything():
@@ -269,6 +281,8 @@ def test_hypotheses_that_share_a_memory_find_what_they_would_in_copies_of_it(set
         ("chunk", {"chunk": 0}),
         ("noise", {"noise": -0.1}),
         ("smoothing", {"kind": "mocha", "smoothing": True}),
+        ("smoothing", {"kind": "forward", "smoothing": True}),
+        ("smoothing", {"kind": "gaussian", "smoothing": True}),
         ("heads", {"heads": 3}),
         ("window", {"kind": "dot", "window": 3}),
         ("cumulative", {"kind": "forward", "cumulative": True}),

@@ -99,7 +99,7 @@ class Attention(AnyAttention):
 
     def start(self, memory: Memory) -> Float[Tensor, "B *X"]:
         """All weight on the first frame."""
-        alignment = memory.encoded.new_zeros(memory.encoded.shape[:2])
+        alignment = no_weight(memory)
         alignment[:, 0] = 1.0
         return alignment
 
@@ -130,6 +130,11 @@ class Attention(AnyAttention):
         shares = by_utterance(alignment, memory.encoded).to(memory.encoded.dtype)
         context = torch.bmm(shares, memory.encoded).flatten(0, 1)
         return Attended(context, alignment, self.follow(query, alignment, trace))
+
+
+def no_weight(memory: Memory) -> Float[Tensor, "B S"]:
+    """A sum of alignments before the first."""
+    return memory.encoded.new_zeros(memory.encoded.shape[:2])
 
 
 def by_utterance(rows: Float[Tensor, "BK *X"], utterances: Float[Tensor, "B *Y"]) -> Float[Tensor, "B K *X"]:

@@ -57,7 +57,7 @@ class AttentionConfig:
             raise UsageError("attention.window: needs the last alignment, which attention.cumulative replaces")
         if self.chunk < 1 or self.noise < 0:
             raise UsageError("attention.chunk: must be 1 or more, and attention.noise 0 or more")
-        if self.kind == "mocha" and self.smoothing:
-            raise UsageError("attention.smoothing: attention.kind mocha weighs a few frames, which need none")
+        if self.kind in ("mocha", "forward", "gaussian") and self.smoothing:
+            raise UsageError(f"attention.smoothing: attention.kind {self.kind} weighs a few frames, which need none")
         if self.kind == "none" and (self.heads > 1 or self.smoothing):
             raise UsageError("attention.heads, attention.smoothing: attention.kind none has no weights")

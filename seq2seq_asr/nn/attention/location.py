@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seq2seq_asr.nn.attention.base import Memory, no_weight
 from seq2seq_asr.nn.attention.config import AttentionConfig
 from seq2seq_asr.nn.attention.content import AdditiveAttention
 
@@ -24,6 +25,10 @@ class LocationAttention(AdditiveAttention):
     def plain(self) -> bool:
         """Whether it is the published kind without options."""
         return not (self.config.cumulative or self.config.window or self.config.smoothing)
+
+    def start(self, memory: Memory) -> Float[Tensor, "B S"]:
+        """All weight on the first frame, or of a sum of alignments none."""
+        return no_weight(memory) if self.config.cumulative else super().start(memory)
 
     @torch.no_grad()
     def responses(self, frames: int) -> Float[Tensor, "S SC"]:
@@ -64,6 +69,10 @@ class CoverageAttention(AdditiveAttention):
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
         super().__init__(config, encoder_size, decoder_size)
         self.covered = nn.Linear(1, config.size, bias=False)
+
+    def start(self, memory: Memory) -> Float[Tensor, "B S"]:
+        """No frame has had any weight."""
+        return no_weight(memory)
 
     def energies(  # noqa: D102
         self, query: Float[Tensor, "BK A"], keys: Float[Tensor, "B S A"], trace: Float[Tensor, "BK S"]
