@@ -1,4 +1,4 @@
-"""Utterances heard at several speeds: encoded at each, for one search to average what all of them say.
+"""Utterances heard at several speeds, by several models: encoded by each, for one search to average what all say.
 
 As averaging classifiers over augmented copies of an image does, it costs a multiple of the time and takes some errors
 off a model that was trained with speed perturbation; see ``BeamConfig.speeds``.
@@ -13,7 +13,8 @@ from torch import Tensor
 from seq2seq_asr.nn.model import Encoded
 
 Hearings = tuple[Encoded, ...]
-"""The same utterances at the first of `speeds_of`, which is their own, and at those that follow."""
+"""The same utterances as each model of an ensemble hears them at the first of `speeds_of`, which is their own, then as
+each hears them at the next; the first model's hearing comes first."""
 
 
 def speeds_of(count: int) -> tuple[float, ...]:
@@ -22,9 +23,10 @@ def speeds_of(count: int) -> tuple[float, ...]:
     return (1.0, *around)
 
 
-def marks_of(count: int) -> tuple[str, ...]:
-    """What tells scorers that hear so many speeds apart; nothing at an utterance's own."""
-    return tuple("" if speed == 1 else f"@{speed}" for speed in speeds_of(count))
+def marks_of(count: int, models: int = 1) -> tuple[str, ...]:
+    """What tells scorers of `Hearings` at so many speeds apart; nothing for the first model at an utterance's own."""
+    speeds = ["" if speed == 1 else f"@{speed}" for speed in speeds_of(count)]
+    return tuple(f"@model{place}{mark}" if place > 1 else mark for mark in speeds for place in range(1, models + 1))
 
 
 def some_of(hearings: Hearings, rows: Sequence[int]) -> Hearings:

@@ -14,7 +14,7 @@ from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.recognizer.belonging import load_calibration, load_tuned
 from seq2seq_asr.recognizer.confidence import CALIBRATION
 from seq2seq_asr.recognizer.language_models import LanguageModels, load_language_models, load_tuned_models
-from seq2seq_asr.recognizer.restoring import restore
+from seq2seq_asr.recognizer.restoring import restore, restore_others
 from seq2seq_asr.recognizer.searcher import Searcher
 from seq2seq_asr.recognizer.transcriber import Transcriber
 from seq2seq_asr.recognizer.transcript import Transcript
@@ -51,6 +51,7 @@ class Recognizer(Transcriber):
         ngram: Path | None = None,
         tuned: bool = True,
         calibrate: bool = True,
+        ensemble: Sequence[str | Path] = (),
     ) -> "Recognizer":
         """The recogniser of a run folder, or of a folder that ``export`` made.
 
@@ -64,11 +65,12 @@ class Recognizer(Transcriber):
             tuned: Search as `tune` found best, where it wrote that into the folder, with the language models of then
                 unless others are given; where they cannot be had, a warning says so and the search is the usual one.
             calibrate: Map word confidences as `tune` found out, where it wrote that into the folder.
+            ensemble: Runs of the same tokenizer whose models decode with this one's, each with the same say.
 
         Raises:
             CheckpointError: The folder or checkpoint is missing, damaged or not ours.
             TokenizerError: The tokenizer is damaged or not ours.
-            UsageError: There is no such device.
+            UsageError: There is no such device, or models of an ensemble do not go together.
             ManifestError: The n-gram model is no ARPA file, or not of this tokenizer's words.
         """
         chosen = find_device(device)
@@ -80,7 +82,8 @@ class Recognizer(Transcriber):
             models = own
         else:
             best, models = None, LanguageModels(None, None)
-        recognizer = cls(Searcher(model, tokenizer, chosen, models.pieces, hotwords, models.words))
+        others = restore_others([Path(one) for one in ensemble], checkpoint, model, tokenizer)
+        recognizer = cls(Searcher(model, tokenizer, chosen, models.pieces, hotwords, models.words, others))
         recognizer.tuned = best
         if calibrate:
             recognizer.searcher.calibration = load_calibration(Path(run) / CALIBRATION, tokenizer.hash, checkpoint)
@@ -107,7 +110,8 @@ class Recognizer(Transcriber):
         line = self.searcher.calibration
         if line is not None and not self.searcher.is_calibrated(search) and not self._warned:
             share = "" if line.ctc_weight is None else f"ctc_weight {line.ctc_weight:g} and "
-            say(f"warning: word confidences stay raw: calibrated with {share}speeds {line.speeds}")
+            alone = " of one model" if len(self.searcher.members) > 1 else ""
+            say(f"warning: word confidences stay raw: calibrated with {share}speeds {line.speeds}{alone}")
             self._warned = True
 
     def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:

@@ -1,5 +1,6 @@
 """A recogniser's model from a folder that may come from a stranger."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,32 @@ def restore(folder: Path, checkpoint: Choice) -> tuple[Seq2Seq, Tokenizer]:
     model = _rebuilt(path, contents, tokenizer)
     assert isinstance(model, Seq2Seq)
     return model, tokenizer
+
+
+def restore_others(folders: Sequence[Path], checkpoint: Choice, model: Seq2Seq, tokenizer: Tokenizer) -> list[Seq2Seq]:
+    """The models of runs that are to decode together with one.
+
+    Raises:
+        AsrError: As `restore`.
+        UsageError: One spells with another tokenizer, or reads other inputs.
+    """
+    found = []
+    for folder in folders:
+        other, theirs = restore(folder, checkpoint)
+        if theirs.hash != tokenizer.hash:
+            raise UsageError(f"{folder}: spells with another tokenizer than the first run: they cannot decode together")
+        if inputs_of(other) != inputs_of(model):
+            raise UsageError(f"{folder}: reads other inputs than the first run (model.features.kind, rate or bins)")
+        if other.features.smallest_input > model.features.smallest_input:
+            raise UsageError(f"{folder}: reads no utterances as short as the first run does: let it be the first")
+        found.append(other)
+    return found
+
+
+def inputs_of(model: Seq2Seq) -> tuple[str, int, int | None]:
+    """What must be equal for two models to read the same: kind, sampling rate, and values of precomputed features."""
+    config = model.features.config
+    return config.kind, config.rate, config.bins if config.kind == "precomputed" else None
 
 
 def restore_classifier(folder: Path, checkpoint: Choice) -> tuple[Classifier, Labels]:

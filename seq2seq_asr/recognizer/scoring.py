@@ -1,6 +1,9 @@
 """Which scorers join the search of a batch."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
+from typing import NamedTuple
 
 from seq2seq_asr.nn.compiled_stepping import CompiledStepping
 from seq2seq_asr.nn.decoder import Decoder
@@ -23,9 +26,15 @@ StepDecoder = Decoder | Stepping | FusedStepping | CompiledStepping
 """The decoder as the model has it, or arranged for steps."""
 
 
+class Member(NamedTuple):
+    """A model of an ensemble; mostly there is one."""
+
+    model: Seq2Seq
+    decoder: StepDecoder
+
+
 def scorers_of(
-    model: Seq2Seq,
-    decoder: StepDecoder,
+    members: Sequence[Member],
     hearings: Hearings,
     search: BeamConfig,
     language_model: LanguageModel | None = None,
@@ -33,22 +42,22 @@ def scorers_of(
     ngram: NgramModel | None = None,
     kernels: bool = False,
 ) -> tuple[Weighted, ...]:
-    """What listens, at each speed with an equal share of the weight, and whatever else is there and has weight.
+    """What listens, each model at each speed with an equal share of the weight, and whatever else has weight.
 
     Args:
-        model: The recogniser.
-        decoder: Its decoder.
-        hearings: A batch.
+        members: Models with one tokenizer.
+        hearings: A batch, heard by all of them.
         search: How to search.
         language_model: Of pieces.
         hotwords: Words to expect.
         ngram: Of words.
         kernels: Whether GPU kernels may score.
     """
-    encoded, utterances = hearings[0], len(hearings[0].lengths)
+    encoded, utterances, model = hearings[0], len(hearings[0].lengths), members[0].model
     scorers = list[Weighted]()
-    for mark, heard in zip(marks_of(len(hearings)), hearings, strict=True):
-        listening = _joint_scorers(model, decoder, heard, encoded, search.ctc_weight, kernels)
+    marks = marks_of(len(hearings) // len(members), len(members))
+    for mark, member, heard in zip(marks, cycle(members), hearings, strict=False):
+        listening = _joint_scorers(*member, heard, encoded, search.ctc_weight, kernels)
         scorers += [replace(one, name=one.name + mark, weight=one.weight / len(hearings)) for one in listening]
     if search.lm_weight > 0 and language_model is not None:
         scorers.append(Weighted("lm", LanguageModelScorer(language_model, utterances), search.lm_weight))
@@ -69,7 +78,7 @@ def scorers_of(
 def _joint_scorers(
     model: Seq2Seq, decoder: StepDecoder, heard: Encoded, own: Encoded, ctc_weight: float, kernels: bool
 ) -> tuple[Weighted, ...]:
-    """Attention and, if it is there and has weight, CTC at one speed, beside the utterances' own."""
+    """Attention and, if it is there and has weight, CTC of one hearing, beside the utterances' own."""
     attention = AttentionScorer(decoder, decoder.memory(heard.states, heard.lengths))
     if ctc_weight == 0 or model.ctc is None:
         return joint_scorers(attention)

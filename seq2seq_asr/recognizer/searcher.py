@@ -11,12 +11,12 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.nn.device import full_precision
 from seq2seq_asr.nn.fused_energies import no_place
 from seq2seq_asr.nn.lm import LanguageModel
-from seq2seq_asr.nn.model import Encoded, Seq2Seq
+from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer.assembling import assemble
 from seq2seq_asr.recognizer.confidence import Calibration, calibrated, raw_confidences
 from seq2seq_asr.recognizer.hearing import Hearings, rounded_up, some_of, speeds_of
-from seq2seq_asr.recognizer.scoring import scorers_of
+from seq2seq_asr.recognizer.scoring import Member, scorers_of
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
 from seq2seq_asr.search.beam import BeamConfig, beam_search
@@ -39,6 +39,7 @@ class Searcher:
         language_model: Joins the search with ``BeamConfig.lm_weight``.
         hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
         ngram: n-gram model of words, which joins the search with ``BeamConfig.ngram_weight``.
+        others: Models of the same tokenizer that read the same inputs, for an ensemble: what all say is averaged.
     """
 
     calibration: Calibration | None = None
@@ -52,31 +53,33 @@ class Searcher:
         language_model: LanguageModel | None = None,
         hotwords: Sequence[str] = (),
         ngram: NgramModel | None = None,
+        others: Sequence[Seq2Seq] = (),
     ) -> None:
         self.device = torch.device(device)
         self.language_model, self.ngram = language_model, ngram
         pieces = tokenizer.pieces(range(len(tokenizer)))
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
-        self.decoder = stepping(self.model.decoder)
+        models = [one.eval().to(self.device) for one in (model, *others)]
+        self.members = tuple(Member(one, stepping(one.decoder)) for one in models)
         records = self.device.type == "cuda" and model.config.kernels != "off"
         self.places = Places(kernels=no_place(self.model.decoder.embedding.weight) is None) if records else None
         self.tokenizer = tokenizer
 
     def encode(self, inputs: Sequence[np.ndarray], speeds: int = 1) -> Hearings:
         """Hidden states of samples (or feature frames) as `InputReader` gives them, heard at so many speeds."""
-        return tuple(self.encode_at(inputs, speed) for speed in speeds_of(speeds))
+        return tuple(encoded for speed in speeds_of(speeds) for encoded in self.encode_at(inputs, speed))
 
     @torch.inference_mode()
-    def encode_at(self, inputs: Sequence[np.ndarray], speed: float) -> Encoded:
-        """Hidden states at one speed, 1 being the utterances' own."""
+    def encode_at(self, inputs: Sequence[np.ndarray], speed: float) -> Hearings:
+        """Hidden states of every model at one speed, 1 being the utterances' own."""
         if speed != 1:
             inputs = [at_speed(one, speed, self.model.features.smallest_input) for one in inputs]
         tensors = [torch.from_numpy(one) for one in inputs]
         padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self.device)
         lengths = torch.tensor([len(one) for one in tensors], device=self.device)
         with full_precision():
-            return self.model.encode(padded, lengths)
+            return tuple(member.model.encode(padded, lengths) for member in self.members)
 
     @torch.inference_mode()
     def transcripts(
@@ -122,11 +125,12 @@ class Searcher:
         Raises:
             ValueError: At fewer.
         """
-        if len(hearings) < search.speeds:
-            raise ValueError(f"heard at {len(hearings)} speeds, the search wants {search.speeds}")
+        wanted = search.speeds * len(self.members)
+        if len(hearings) < wanted:
+            raise ValueError(f"heard at {len(hearings) // len(self.members)} speeds, the search wants {search.speeds}")
         kernels = self.places is not None and self.places.kernels
         models = self.language_model, self.hotwords, self.ngram
-        return scorers_of(self.model, self.decoder, hearings[: search.speeds], search, *models, kernels)
+        return scorers_of(self.members, hearings[:wanted], search, *models, kernels)
 
     @torch.inference_mode()
     def raw_confidences(
@@ -144,9 +148,9 @@ class Searcher:
         return search.ctc_weight if self.model.ctc is not None else 0.0
 
     def is_calibrated(self, search: BeamConfig) -> bool:
-        """Whether confidences are calibrated: a line of another CTC weight, or other speeds, says nothing of them."""
+        """Whether confidences are calibrated: a line of another CTC weight, other speeds or one model says nothing."""
         line = self.calibration
-        if line is None or line.speeds != search.speeds:
+        if line is None or line.speeds != search.speeds or len(self.members) > 1:
             return False
         return line.ctc_weight in (None, self.ctc_share(search))
 

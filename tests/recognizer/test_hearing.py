@@ -15,6 +15,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import Encoded
 from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.recognizer.hearing import speeds_of, stretched
+from seq2seq_asr.recognizer.scoring import Member
 from seq2seq_asr.search.beam import MOST_SPEEDS, BeamConfig
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.rescoring import rescore
@@ -59,7 +60,8 @@ def test_a_score_is_the_mean_of_what_each_speed_says_alone(recognizer: Recognize
 def test_steps_in_places_change_nothing(tones_run: Path, utterances: list[Utterance]) -> None:
     """As on a GPU, where a shape's steps are recorded; here they are not, but all else is done."""
     plain, other = Recognizer.load(tones_run), Recognizer.load(tones_run)
-    other.searcher.places, other.searcher.decoder = Places(), Stepping(other.model.decoder)
+    other.searcher.places = Places()
+    other.searcher.members = (Member(other.model, Stepping(other.model.decoder)),)
     for some in (utterances, utterances[::-1][:3]):
         for one, wanted in zip(other.transcribe(some, SEARCH), plain.transcribe(some, SEARCH), strict=True):
             assert one.text == wanted.text and one.score == pytest.approx(wanted.score, abs=1e-4)
@@ -68,9 +70,9 @@ def test_steps_in_places_change_nothing(tones_run: Path, utterances: list[Uttera
 def test_what_is_too_short_to_go_faster_is_heard_as_it_is(recognizer: Recognizer) -> None:
     smallest = recognizer.model.features.smallest_input
     samples = np.random.default_rng(0).standard_normal(smallest, dtype=np.float32) / 10
-    usual, faster = recognizer.searcher.encode([samples])[0], recognizer.searcher.encode_at([samples], 1.3)
+    usual, faster = recognizer.searcher.encode([samples])[0], recognizer.searcher.encode_at([samples], 1.3)[0]
     assert torch.equal(usual.states, faster.states) and recognizer.transcribe([samples], SEARCH)
-    lengths = [int(recognizer.searcher.encode_at([np.tile(samples, 40)], speed).lengths) for speed in (0.7, 1.0)]
+    lengths = [int(recognizer.searcher.encode_at([np.tile(samples, 40)], speed)[0].lengths) for speed in (0.7, 1.0)]
     assert lengths[0] > lengths[1]
 
 

@@ -42,7 +42,7 @@ def refuse_search(config: DecodeConfig) -> None:
     """
     usual = BeamConfig()
     given = [one.name for one in fields(BeamConfig) if getattr(config.search, one.name) != getattr(usual, one.name)]
-    given += [name for name in ("lm", "ngram", "hotwords", "formats") if getattr(config, name)]
+    given += [name for name in ("ensemble", "lm", "ngram", "hotwords", "formats") if getattr(config, name)]
     if given:
         raise UsageError(f"--{given[0]}: {config.run} is a classifier, which searches nothing: leave it out")
 

@@ -22,6 +22,8 @@ class DecodeConfig:
     """Audio files to transcribe, one line each on stdout (path, tab, text); none decodes a manifest."""
     run: Path | None = None
     """Run folder, or one that `export` made; none takes the newest below `checkpoints`."""
+    ensemble: tuple[Path, ...] = ()
+    """Runs of the same tokenizer whose models decode with that of `run`, each with an equal say."""
     checkpoints: Path = Path("checkpoints")
     """Folder of all runs."""
     checkpoint: Literal["best", "last"] = "best"

@@ -28,6 +28,7 @@ def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
         "lm": config.lm,
         "ngram": config.ngram,
         "hotwords": config.hotwords,
+        **{f"model{place}": weights_file(one, config.checkpoint) for place, one in enumerate(config.ensemble, start=2)},
         "confidence": calibration if calibration.is_file() else None,
     }
     digests = [f"{name} {digest_of(path)}" for name, path in files.items() if path is not None]

@@ -50,6 +50,7 @@ def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
         hotwords=hotwords,
         ngram=config.ngram,
         tuned=False,  # it stands in the settings by now, unless flags took it out
+        ensemble=config.ensemble,
     )
 
 
@@ -85,6 +86,8 @@ def decode_set(recognizer: Transcriber, config: DecodeConfig, run: RunFolder) ->
     """Decode a manifest or a split of the run's corpus; print its scores and the results' folder."""
     utterances, name = find_utterances(config, run)
     search, mark = f"beam {config.search.beam}", f"_beam{config.search.beam}"
+    if config.ensemble:
+        search, mark = f"{search}, {len(config.ensemble)} more models", f"{mark}_models{1 + len(config.ensemble)}"
     if isinstance(recognizer, SpeechClassifier):
         recognizer.tokenizer.check(utterances, str(config.manifest or f"{name} of {run.path}"))
         search, mark = "no search", ""

@@ -92,10 +92,10 @@ def encode_set(
 
 def _encode(searcher: Searcher, inputs: Sequence[np.ndarray], seconds: list[float]) -> Hearings:
     """Hear a batch at as many speeds as there are seconds to count."""
-    hearings = []
+    hearings = list[Encoded]()
     for number, speed in enumerate(speeds_of(len(seconds))):
         started = time.perf_counter()
-        hearings.append(searcher.encode_at(inputs, speed))
+        hearings += searcher.encode_at(inputs, speed)
         seconds[number] += time.perf_counter() - started
     return tuple(hearings)
 
