@@ -81,6 +81,11 @@ class Decoder(nn.Module):
         if config.tied:
             nn.init.normal_(self.embedding.weight, std=config.embedding**-0.5)
 
+    @property
+    def aligns(self) -> bool:
+        """Whether alignments tell where in the utterance a token was said; a vector of fixed length does not."""
+        return self.attention.aligns
+
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
         """Encoded utterances with what is computed once for all steps."""
         return self.attention.memory(encoded, lengths)

@@ -23,7 +23,7 @@ def assemble(
     Args:
         id: Of the utterance.
         hypotheses: Best first.
-        spans: Encoded frames of each token of each hypothesis.
+        spans: Encoded frames of each token of each hypothesis; empty where they are not known.
         sure: Confidence of each word of the best one; the others have none.
         tokenizer: Spells the tokens.
         shift: Seconds between two encoded frames.
@@ -67,6 +67,8 @@ def _words(
     shift: float,
     seconds: float,
 ) -> tuple[Word, ...]:
+    if not spans:
+        return ()
     places = word_places(tokenizer.pieces(tokens))
     texts = [tokenizer.decode(tokens[place.start : place.stop]).strip() for place in places]
     timed = zip(texts, word_spans(spans, places), sure if sure else (None,) * len(places), strict=True)

@@ -154,9 +154,17 @@ class Searcher:
             return False
         return line.ctc_weight in (None, self.ctc_share(search))
 
+    @property
+    def aligns(self) -> bool:
+        """Whether anything tells when words were said: an attention or CTC."""
+        return self.model.decoder.aligns or self.model.ctc is not None
+
     def _spans(self, hearings: Hearings, row: int, hypothesis: Hypothesis, search: BeamConfig) -> list[Span]:
-        """Encoded frames of each token; the attention's where CTC has no room for the tokens."""
-        if search.align == "ctc":
+        """Encoded frames of each token; the attention's where CTC has no room for the tokens, none without attention.
+
+        Without attention CTC is asked in any case.
+        """
+        if search.align == "ctc" or (self.model.ctc is not None and not self.model.decoder.aligns):
             log_probs = self.model.ctc_log_probs(some_of(hearings[:1], [row])[0])[0]
             spans = ctc_spans(log_probs, hypothesis.tokens)
             if spans is not None:

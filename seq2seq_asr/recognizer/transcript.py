@@ -49,13 +49,14 @@ class Transcript:
     pieces: tuple[str, ...]
     """SentencePiece pieces of the text."""
     times: tuple[float, ...]
-    """Seconds from the start at which the attention peaked for each piece."""
+    """Seconds from the start at which the attention peaked for each piece; empty without attention."""
     ended: bool
     """False when the search was cut at its maximum length."""
     scores: dict[str, float]
     """Unweighted total of every scorer."""
     words: tuple[Word, ...] = ()
-    """Words of the text with their times, from ``BeamConfig.align``; in order, and none before the one before it."""
+    """Words of the text with their times, from ``BeamConfig.align``; in order, and none before the one before it. Empty
+    where nothing tells times: without attention, and without CTC or with too few frames for it."""
     flags: tuple[str, ...] = ()
     """What the guards found wrong with the search's own transcript: loop, truncated, silence."""
     fallback: str | None = None

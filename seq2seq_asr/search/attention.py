@@ -23,7 +23,8 @@ class Memory(Protocol):
 class Decoder(Protocol):
     """The part of the model's decoder that a search calls; its state has ``select(parents)`` and ``alignment``.
 
-    One that ``emits`` gives log probabilities by itself, minus infinity for tokens that are never emitted.
+    One that ``emits`` gives log probabilities by itself, minus infinity for tokens that are never emitted. The
+    alignments of one that says it ``aligns`` no token are not asked for peaks.
     """
 
     def start(self, memory: Any, /) -> Any:
@@ -39,14 +40,18 @@ class AttentionState(NamedTuple):
     """The decoder's state; the memory belongs to the utterance, which parents never leave."""
 
     decoder: Any
+    aligns: bool = True
+    """Whether the alignment tells where the last token was said."""
 
     def select(self, parents: Int[Tensor, " BK"]) -> "AttentionState":
         """Reorder what hypotheses own."""
-        return AttentionState(self.decoder.select(parents))
+        return AttentionState(self.decoder.select(parents), self.aligns)
 
     @property
-    def peaks(self) -> Int[Tensor, " BK"]:
-        """Encoded frame with the largest attention weight in the last step."""
+    def peaks(self) -> Int[Tensor, " BK"] | None:
+        """Encoded frame with the largest attention weight in the last step; None where that means nothing."""
+        if not self.aligns:
+            return None
         known = getattr(self.decoder, "peaks", None)
         return self.alignment.argmax(-1) if known is None else known
 
@@ -67,19 +72,21 @@ class AttentionScorer:
         self._decoder = decoder
         self._memory = memory
         self._emits = getattr(decoder, "emits", False)
+        self._aligns = getattr(decoder, "aligns", True)
 
     def start(self, beam: int = 1) -> AttentionState:
         """The state before the first token, ``beam`` equal rows per utterance."""
         lengths = self._memory.lengths
         utterances = torch.arange(lengths.shape[0], device=lengths.device)
-        return AttentionState(self._decoder.start(self._memory).select(utterances.repeat_interleave(beam)))
+        decoder = self._decoder.start(self._memory).select(utterances.repeat_interleave(beam))
+        return AttentionState(decoder, self._aligns)
 
     def step(self, tokens: Int[Tensor, " BK"], state: AttentionState) -> tuple[Float[Tensor, "BK V"], AttentionState]:
         """Advance every hypothesis by its last token; see ``Scorer.step``."""
         logits, decoder = self._decoder.step(tokens, state.decoder, self._memory)
         if self._emits:
-            return logits, AttentionState(decoder)
+            return logits, AttentionState(decoder, self._aligns)
         # Half precision is too coarse to sum: log probabilities are at least float32.
         log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
         log_probs[:, BLANK] = log_probs[:, SOS] = float("-inf")
-        return log_probs, AttentionState(decoder)
+        return log_probs, AttentionState(decoder, self._aligns)

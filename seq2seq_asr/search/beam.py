@@ -82,7 +82,7 @@ class BeamConfig:
     speeds: int = 1
     """Speeds that an utterance is heard at, 5 % apart: 5 is 0.9 to 1.1. Attention and CTC count with their mean."""
     align: Aligner = "attention"
-    """Where the times of words come from: attention peaks, or forced alignment with CTC."""
+    """Where the times of words come from: attention peaks, or forced alignment with CTC (as without attention)."""
     patience: int | None = 20
     """Stop unproven after so many steps, in fours, with all that grows ranking below the n best; None never does."""
 

@@ -37,8 +37,8 @@ class AlignedState(ScorerState, Protocol):
     """A state that also knows where in the utterance the last step looked."""
 
     @property
-    def peaks(self) -> Int[Tensor, " BK"]:
-        """Encoded frame with the largest attention weight in the last step."""
+    def peaks(self) -> Int[Tensor, " BK"] | None:
+        """Encoded frame with the largest attention weight in the last step; None where that means nothing."""
         ...
 
 

@@ -40,9 +40,11 @@ def run(decoder, encoded: torch.Tensor, lengths: torch.Tensor, beam: int) -> lis
     for step in range(4):
         with torch.inference_mode():
             log_probs, state = scorer.step(token, state)
+        assert state.peaks is not None
         found += [log_probs, state.alignment, state.peaks]
         state = state.select(first + (places * step + 1) % beam)
         token = (7 * step + 3 * places) % log_probs.shape[1]
+        assert state.peaks is not None
         found += [state.alignment, state.peaks]
     return found
 

@@ -1,5 +1,7 @@
 """The attention decoder behind the scorer interface."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from seq2seq_asr.nn.decoder import Decoder, DecoderConfig
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.greedy import greedy_search
+from seq2seq_asr.search.guards import Heard, flags_of
 from seq2seq_asr.search.scorer import joint_scorers
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
@@ -66,3 +69,16 @@ def test_half_precision_logits_are_normalised_in_float32(decoder) -> None:
     with torch.inference_mode():
         log_probs, _ = scorer.step(torch.full((3,), SOS), scorer.start())
     assert log_probs.dtype == torch.float32
+
+
+def test_a_vector_of_fixed_length_looks_nowhere() -> None:
+    decoder = Decoder(DecoderConfig(units=4, embedding=3), AttentionConfig(kind="none"), encoder_size=7, vocabulary=9)
+    decoder.eval().get_parameter("output.bias").data[5] = 50.0  # it says "five five five five"
+    scorer, search = AttentionScorer(decoder, memory_of(decoder)), BeamConfig(beam=3, max_length_ratio=0.7)
+    found = [nbest[0] for nbest in beam_search(joint_scorers(scorer), LENGTHS, search)]
+    heard = Heard((5, 5, 5, 5), (0, 2, 3, 5), -1.0)
+    for one in [*found, *greedy_search(scorer, LENGTHS, max_length_ratio=0.7)]:
+        assert set(one.tokens) == {5} and one.frames == () and flags_of(one, heard) == ()
+    assert len(found[0].tokens) == 4
+    limited = beam_search(joint_scorers(scorer), LENGTHS, replace(search, max_attention_shift=1))
+    assert [nbest[0] for nbest in limited] == found

@@ -38,11 +38,15 @@ def decode(config: DecodeConfig) -> int:
 
 
 def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
-    """The run's recogniser, with language models and hot words."""
+    """The run's recogniser, with language models and hot words.
+
+    Raises:
+        UsageError: A form of output needs the times of words, which nothing tells.
+    """
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))
     if config.search.ilm_weight > 0 and config.lm is None and config.ngram is None:
         say("warning: ilm_weight takes the decoder's own language model away; --lm or --ngram should take its place")
-    return Recognizer.load(
+    recognizer = Recognizer.load(
         run.path,
         checkpoint=config.checkpoint,
         device=config.device,
@@ -52,6 +56,10 @@ def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
         tuned=False,  # it stands in the settings by now, unless flags took it out
         ensemble=config.ensemble,
     )
+    timed = [name for name in config.formats if name != "txt"]
+    if timed and not recognizer.searcher.aligns:
+        raise UsageError(f"--formats {timed[0]}: {run.path} has neither attention nor CTC: no word has a time")
+    return recognizer
 
 
 def find_run(config: DecodeConfig) -> RunFolder:

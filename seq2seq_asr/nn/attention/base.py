@@ -42,6 +42,8 @@ class AnyAttention(nn.Module):
 
     looks_back: ClassVar[bool] = True
     """Whether a step depends on earlier ones by way of the trace; without, all steps can be taken at once."""
+    aligns: ClassVar[bool] = True
+    """Whether the alignment tells where in the utterance a token was said."""
 
     def memory(self, encoded: Float[Tensor, "B S E"], lengths: Int[Tensor, " B"]) -> Memory:
         """Encoded utterances with what is computed once for all steps."""

@@ -14,7 +14,7 @@ class FixedVector(AnyAttention):
     """The encoder's final state as every step's context (Sutskever et al. 2014; Cho et al. 2014).
 
     Of a bidirectional encoder, the forward direction's state at the last frame beside the backward direction's at the
-    first. The alignment told stands on the last frame.
+    first. The alignment told stands on the last frame and means nothing.
 
     Args:
         config: Whether every step reads it.
@@ -22,6 +22,7 @@ class FixedVector(AnyAttention):
     """
 
     looks_back: ClassVar[bool] = False
+    aligns: ClassVar[bool] = False
 
     def __init__(self, config: AttentionConfig, bidirectional: bool = True) -> None:
         super().__init__()

@@ -16,13 +16,16 @@ from seq2seq_asr.commands.decode.results import HypothesisFile, start_results, t
 from seq2seq_asr.commands.decode.run import find_utterances
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
+from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.decode import main
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.evaluation.trn import read_trn
+from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
 from seq2seq_asr.recognizer import Recognizer, Transcript
 from seq2seq_asr.search.beam import BeamConfig
-from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.strict_yaml import from_mapping, load_yaml, to_mapping
+from seq2seq_asr.training.portable import write_portable
 from seq2seq_asr.training.run_folder import RunFolder
 
 EMPTY = Transcript(
@@ -339,3 +342,43 @@ def test_what_is_compiled_first_does_not_count(
     assert "prepared the search in 17 s" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "wer.json").read_text())["real_time_factor"] == 0.0
     assert [search.beam for search in warmed] == [3]
+
+
+def without_attention(folder: Path, ctc_weight: float) -> Path:
+    """An untrained recogniser with one vector of fixed length, exported."""
+    settings = {
+        "features": {"rate": 8000, "bins": 5},
+        "encoder": {"units": 6, "reductions": [2]},
+        "attention": {"kind": "none"},
+        "decoder": {"units": 7, "embedding": 3},
+        "ctc_weight": ctc_weight,
+    }
+    tokenizer = Tokenizer.train(["ab ba"], TokenizerConfig(kind="char", vocabulary_size=16))
+    model = Seq2Seq(from_mapping(ModelConfig, settings), len(tokenizer))
+    model.decoder.get_parameter("output.bias").data[tokenizer.encode("ab")[1:]] = 5.0  # it says a and b
+    write_portable(folder, model.state_dict(), to_mapping(model.config), tokenizer)
+    return folder
+
+
+@pytest.mark.parametrize("ctc_weight", [0.3, 0.0])
+def test_without_attention_only_ctc_tells_times(
+    ctc_weight: float, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run, audio = without_attention(tmp_path / "run", ctc_weight), tmp_path / "noise.wav"
+    soundfile.write(audio, np.random.default_rng(0).normal(0, 0.1, 8000), 8000)
+    search = {"ctc_weight": 0, "guards": "off", "min_length_ratio": 0.1, "max_length_ratio": 0.2}
+    flags = [audio, "--run", run, *(word for name, value in search.items() for word in (f"--{name}", value)), "--out"]
+    assert decode(*flags, tmp_path / "out", "--formats", "txt") == 0
+    (said,) = lines_of(tmp_path / "out")
+    assert said["text"] and said["times"] == []
+    capsys.readouterr()
+    if ctc_weight == 0:
+        assert said["words"] == []
+        assert decode(*flags, tmp_path / "timed", "--formats", "txt", "ctm") == 2
+        why = f"{run} has neither attention nor CTC: no word has a time"
+        assert capsys.readouterr().err == f"error: --formats ctm: {why}\n"
+        assert not (tmp_path / "timed").exists()
+    else:
+        assert decode(*flags, tmp_path / "timed", "--formats", "ctm", "--align", "ctc") == 0
+        assert lines_of(tmp_path / "timed") == [said]
+        assert " ".join(word["text"] for word in said["words"]) == said["text"]
