@@ -119,8 +119,7 @@ def write_graph(
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise UsageError(f"format onnx: torch's exporter does not take this model ({reason[:200]})") from error
+            raise UsageError(f"format onnx: torch's exporter does not take this model ({_reason(error)})") from error
         assert program is not None
         recorded = program.model.graph
         for value in recorded.outputs:
@@ -132,6 +131,12 @@ def write_graph(
         "inputs": [_value(one) for one in recorded.inputs],
         "outputs": [_value(one) for one in recorded.outputs],
     }
+
+
+def _reason(error: Exception) -> str:
+    """The start of the exporter's summary in one line, without the advice around it."""
+    told = str(error).rpartition("## Exception summary")[2].partition("(Refer to")[0]
+    return " ".join(told.split())[:300]
 
 
 def _name_axes(value: Any) -> None:

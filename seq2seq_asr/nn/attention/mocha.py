@@ -79,7 +79,8 @@ def next_stop(
     """1 at the first frame, from the stop before on, whose logit is above 0 or which is the last."""
     frames = torch.arange(logits.shape[1], device=logits.device)
     stops = ((logits > 0) | last) & (frames >= before.argmax(dim=1, keepdim=True))
-    return F.one_hot(stops.to(torch.int8).argmax(dim=1), logits.shape[1]).to(logits.dtype)
+    # No one_hot: it would fix the number of frames in an ONNX graph.
+    return (frames == stops.to(torch.int32).argmax(dim=1, keepdim=True)).to(logits.dtype)
 
 
 def spread_over_chunks(

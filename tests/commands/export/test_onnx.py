@@ -16,8 +16,8 @@ import soundfile
 import torch
 
 from seq2seq_asr import Recognizer
-from seq2seq_asr.commands.export.graphs import MEMORY, STATE
-from seq2seq_asr.commands.export.onnx import description, write_onnx
+from seq2seq_asr.commands.export.graphs import MEMORY, STATE, StepGraph, step_axes
+from seq2seq_asr.commands.export.onnx import description, example, write_graph, write_onnx
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.errors import UsageError
@@ -181,6 +181,8 @@ VARIANTS: list[dict[str, Any]] = [
             ("lstm", {"kind": "scaled_dot"}, "lstm"),
             ("gru", {"kind": "additive"}, "gru"),
             ("lstm", {"kind": "none", "fixed_feeds": "start"}, "gru"),
+            ("gru", {"kind": "mocha", "chunk": 3}, "lstm"),
+            ("lstm", {"kind": "mocha", "heads": 2}, "gru"),
         )
     ),
 ]
@@ -263,6 +265,26 @@ def test_a_cell_that_onnx_does_not_know_is_refused_in_one_line(
     with pytest.raises(UsageError, match="^format onnx: ONNX has no operator for .*safetensors") as caught:
         write_onnx(tmp_path / "out", model, tokenizer)
     assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+class FixedFrames(torch.nn.Module):
+    """Its output has as many frames as the example, whatever it is given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(x.argmax(1), x.shape[1])
+
+
+def test_what_the_exporter_does_not_take_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not take this model .*static shape of 5 for dimension") as caught:
+        write_graph(FixedFrames().eval(), {"x": torch.randn(3, 5)}, {"x": {0: "B", 1: "S"}}, ["y"], tmp_path / "x.onnx")
+    assert "\n" not in str(caught.value) and "Refer to" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_no_number_of_frames_is_fixed_in_a_step_of_mocha() -> None:
+    model = model_of({"attention": {"kind": "mocha"}}, 0)
+    memory, axes = example(model)[1], step_axes(model)
+    vary = tuple(dict.fromkeys(axes[name], torch.export.Dim.DYNAMIC) for name in memory)
+    torch.export.export(StepGraph(model).eval(), tuple(memory.values()), dynamic_shapes=vary)
 
 
 def test_pitch_is_refused_in_one_line(tmp_path: Path) -> None:
