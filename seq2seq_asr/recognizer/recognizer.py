@@ -70,7 +70,7 @@ class Recognizer(Transcriber):
         Raises:
             CheckpointError: The folder or checkpoint is missing, damaged or not ours.
             TokenizerError: The tokenizer is damaged or not ours.
-            UsageError: There is no such device, or models of an ensemble do not go together.
+            UsageError: There is no such device, models do not go together, or the hot words are no list of words.
             ManifestError: The n-gram model is no ARPA file, or not of this tokenizer's words.
         """
         chosen = find_device(device)

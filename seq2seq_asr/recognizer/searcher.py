@@ -8,6 +8,7 @@ import torch
 
 from seq2seq_asr.data.augment import at_speed
 from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.device import full_precision
 from seq2seq_asr.nn.fused_energies import no_place
 from seq2seq_asr.nn.lm import LanguageModel
@@ -40,6 +41,9 @@ class Searcher:
         hotwords: Words to expect, which the search favours by ``BeamConfig.hotword_boost``.
         ngram: n-gram model of words, which joins the search with ``BeamConfig.ngram_weight``.
         others: Models of the same tokenizer that read the same inputs, for an ensemble: what all say is averaged.
+
+    Raises:
+        UsageError: The hot words are a single text, or empty.
     """
 
     calibration: Calibration | None = None
@@ -55,6 +59,8 @@ class Searcher:
         ngram: NgramModel | None = None,
         others: Sequence[Seq2Seq] = (),
     ) -> None:
+        if isinstance(hotwords, str):  # a sequence too: of its characters
+            raise UsageError("hotwords takes a list, even for a single one")
         self.device = torch.device(device)
         self.language_model, self.ngram = language_model, ngram
         pieces = tokenizer.pieces(range(len(tokenizer)))

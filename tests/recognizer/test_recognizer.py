@@ -166,6 +166,11 @@ def test_one_source_alone_is_refused(recognizer: Recognizer, utterances: list[Ut
         recognizer.transcribe("a.flac")
 
 
+def test_one_hot_word_alone_is_refused(tones_run: Path) -> None:
+    with pytest.raises(UsageError, match="^hotwords takes a list, even for a single one$"):
+        Recognizer.load(tones_run, device="cpu", hotwords="anna")
+
+
 @pytest.mark.parametrize(
     ("samples", "why"),
     [
