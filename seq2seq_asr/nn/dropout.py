@@ -49,7 +49,7 @@ def keep_mask(x: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "
     """Zeros with this probability, elsewhere the number that makes the mean 1."""
     bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     values = bits.view(torch.int16)[: x.numel()].view(x.shape)
-    dropped = round(probability * _LEVELS)
+    dropped = min(round(probability * _LEVELS), _LEVELS - 1)  # all would leave no number that makes the mean 1
     mask = torch.empty(x.shape, dtype=x.dtype)
     torch.ge(values, dropped - _LEVELS // 2, out=mask)
     return mask.mul_(_LEVELS / (_LEVELS - dropped))

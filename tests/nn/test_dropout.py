@@ -14,6 +14,11 @@ def test_share_and_mean(probability):
     assert len(values.unique()) == 2
 
 
+def test_almost_all_may_drop():
+    values = Dropout(0.999999)(torch.ones(400_000))
+    assert set(values.unique().tolist()) <= {0.0, 2.0**16}
+
+
 def test_neighbours_drop_independently():
     dropped = (Dropout(0.5)(torch.ones(400_000)) == 0).double() - 0.5
     for lag in (1, 2, 3, 4, 8):  # four values share 64 random bits
