@@ -12,8 +12,9 @@ QUIET = Transcript(
     id="", text="", score=0.0, log_prob=0.0, pieces=(), times=(), ended=True, scores={}, flags=("quiet",)
 )
 """Stands for a segment that is not searched."""
-_UNSPACED = re.compile(f"[{UNSPACED}]{{2}}")
-"""Two characters of scripts that write no space between them."""
+_CJK_PUNCTUATION = r"\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+_UNSPACED = re.compile(f"[{UNSPACED}{_CJK_PUNCTUATION}]{{2}}")
+"""Two characters of scripts that write no space between them, or their punctuation."""
 
 
 def stitch(id: str, parts: Sequence[Transcript], spans: Sequence[tuple[float, float]]) -> Transcript:

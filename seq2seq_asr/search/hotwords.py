@@ -21,7 +21,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.spelling import BYTES, SPACE, spelling, spellings
 from seq2seq_asr.vocabulary import EOS
 
-_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+_UNSPACED = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 """Scripts that put no spaces between words, by the start of their characters' Unicode names."""
 
 

@@ -102,6 +102,7 @@ def test_a_joined_word_costs_one_character():
         ("而 对 楼市 成交", "而对楼市成交"),
         ("打 开 the  door 门", "打开the door门"),
         ("これ は ペン", "これはペン"),
+        ("時 々 OK 〇 年", "時々OK〇年"),
         ("한국 말", "한국 말"),
         ("ein Satz", "ein Satz"),
     ],
