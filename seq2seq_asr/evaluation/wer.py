@@ -20,7 +20,8 @@ _KINDS: Final[dict[str, EditKind]] = {
     "delete": "deletion",
     "insert": "insertion",
 }
-# Scripts that do not write a space between words: Han with its marks (U+3005 repeats a character), kana; Thai, Lao, Burmese and Khmer. Hangul does write it.
+# Scripts that do not write a space between words: Han (with the marks U+3005 to 3007), kana; Thai, Lao, Burmese and
+# Khmer. Hangul does write it.
 _HAN: Final = r"\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA: Final = r"\u3040-\u30ff\u31f0-\u31ff"
 _THAI_LIKE: Final = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
