@@ -13,7 +13,7 @@ from seq2seq_asr.nn.deltas import add_deltas
 from seq2seq_asr.nn.fbank import FRAME_SHIFT, Fbank
 from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.normalise import Normalisation, Normalise
-from seq2seq_asr.nn.pitch import Curve, Pitch
+from seq2seq_asr.nn.pitch import RATE, Curve, Pitch
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 192_000
 """Samples per second that a model may read (Hz): tables grow with the rate, and a checkpoint may be a stranger's."""
@@ -45,6 +45,8 @@ class FeaturesConfig:
             raise UsageError(f"pitch is found in waveforms; kind {self.kind} has none")
         if self.pitch and self.rate % 100:  # the filterbank's frames are whole samples, and not 10 ms then
             raise UsageError(f"pitch needs a rate that is a multiple of 100 Hz, got {self.rate}")
+        if self.pitch and self.rate <= RATE:  # only what is resampled to that is filtered as it should be
+            raise UsageError(f"pitch needs a rate above {RATE} Hz, got {self.rate}")
 
     @property
     def spectrum(self) -> int:

@@ -57,7 +57,7 @@ class Pitch(nn.Module):
     voice, since what the path does where there is none means nothing. Frames are those of `Fbank`.
 
     Args:
-        rate: Samples per second of the waveforms (Hz).
+        rate: Samples per second of the waveforms (Hz), more than `RATE`.
     """
 
     curves = (Curve(0, tone=False), Curve(0, tone=True), Curve(1, tone=True))
@@ -70,8 +70,7 @@ class Pitch(nn.Module):
 
         self.rate = rate
         self.resample = Resample(rate, RATE, rolloff=2 * BAND / RATE)
-        if rate != RATE:
-            self.resample.register_buffer("kernel", self.resample.kernel, persistent=False)
+        self.resample.register_buffer("kernel", self.resample.kernel, persistent=False)
         self.window, self.shift = round(RATE * FRAME_LENGTH), round(RATE * FRAME_SHIFT)
         pitches = torch.arange(math.log(LOWEST), math.log(HIGHEST), STEP, dtype=torch.float64).exp()
         self.longest = math.ceil(RATE / LOWEST) + SIDE

@@ -31,6 +31,13 @@ def test_the_shift_of_frames_is_that_of_whole_samples():
         FeaturesConfig(rate=22050, pitch=True)
 
 
+def test_pitch_needs_more_samples_than_it_works_on():
+    for rate in (2000, 4000):
+        assert Features(FeaturesConfig(rate=rate, bins=5)).pitch is None
+        with pytest.raises(UsageError, match=f"pitch needs a rate above 4000 Hz, got {rate}"):
+            FeaturesConfig(rate=rate, pitch=True)
+
+
 @pytest.mark.parametrize("kind", ["fbank", "precomputed"])
 @pytest.mark.parametrize("normalisation", ["none", "utterance", "global"])
 @pytest.mark.parametrize("deltas", [0, 1, 2])

@@ -34,7 +34,7 @@ def tracked(samples: Tensor, rate: int = 16000) -> Tensor:
     return 1 / finder.lags[best_path_in_tensors(steady * (1 - pitch.PREFERENCE * finder.lags), frames)[0]]
 
 
-@pytest.mark.parametrize("rate", [4000, 8000, 16000, 44100])
+@pytest.mark.parametrize("rate", [4100, 8000, 16000, 44100])
 @pytest.mark.parametrize("height", [70.0, 110.0, 196.0, 330.0, 390.0])
 def test_a_steady_voice_has_its_pitch(height, rate):
     samples = voice(torch.full((rate,), height), rate)
@@ -67,6 +67,13 @@ def test_noise_and_silence_have_no_voice():
     assert noise[:, 0].mean() > -0.45 and noise[:, 1].abs().mean() < 0.3
     silent = values(torch.zeros(16000))
     assert silent.isfinite().all() and (silent[:, 0].abs() < 1e-3).all() and (silent[:, 1:].abs() < 0.05).all()
+
+
+@pytest.mark.parametrize("rate", [4100, 16000])
+def test_what_lies_above_the_band_is_filtered_away(rate):
+    high = (2 * math.pi * 1700 * torch.arange(rate) / rate).sin()[None]
+    samples, _ = Pitch(rate).resampled(high, torch.tensor([rate]))
+    assert samples[:, 100:-100].square().mean() < 1e-4
 
 
 def test_loudness_changes_nothing():
