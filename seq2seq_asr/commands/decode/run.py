@@ -41,7 +41,7 @@ def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
     """The run's recogniser, with language models and hot words.
 
     Raises:
-        UsageError: A form of output needs the times of words, which nothing tells.
+        UsageError: A form of output needs times of words, which nothing tells, or the search an attention's weights.
     """
     hotwords = () if config.hotwords is None else read_hotwords(config.hotwords, Tokenizer.load(run.tokenizer))
     if config.search.ilm_weight > 0 and config.lm is None and config.ngram is None:
@@ -59,6 +59,8 @@ def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
     timed = [name for name in config.formats if name != "txt"]
     if timed and not recognizer.searcher.aligns:
         raise UsageError(f"--formats {timed[0]}: {run.path} has neither attention nor CTC: no word has a time")
+    if config.search.coverage_weight > 0 and not recognizer.model.decoder.aligns:
+        raise UsageError(f"--coverage_weight: {run.path} has no attention that could cover an utterance: leave it out")
     return recognizer
 
 

@@ -369,6 +369,8 @@ def test_without_attention_only_ctc_tells_times(
     search = {"ctc_weight": 0, "guards": "off", "min_length_ratio": 0.1, "max_length_ratio": 0.2}
     flags = [audio, "--run", run, *(word for name, value in search.items() for word in (f"--{name}", value)), "--out"]
     assert decode(*flags, tmp_path / "out", "--formats", "txt") == 0
+    assert decode(*flags, tmp_path / "covered", "--coverage_weight", 0.1) == 2
+    assert "--coverage_weight: " in capsys.readouterr().err
     (said,) = lines_of(tmp_path / "out")
     assert said["text"] and said["times"] == []
     capsys.readouterr()
