@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,17 +172,16 @@ def test_the_bar_of_a_resumed_epoch_shows_the_speed_since_then(monkeypatch: pyte
     monkeypatch.setattr(bar.time, "monotonic", lambda: now[0])
     clock: Any = EpochClock()
     clock.load_state_dict({"seconds": 3600.0, "waited": 1.0})
-    shown: Any = bar.TrainingBar(clock)
-    progress = SimpleNamespace(current=SimpleNamespace(ready=1000))
-    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-    trainer: Any = SimpleNamespace(
-        is_global_zero=False, fit_loop=loop, num_training_batches=2000, current_epoch=0, max_epochs=3
-    )
-    shown.on_train_start(trainer, None)
-    clock.on_train_start(trainer, None)
+    shown, module = bar.TrainingBar(clock), pl.LightningModule()
+    module.step_loss = 1.0  # type: ignore[assignment]
+    trainer = pl.Trainer(logger=False, accelerator="cpu", barebones=True, max_epochs=3)
+    trainer.fit_loop.max_batches, trainer.fit_loop.epoch_loop.batch_progress.current.ready = 2000, 1000
+    shown.on_train_start(trainer, module)
+    clock.on_train_start(trainer, module)
     for step in range(1000, 1010):
         now[0] += 0.5
-        shown.on_train_batch_end(trainer, SimpleNamespace(step_loss=1.0), None, None, step)
+        shown.on_train_batch_end(trainer, module, None, None, step)
+    shown.bar.stop()
     assert "  2.0 it/s  " in shown.bar.tasks[0].fields["figures"]
 
 
