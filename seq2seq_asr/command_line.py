@@ -1,13 +1,17 @@
 """Flags over a YAML file over the defaults of a config dataclass."""
 
+import contextlib
 import dataclasses
+import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 
+from seq2seq_asr.console import say
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.strict_yaml import Overrides, apply, config_fields, default_of, read_overrides, to_yaml
 
@@ -35,15 +39,16 @@ def parse(cls: type[T], argv: list[str], *, prog: str, description: str, base: T
     options_class = _options_class(cls)
     default = _unchecked(options_class, config=file, print_config=False, settings=_draft(cls, overrides, base))
     try:
-        options = tyro.cli(
-            options_class,
-            args=argv,
-            prog=prog,
-            description=description,
-            default=default,
-            use_underscores=True,
-            config=(tyro.conf.PositionalMetavarFromFieldName,),
-        )
+        with faults_in_one_line():
+            options = tyro.cli(
+                options_class,
+                args=argv,
+                prog=prog,
+                description=description,
+                default=default,
+                use_underscores=True,
+                config=(tyro.conf.PositionalMetavarFromFieldName,),
+            )
     except UsageError:
         _raise_if_the_file_is_at_fault(cls, overrides)
         raise
@@ -53,6 +58,27 @@ def parse(cls: type[T], argv: list[str], *, prog: str, description: str, base: T
         sys.stdout.write(to_yaml(options.settings))
         raise SystemExit(0)
     return options.settings
+
+
+@contextlib.contextmanager
+def faults_in_one_line() -> Iterator[None]:
+    """Where tyro ends the program over wrong flags, what it says in a box is told as one of our errors."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            yield
+    except SystemExit as stop:
+        if stop.code:
+            say(f"error: {unboxed(told.getvalue())}")
+        raise
+
+
+def unboxed(box: str) -> str:
+    """A framed text as one line, its paragraphs divided by semicolons."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", box)
+    lines = [line.strip("│ ") for line in plain.splitlines() if not line.startswith(("╭", "╰"))]
+    paragraphs = re.split(r"\s*─{3,}\s*", " ".join(" ".join(lines).split()))
+    return "; ".join(paragraph.rstrip(". ") for paragraph in paragraphs if paragraph)
 
 
 def _config_file(argv: Sequence[str]) -> Path | None:

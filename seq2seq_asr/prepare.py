@@ -3,14 +3,16 @@
 ``connected`` makes strings out of a manifest of isolated words, ``spoken`` synthesises sentences; both need no corpus.
 """
 
+import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from seq2seq_asr.command_line import faults_in_one_line
 from seq2seq_asr.console import run_entry_point, say
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, make_connected
 from seq2seq_asr.data.manifest import read_manifest
@@ -33,14 +35,29 @@ def main(argv: list[str]) -> int:
     """Prepare the corpus that `argv` names and print one line a split: name, manifest, utterances and hours."""
     commands: Commands = {name: _corpus(name, text) for name, text in CORPORA.items()}
     commands |= {"connected": _connected, "spoken": _spoken() if argv[:1] == ["spoken"] else _spoken_help}
-    manifests: dict[str, Path] = tyro.extras.subcommand_cli_from_dict(
-        commands, prog="python -m seq2seq_asr.prepare", description=__doc__ or "", args=argv, sort_subcommands=False
-    )
-    for split, path in manifests.items():
+    with faults_in_one_line():
+        prepare: Callable[[], dict[str, Path]] = tyro.extras.subcommand_cli_from_dict(
+            {name: _chosen(command) for name, command in commands.items()},
+            prog="python -m seq2seq_asr.prepare",
+            description=__doc__ or "",
+            args=argv,
+            sort_subcommands=False,
+        )
+    for split, path in prepare().items():
         utterances = read_manifest(path)
         hours = sum(utterance.duration for utterance in utterances) / 3600
         print(f"{split}: {path}, {len(utterances)} utterances, {hours:.2f} h")
     return 0
+
+
+def _chosen(command: Callable[..., dict[str, Path]]) -> Callable[..., Callable[[], dict[str, Path]]]:
+    """The same command, to be called once its flags are understood: what it says is no fault of theirs."""
+
+    @functools.wraps(command)
+    def with_flags(*args: Any, **flags: Any) -> Callable[[], dict[str, Path]]:
+        return functools.partial(command, *args, **flags)
+
+    return with_flags
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -202,6 +202,7 @@ def test_wrong_flags_end_with_code_2_and_are_named(argv, named, capsys):
     assert stop.value.code == 2
     printed, errors = capsys.readouterr()
     assert named in errors and not printed
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and not set(errors) & set("│╭╰─\x1b")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def test_settings_that_cannot_be_used_exit_with_two(digits):
 def test_usage_errors_exit_with_two(argv, capsys):
     with pytest.raises(SystemExit) as caught:
         main(argv)
-    assert caught.value.code == 2
+    printed, errors = capsys.readouterr()
+    assert caught.value.code == 2 and not printed
+    assert errors.startswith("error: ") and errors.count("\n") == 1
 
 
 def test_help_lists_every_corpus(capsys):

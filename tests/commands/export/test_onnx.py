@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from seq2seq_asr import Recognizer
-from seq2seq_asr.commands.export.graphs import MEMORY, STATE, StepGraph, step_axes
+from seq2seq_asr.commands.export.graphs import FRAMES, MEMORY, STATE, StepGraph, step_axes
 from seq2seq_asr.commands.export.onnx import description, example, write_graph, write_onnx
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
@@ -291,11 +291,22 @@ def test_what_the_exporter_does_not_take_is_told_in_one_line(tmp_path: Path) -> 
     assert "\n" not in str(caught.value) and "Refer to" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
+def twice_as_long(value: torch.Tensor, axes: dict[int, str]) -> torch.Tensor:
+    """An input of a step of which all frames come again."""
+    frames = [axis for axis, name in axes.items() if name == FRAMES]
+    return torch.cat([value, value], frames[0]) if frames else value
+
+
 def test_no_number_of_frames_is_fixed_in_a_step_of_mocha(symbolic: None) -> None:
     model = model_of({"attention": {"kind": "mocha"}}, 0)
     memory, axes = example(model)[1], step_axes(model)
     vary = tuple(dict.fromkeys(axes[name], torch.export.Dim.DYNAMIC) for name in memory)
-    torch.export.export(StepGraph(model).eval(), tuple(memory.values()), dynamic_shapes=vary)
+    step = StepGraph(model).eval()
+    recorded = torch.export.export(step, tuple(memory.values()), dynamic_shapes=vary).module()
+    longer = [twice_as_long(value, axes[name]) for name, value in memory.items()]
+    assert sum(one.shape != other.shape for one, other in zip(longer, memory.values(), strict=True)) == 3
+    for found, wanted in zip(recorded(*longer), step(*longer), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_pitch_is_refused_in_one_line(tmp_path: Path) -> None:
