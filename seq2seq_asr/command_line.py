@@ -18,7 +18,7 @@ from seq2seq_asr.strict_yaml import Overrides, apply, config_fields, default_of,
 T = TypeVar("T")
 
 
-def parse(cls: type[T], argv: list[str], *, prog: str, description: str, base: T | None = None) -> T:
+def parse(cls: type[T], argv: list[str], name: str, *, description: str | None = None, base: T | None = None) -> T:
     """The config that defaults, ``--config FILE.yaml`` and flags give, each overriding the one before.
 
     Also serves ``--help`` and ``--print_config``, which end the program with exit code 0.
@@ -26,8 +26,8 @@ def parse(cls: type[T], argv: list[str], *, prog: str, description: str, base: T
     Args:
         cls: Config dataclass; a field marked `tyro.conf.Positional` takes arguments without a flag.
         argv: Arguments after the program's name.
-        prog: Program name in the help.
-        description: What the program does, for the help.
+        name: Module of the program, for the help.
+        description: What the program does, for the help; the docstring of ``cls`` unless given.
         base: Stands for the defaults of ``cls``.
 
     Raises:
@@ -43,8 +43,8 @@ def parse(cls: type[T], argv: list[str], *, prog: str, description: str, base: T
             options = tyro.cli(
                 options_class,
                 args=argv,
-                prog=prog,
-                description=description,
+                prog=f"python -m seq2seq_asr.{name}",
+                description=(cls.__doc__ or "").strip() if description is None else description,
                 default=default,
                 use_underscores=True,
                 config=(tyro.conf.PositionalMetavarFromFieldName,),

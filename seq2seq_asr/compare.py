@@ -8,7 +8,6 @@ from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.console import run_entry_point, say
 from seq2seq_asr.errors import UsageError
 
-PROGRAM = "python -m seq2seq_asr.compare"
 DESCRIPTION = """Train a grid of systems under an equal budget, decode the same test set with each, and say who is
 better, by how much, and whether that is significant.
 
@@ -66,7 +65,7 @@ def leading_files(argv: list[str]) -> list[str]:
 
 def parse_compare(argv: list[str]) -> CompareConfig:
     """The comparison that file and flags give."""
-    return parse(CompareConfig, argv, prog=PROGRAM, description=DESCRIPTION)
+    return parse(CompareConfig, argv, "compare", description=DESCRIPTION)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 from seq2seq_asr.commands.decode.defaults import parse_for_run
 from seq2seq_asr.console import run_entry_point
 
-PROGRAM = "python -m seq2seq_asr.decode"
-
 
 def main(argv: list[str]) -> int:
     """Parse, decode, print: transcripts of files, or the report of a manifest."""
-    config = parse_for_run(argv, PROGRAM)
+    config = parse_for_run(argv)
     from seq2seq_asr.commands.decode.run import decode
 
     return decode(config)

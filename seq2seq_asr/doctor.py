@@ -4,12 +4,10 @@ from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.doctor.config import DoctorConfig
 from seq2seq_asr.console import run_entry_point
 
-PROGRAM = "python -m seq2seq_asr.doctor"
-
 
 def main(argv: list[str]) -> int:
     """Parse, examine, print the report."""
-    config = parse(DoctorConfig, argv, prog=PROGRAM, description=(DoctorConfig.__doc__ or "").strip())
+    config = parse(DoctorConfig, argv, "doctor")
     from seq2seq_asr.commands.doctor.run import doctor
 
     return doctor(config)

@@ -4,12 +4,10 @@ from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.export.config import ExportConfig
 from seq2seq_asr.console import run_entry_point
 
-PROGRAM = "python -m seq2seq_asr.export"
-
 
 def main(argv: list[str]) -> int:
     """Parse, export, print the folder."""
-    config = parse(ExportConfig, argv, prog=PROGRAM, description=(ExportConfig.__doc__ or "").strip())
+    config = parse(ExportConfig, argv, "export")
     from seq2seq_asr.commands.export.run import export
 
     print(export(config))

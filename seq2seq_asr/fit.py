@@ -16,8 +16,6 @@ from seq2seq_asr.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from seq2seq_asr.commands.progress import ProgressLine
 
-PROGRAM = "python -m seq2seq_asr.fit"
-
 
 def main(argv: list[str]) -> int:
     """Parse, train, and say what comes next."""
@@ -38,8 +36,7 @@ def parse_fit(argv: list[str]) -> FitConfig:
     A job that SLURM has restarted resumes by itself, as its command cannot change in between, or begins anew where it
     had saved nothing.
     """
-    description = (FitConfig.__doc__ or "").strip()
-    config = parse(FitConfig, argv, prog=PROGRAM, description=description)
+    config = parse(FitConfig, argv, "fit")
     begun = None if config.resume else run_of_this_job(config.checkpoints, config.name)
     if begun is not None and begun.config.is_file() and begun.saved:
         return parse_fit([*argv, "--resume", "--name", begun.name])
@@ -50,7 +47,7 @@ def parse_fit(argv: list[str]) -> FitConfig:
         raise UsageError(f"--resume: no run to resume, {own} does not exist")
     # The folder may have been moved since: where it is found now counts, not what its file says.
     here = ["--name", config.name, "--checkpoints", str(config.checkpoints)]
-    return parse(FitConfig, ["--config", str(own), *argv, *here], prog=PROGRAM, description=description)
+    return parse(FitConfig, ["--config", str(own), *argv, *here], "fit")
 
 
 def fit(config: FitConfig, progress: ProgressLine | None = None) -> RunFolder:

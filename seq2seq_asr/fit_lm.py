@@ -4,12 +4,10 @@ from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.fit_lm.config import FitLmConfig
 from seq2seq_asr.console import run_entry_point
 
-PROGRAM = "python -m seq2seq_asr.fit_lm"
-
 
 def main(argv: list[str]) -> int:
     """Parse, train, print the perplexity and the file."""
-    config = parse(FitLmConfig, argv, prog=PROGRAM, description=(FitLmConfig.__doc__ or "").strip())
+    config = parse(FitLmConfig, argv, "fit_lm")
     from seq2seq_asr.commands.fit_lm.run import fit_lm
 
     return fit_lm(config)

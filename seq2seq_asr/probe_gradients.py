@@ -4,13 +4,10 @@ from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.probe_gradients.config import ProbeGradientsConfig
 from seq2seq_asr.console import run_entry_point
 
-PROGRAM = "python -m seq2seq_asr.probe_gradients"
-
 
 def main(argv: list[str]) -> int:
     """Parse, probe, print what was found."""
-    description = (ProbeGradientsConfig.__doc__ or "").strip()
-    config = parse(ProbeGradientsConfig, argv, prog=PROGRAM, description=description)
+    config = parse(ProbeGradientsConfig, argv, "probe_gradients")
     from seq2seq_asr.commands.probe_gradients.run import probe_gradients
 
     return probe_gradients(config)

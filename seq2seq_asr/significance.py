@@ -4,12 +4,10 @@ from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.significance.config import SignificanceConfig
 from seq2seq_asr.console import run_entry_point
 
-PROGRAM = "python -m seq2seq_asr.significance"
-
 
 def main(argv: list[str]) -> int:
     """Parse, test every pair, print systems, pairs and verdicts."""
-    config = parse(SignificanceConfig, argv, prog=PROGRAM, description=(SignificanceConfig.__doc__ or "").strip())
+    config = parse(SignificanceConfig, argv, "significance")
     from seq2seq_asr.commands.significance.run import compare_decodings
 
     return compare_decodings(config)

@@ -4,12 +4,10 @@ from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.tune.config import TuneConfig
 from seq2seq_asr.console import run_entry_point
 
-PROGRAM = "python -m seq2seq_asr.tune"
-
 
 def main(argv: list[str]) -> int:
     """Parse, tune, print the sweeps and what was best."""
-    config = parse(TuneConfig, argv, prog=PROGRAM, description=(TuneConfig.__doc__ or "").strip())
+    config = parse(TuneConfig, argv, "tune")
     from seq2seq_asr.commands.tune.run import tune
 
     return tune(config)

@@ -79,7 +79,7 @@ class Needy:
 
 
 def run(*argv, cls=Settings):
-    return parse(cls, [str(argument) for argument in argv], prog="program", description="Does a thing.")
+    return parse(cls, [str(argument) for argument in argv], "program", description="Does a thing.")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_there_are_configs() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_is_read(path: Path) -> None:
-    config = parse(FitConfig, ["--config", str(path)], prog="fit", description="")
+    config = parse(FitConfig, ["--config", str(path)], "fit")
     assert config == load_yaml(path, FitConfig) == from_mapping(FitConfig, to_mapping(config))
     assert config.name == path.stem and path.read_text().startswith("# "), "named by its file, and says what it is"
 

@@ -10,24 +10,22 @@ from seq2seq_asr.errors import AsrError
 _PRINTS = ("--print_config", "--print-config")
 
 
-def parse_for_run(argv: list[str], prog: str) -> DecodeConfig:
+def parse_for_run(argv: list[str]) -> DecodeConfig:
     """The settings: defaults, the run's tuned ones, ``--config FILE.yaml`` and flags, each overriding the one before.
 
     Args:
         argv: Arguments after the program's name.
-        prog: Its name in the help.
 
     Raises:
         UsageError: As `parse`; or the tuned settings are damaged.
         CheckpointError: The tuned settings are of another tokenizer.
     """
-    description = (DecodeConfig.__doc__ or "").strip()
     silent = [argument for argument in argv if argument not in _PRINTS]
-    config = parse(DecodeConfig, silent, prog=prog, description=description)
+    config = parse(DecodeConfig, silent, "decode")
     base = tuned_defaults(config) if config.tuned else None
     if base is None and silent == argv:
         return config
-    return parse(DecodeConfig, argv, prog=prog, description=description, base=base)
+    return parse(DecodeConfig, argv, "decode", base=base)
 
 
 def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:

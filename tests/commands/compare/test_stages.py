@@ -45,7 +45,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_run_is_decoded_as_all_others_whatever_tune_left_in_it(run: Run) -> None:
     config = CompareConfig(configs=(Path("a.yaml"),), search=BeamConfig(beam=3, length_bonus=0.5))
-    said = parse_for_run(decode_flags(run, config), "decode")
+    said = parse_for_run(decode_flags(run, config))
     assert said.search == config.search and not said.tuned
 
 
