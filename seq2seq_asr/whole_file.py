@@ -1,10 +1,12 @@
 """Files that are replaced whole or not at all, whatever happens meanwhile."""
 
+import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EISDIR
 from pathlib import Path
+from typing import Any, Literal
 
 from seq2seq_asr.errors import AsrError, CheckpointError
 
@@ -44,6 +46,27 @@ def writing(path: Path, kind: type[AsrError] = CheckpointError) -> Iterator[None
         yield
     except OSError as error:
         raise kind(f"{error.filename or path}: cannot be written ({error.strerror})") from error
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write a table whole or not at all.
+
+    Args:
+        path: The file.
+        rows: What stands below the heads, by column.
+        columns: In this order, and no others that rows may have; by default those of the first row, as of all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    others: Literal["raise", "ignore"] = "raise" if columns is None else "ignore"
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        table = csv.DictWriter(file, columns or list(rows[0]), extrasaction=others, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
 
 
 def probe(path: Path) -> None:

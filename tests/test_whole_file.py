@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from seq2seq_asr.errors import CheckpointError, ManifestError
-from seq2seq_asr.whole_file import replacing, writing
+from seq2seq_asr.whole_file import replacing, write_csv, writing
 
 
 def test_the_new_file_takes_the_place_of_the_old_when_it_is_on_the_disk(
@@ -55,3 +55,15 @@ def test_what_cannot_be_written_is_told_with_the_name_of_the_file(tmp_path: Path
 def test_a_missing_folder_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a.txt") as temporary:
         temporary.write_text("new")
+
+
+def test_a_table_ends_its_lines_alike_and_has_the_columns_asked_for(tmp_path: Path) -> None:
+    rows = [{"name": "a, b", "count": 1, "unknown": None}, {"name": "\udcff", "count": 2, "unknown": None}]
+    write_csv(tmp_path / "all.csv", rows)
+    assert (tmp_path / "all.csv").read_bytes() == b'name,count,unknown\n"a, b",1,\n\\udcff,2,\n'
+    write_csv(tmp_path / "some.csv", rows, ["count", "more"])
+    assert (tmp_path / "some.csv").read_bytes() == b"count,more\n1,\n2,\n"
+    with pytest.raises(ValueError, match="more"):
+        write_csv(tmp_path / "other.csv", [*rows, {"name": "c", "more": 3}])
+    write_csv(tmp_path / "none.csv", [], ["count"])
+    assert (tmp_path / "none.csv").read_bytes() == b"count\n"

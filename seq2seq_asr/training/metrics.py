@@ -13,7 +13,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.training.criterion import WER, Criterion
 from seq2seq_asr.training.health import HEALTH_COLUMNS
 from seq2seq_asr.training.plots import health_figure, learning_curves_figure, save_figure
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import write_csv
 
 COLUMNS = (
     "epoch",
@@ -219,7 +219,4 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     The columns of attention health are there where there is attention.
     """
     columns = (*COLUMNS, *(name for name in HEALTH_COLUMNS if any(row.get(name) for row in rows)))
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows, columns)

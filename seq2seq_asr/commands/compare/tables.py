@@ -1,6 +1,5 @@
 """``comparison.csv``: one row a system. ``runs.csv``: one row a run."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.results import RunResult
 from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import write_csv
 
 
 def write_tables(
@@ -25,7 +24,7 @@ def write_tables(
     runs = [run_row(run, one) for one in ranking.standings for run in one.runs]
     try:
         for name, rows in (("comparison", systems), ("runs", runs)):
-            _write(folder / f"{name}{suffix}.csv", rows)
+            write_csv(folder / f"{name}{suffix}.csv", rows)
     except OSError as error:
         raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
 
@@ -96,10 +95,3 @@ def mean(values: Sequence[float | int]) -> float | None:
 
 def _number(value: Any) -> Any:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

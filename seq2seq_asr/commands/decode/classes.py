@@ -1,11 +1,10 @@
 """What ``decode`` does otherwise for a classifier: nothing is searched, and the score is an accuracy."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, Final
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.results import write_pairs
@@ -20,7 +19,10 @@ from seq2seq_asr.evaluation.report import Scored
 from seq2seq_asr.recognizer import SpeechClassifier
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.training.plots import confusion_figure, save_figure
-from seq2seq_asr.whole_file import writing
+from seq2seq_asr.whole_file import write_csv, writing
+
+CONFUSIONS: Final = ("speaker", "reference", "hypothesis", "count")
+"""Columns of ``confusions.csv``: what was taken for what, by speaker, most frequent first."""
 
 
 def load_classifier(config: DecodeConfig) -> SpeechClassifier:
@@ -70,27 +72,13 @@ def write_class_scores(
         (folder / "accuracy.txt").write_text(text, encoding="utf-8")
         line = json.dumps({**values, "skipped": skipped}, ensure_ascii=False, allow_nan=False, indent=1)
         (folder / "accuracy.json").write_text(line + "\n", encoding="utf-8")
-        (folder / "confusion.csv").write_text(matrix_csv(report, names), encoding="utf-8")
-        (folder / "confusions.csv").write_text(confusions_csv(report), encoding="utf-8")
+        write_csv(folder / "confusion.csv", matrix_rows(report, names))
+        write_csv(folder / "confusions.csv", [vars(one) for one in report.confusions], CONFUSIONS)
         save_figure(confusion_figure(report.matrix, names), folder / "confusion.png")
     return text
 
 
-def matrix_csv(report: ClassReport, names: Sequence[str]) -> str:
+def matrix_rows(report: ClassReport, names: Sequence[str]) -> list[dict[str, Any]]:
     """The confusion matrix: a row for each true class, a column for each predicted one."""
     rows = zip(names, report.matrix.tolist(), strict=True)
-    return _csv([["true \\ predicted", *names], *([name, *row] for name, row in rows)])
-
-
-def confusions_csv(report: ClassReport) -> str:
-    """What was taken for what, by speaker, most frequent first."""
-    return _csv(
-        [["speaker", "reference", "hypothesis", "count"]]
-        + [[one.speaker or "", one.reference, one.hypothesis, one.count] for one in report.confusions]
-    )
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return [{"true \\ predicted": name, **dict(zip(names, row, strict=True))} for name, row in rows]

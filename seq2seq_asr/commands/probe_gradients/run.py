@@ -3,8 +3,6 @@
 ``probe_run`` is all of it but the words, for who compares runs; the files are described in `summary`.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +41,7 @@ from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+from seq2seq_asr.whole_file import write_csv
 
 Weights = Literal["init", "trained"]
 
@@ -166,12 +165,8 @@ def write(probed: Probed) -> Probed:
         folder.mkdir(parents=True, exist_ok=True)
         for weights, result in results.items():
             write_text(folder / f"gradients_{weights}.json", json.dumps(result, ensure_ascii=False, allow_nan=False))
-        table = io.StringIO(newline="")
         rows = csv_rows({weights: result["layers"] for weights, result in results.items()})
-        writer = csv.DictWriter(table, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(folder / "gradients.csv", table.getvalue())
+        write_csv(folder / "gradients.csv", rows)
         save_figure(gradients_figure(results), folder / "gradients.png")
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error

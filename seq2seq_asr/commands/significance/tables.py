@@ -1,26 +1,14 @@
 """``systems.csv``, ``pairs.csv`` and ``speakers.csv``: fractions, not percent; what is unknown is empty."""
 
-import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from seq2seq_asr.commands.significance.pairs import Pair
 from seq2seq_asr.commands.significance.systems import System, Unit
 from seq2seq_asr.evaluation.wer import ErrorCounts
-from seq2seq_asr.whole_file import replacing
-
-_COUNTED: Final = ("reference_length", "errors", "substitutions", "deletions", "insertions", "error_rate")
-_SYSTEMS: Final = (
-    *("system", "folder", "unit", "utterances", *_COUNTED),
-    *("interval_low", "interval_high", "resampled", "resampled_units", "sentence_error_rate"),
-)
-_PAIRS: Final = (
-    *("first", "second", "unit", "difference", "difference_low", "difference_high", "tested", "tested_units"),
-    *("p_student", "p_exchange_speakers", "p_exchange_utterances", "p_value", "verdict", "reason"),
-)
-_SPEAKERS: Final = ("speaker", "system", "unit", "utterances", *_COUNTED)
+from seq2seq_asr.whole_file import write_csv
 
 
 def write_tables(folder: Path, systems: Sequence[System], pairs: Sequence[Pair], unit: Unit) -> None:
@@ -29,9 +17,9 @@ def write_tables(folder: Path, systems: Sequence[System], pairs: Sequence[Pair],
     Raises:
         OSError: One cannot be written.
     """
-    _write(folder / "systems.csv", _SYSTEMS, [system_row(one, unit) for one in systems])
-    _write(folder / "pairs.csv", _PAIRS, [pair_row(one, unit) for one in pairs])
-    _write(folder / "speakers.csv", _SPEAKERS, list(speaker_rows(systems, unit)))
+    write_csv(folder / "systems.csv", [system_row(one, unit) for one in systems])
+    write_csv(folder / "pairs.csv", [pair_row(one, unit) for one in pairs])
+    write_csv(folder / "speakers.csv", list(speaker_rows(systems, unit)))
 
 
 def system_row(one: System, unit: Unit) -> dict[str, Any]:
@@ -80,15 +68,11 @@ def speaker_rows(systems: Sequence[System], unit: Unit) -> Iterator[dict[str, An
 
 
 def _counted(counts: ErrorCounts) -> dict[str, Any]:
-    rate = counts.rate if math.isfinite(counts.rate) else ""
-    return {**vars(counts), "errors": counts.errors, "error_rate": rate}
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    return {
+        "reference_length": counts.reference_length,
+        "errors": counts.errors,
+        "substitutions": counts.substitutions,
+        "deletions": counts.deletions,
+        "insertions": counts.insertions,
+        "error_rate": counts.rate if math.isfinite(counts.rate) else "",
+    }

@@ -21,9 +21,9 @@ from seq2seq_asr.commands.tune.sweep import (
     sweep_beams,
     sweep_coordinates,
     sweep_grid,
+    trial_rows,
     usual_settings,
 )
-from seq2seq_asr.commands.tune.table import write_table
 from seq2seq_asr.console import say
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
@@ -37,7 +37,7 @@ from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 from seq2seq_asr.training.sums import digest_of
-from seq2seq_asr.whole_file import probe, replacing, writing
+from seq2seq_asr.whole_file import probe, replacing, write_csv, writing
 
 TABLE = "tuned.csv"
 """File of a run folder that holds every trial."""
@@ -128,7 +128,7 @@ def sweep(
             progress("searching", min(done, total), total)
             print(line(stage, trial), flush=True)
             with writing(table):
-                write_table(table, sweeper)
+                write_csv(table, trial_rows(sweeper))
 
         sweeper = Sweeper(recognizer, encoded, config.seed, tell, config.criterion)
         header = HEADER.format(sweeper.criterion.name)
@@ -195,7 +195,7 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
         search=best.search,
     )
     with writing(folder):
-        write_table(folder / TABLE, sweeper)  # which trials stand in which sweep is known at the end
+        write_csv(folder / TABLE, trial_rows(sweeper))  # which trials stand in which sweep is known at the end
         save_figure(sweep_figure(sweeper), folder / "tuned.png")
         with replacing(folder / TUNED) as temporary:
             temporary.write_text(to_yaml(tuned), encoding="utf-8")

@@ -154,6 +154,26 @@ class Sweeper:
         )
 
 
+def trial_rows(sweeper: Sweeper) -> list[dict[str, Any]]:
+    """Rows of ``tuned.csv``, as tried: the sweeps that each trial is a point of, what was measured, every setting."""
+    found = []
+    points = {name: sweeper.along(name) for name in sweeper.starts}
+    for trial in sweeper.trials.values():
+        measured = {
+            "sweeps": " ".join(name for name, line in points.items() if trial in line),
+            "wer": trial.wer,
+            "cer": trial.cer,
+            "low": trial.interval.low,
+            "high": trial.interval.high,
+            "errors": trial.errors,
+            "words": trial.words,
+            "real_time_factor": trial.real_time_factor,
+            "search_errors": trial.search_errors,
+        }
+        found.append(measured | to_mapping(trial.search))
+    return found
+
+
 def sweep_coordinates(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Setting], rounds: int) -> BeamConfig:
     """Bring one setting after the other to its best, until nothing changes; among equals what stood before stays."""
     present = start

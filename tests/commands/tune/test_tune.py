@@ -28,9 +28,9 @@ from seq2seq_asr.commands.tune.sweep import (
     sweep_beams,
     sweep_coordinates,
     sweep_grid,
+    trial_rows,
     usual_settings,
 )
-from seq2seq_asr.commands.tune.table import rows
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
@@ -320,7 +320,7 @@ def test_a_sweep_shows_all_that_differs_in_its_setting_alone_by_value(supposed: 
     panels = sweep_figure(supposed).axes
     ticks = {one.get_xlabel(): [tick.get_text() for tick in one.get_xticklabels()] for one in panels}
     assert ticks == {name: [str(value) for value in found] for name, found in COSTS.items()}
-    counts = [sum(name in row["sweeps"].split() for row in rows(supposed)) for name in COSTS]
+    counts = [sum(name in row["sweeps"].split() for row in trial_rows(supposed)) for name in COSTS]
     assert counts == [3, 3, 3]
     sweep_coordinates(supposed, best, settings, rounds=2)
     assert [one.search.ctc_weight for one in supposed.along("ctc_weight")] == [0.1, 0.6]
