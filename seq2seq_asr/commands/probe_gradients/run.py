@@ -1,11 +1,10 @@
 """What ``probe_gradients`` does: a run's model, fresh and trained, on real utterances; files, a figure, words.
 
-``probe_run`` is all of it but the words, for who compares runs; the files are described in `summary`.
+The files are described in `summary`.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -44,26 +43,12 @@ from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
 from seq2seq_asr.whole_file import write_csv
 
 Weights = Literal["init", "trained"]
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What was found, as plain values, and the folder that it was written to."""
-
-    folder: Path
-    results: dict[Weights, dict[str, Any]]
+Results = dict[Weights, dict[str, Any]]
+"""What was found of each model, as plain values."""
 
 
 def probe_gradients(config: ProbeGradientsConfig) -> int:
-    """Probe as configured and print what was found."""
-    with ProgressLine() as progress:
-        probed = probe_run(config, progress)
-    print(report(probed), end="")
-    return 0
-
-
-def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
-    """Probe a run and write its files.
+    """Probe as configured, write the files and print what was found.
 
     Raises:
         CheckpointError: There is no such run, it is damaged, or the folder cannot be written.
@@ -71,6 +56,16 @@ def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
         AudioError: An utterance cannot be read.
     """
     run = newest_run(config.checkpoints) if config.run is None else open_run(config.run)
+    folder = config.out or run.path / "gradients"
+    with ProgressLine() as progress:
+        results = probe_run(run, config, progress)
+        write(folder, results)
+    print(report(results), folder, sep="\n")
+    return 0
+
+
+def probe_run(run: RunFolder, config: ProbeGradientsConfig, progress: ProgressLine) -> Results:
+    """Probe a run's model, as its seed makes it and as it was trained."""
     fit = load_yaml(run.config, FitConfig)
     choice = available(run, config.checkpoint)
     restored = restore_classifier if is_classifier(run.path) else restore
@@ -78,7 +73,7 @@ def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
     models: dict[Weights, Model] = {"init": fresh_model(trained, len(targets), fit.seed), "trained": trained}
     utterances = find_utterances(config, fit, progress)
     batches = read_utterances(utterances, trained, targets)
-    results: dict[Weights, dict[str, Any]] = {}
+    results: Results = {}
     for weights, model in models.items():
         results[weights] = {
             "format": FORMAT,
@@ -91,7 +86,7 @@ def probe_run(config: ProbeGradientsConfig, progress: ProgressLine) -> Probed:
             "layers": probe_model(model, batches, config, partial(progress, weights)),
             "clipping": clipping(run, fit.optimizer.clip_norm) if weights == "trained" else None,
         }
-    return write(Probed(config.out or run.path / "gradients", results))
+    return results
 
 
 def fresh_model(trained: Model, size: int, seed: int) -> Model:
@@ -154,13 +149,12 @@ def clipping(run: RunFolder, clip_norm: float) -> dict[str, Any]:
     return clipping_summary(read_rows(run.metrics) if run.metrics.is_file() else [], clip_norm)
 
 
-def write(probed: Probed) -> Probed:
+def write(folder: Path, results: Results) -> None:
     """Write the results, each file whole or not at all.
 
     Raises:
         CheckpointError: The folder cannot be written.
     """
-    folder, results = probed.folder, probed.results
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for weights, result in results.items():
@@ -170,16 +164,15 @@ def write(probed: Probed) -> Probed:
         save_figure(gradients_figure(results), folder / "gradients.png")
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
-    return probed
 
 
-def report(probed: Probed) -> str:
+def report(results: Results) -> str:
     """Both models in words, layer by layer, and the clipping of training."""
-    init, trained = probed.results["init"], probed.results["trained"]
+    init, trained = results["init"], results["trained"]
     text = [f"{trained['run']}: {len(trained['utterances'])} utterances, {trained['probes']} probes each"]
     for before, after in zip(init["layers"], trained["layers"], strict=True):
         step = "a token" if after["seconds_per_step"] is None else f"{1000 * after['seconds_per_step']:.0f} ms"
         text.append(f"{after['name']}: {after['cell']}, {after['units']} units, a step is {step}")
         for name, layer in (("fresh", before), ("trained", after)):
             text += [f"  {name + ':':9}{line}" for line in lines(layer)]
-    return "\n".join([*text, clipping_line(trained["clipping"]), str(probed.folder), ""])
+    return "\n".join([*text, clipping_line(trained["clipping"])])

@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,15 @@ from matplotlib.image import imread
 
 from seq2seq_asr.commands.probe_gradients.config import ProbeGradientsConfig
 from seq2seq_asr.commands.probe_gradients.figure import gradients_figure
-from seq2seq_asr.commands.probe_gradients.run import Probed, clipping, fresh_model, probe_model, probe_run, report
+from seq2seq_asr.commands.probe_gradients.run import (
+    Results,
+    Weights,
+    clipping,
+    fresh_model,
+    probe_gradients,
+    probe_model,
+    report,
+)
 from seq2seq_asr.commands.probe_gradients.summary import (
     clipping_line,
     clipping_summary,
@@ -22,7 +30,6 @@ from seq2seq_asr.commands.probe_gradients.summary import (
     first_below,
     layer_summary,
 )
-from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.data.dataset import Example, collate
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.nn.classifier import build_model
@@ -41,35 +48,38 @@ def run(tones_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def probed(run: Path, tones_run: Path) -> Probed:
-    config = ProbeGradientsConfig(run=run, utterances=3, probes=2)
-    with ProgressLine() as progress:
-        return probe_run(config, progress)
+def results(run: Path) -> Results:
+    assert probe_gradients(ProbeGradientsConfig(run=run, utterances=3, probes=2)) == 0
+    return read_results(run / "gradients")
 
 
-def test_the_files_hold_what_was_found(probed: Probed, run: Path) -> None:
-    assert probed.folder == run / "gradients"
-    assert sorted(path.name for path in probed.folder.iterdir()) == [
+def read_results(folder: Path) -> Results:
+    names: tuple[Weights, ...] = get_args(Weights)
+    return {weights: json.loads((folder / f"gradients_{weights}.json").read_text()) for weights in names}
+
+
+def test_the_files_hold_what_was_found(results: Results, run: Path) -> None:
+    folder = run / "gradients"
+    assert sorted(path.name for path in folder.iterdir()) == [
         "gradients.csv",
         "gradients.png",
         "gradients_init.json",
         "gradients_trained.json",
     ]
-    for weights, result in probed.results.items():
-        assert json.loads((probed.folder / f"gradients_{weights}.json").read_text()) == result
+    for weights, result in results.items():
         assert result["weights"] == weights and result["format"] == 1 and result["run"] == "tones"
         assert (result["checkpoint"] is None) == (weights == "init") == (result["clipping"] is None)
         assert len(set(result["utterances"])) == 3 and result["probes"] == 2
-    with (probed.folder / "gradients.csv").open() as file:
+    with (folder / "gradients.csv").open() as file:
         rows = list(csv.DictReader(file))
-    layers = [layer for result in probed.results.values() for layer in result["layers"]]
+    layers = [layer for result in results.values() for layer in result["layers"]]
     assert len(rows) == sum(len(layer["distance"]) for layer in layers)
     assert {row["weights"] for row in rows} == {"init", "trained"}
-    assert imread(probed.folder / "gradients.png").std() > 0
+    assert imread(folder / "gradients.png").std() > 0
 
 
-def test_every_layer_is_there_with_its_time(probed: Probed) -> None:
-    for result in probed.results.values():
+def test_every_layer_is_there_with_its_time(results: Results) -> None:
+    for result in results.values():
         found = [
             (layer["name"], layer["cell"], layer["units"], layer["seconds_per_step"]) for layer in result["layers"]
         ]
@@ -84,7 +94,7 @@ def test_every_layer_is_there_with_its_time(probed: Probed) -> None:
             lengths = {len(layer[name]) for name in ("distance", "norm", "low", "high", "samples")}
             assert lengths == {len(layer["distance"])}
             assert set(layer["gates"]) == set(layer["spectral_radius"]) == {"reset", "update", "candidate"}
-    init, trained = (probed.results[weights]["layers"] for weights in ("init", "trained"))
+    init, trained = (results[weights]["layers"] for weights in ("init", "trained"))
     before, after = (sum(layer["gates"]["candidate"]["saturated"] for layer in layers) for layers in (init, trained))
     assert after > before
     assert trained[0]["spectral_radius"]["candidate"] > init[0]["spectral_radius"]["candidate"]
@@ -101,19 +111,19 @@ def test_fresh_weights_are_those_of_the_seed_and_read_the_same_features(run: Pat
     torch.testing.assert_close(fresh.features(audio, lengths)[0], trained.features(audio, lengths)[0])
 
 
-def test_the_same_seed_finds_the_same(probed: Probed, run: Path, tmp_path: Path) -> None:
-    config = ProbeGradientsConfig(run=run, utterances=3, probes=2, out=tmp_path / "a")
-    with ProgressLine() as progress:
-        again = probe_run(config, progress)
-    assert again.results == probed.results and (tmp_path / "a" / "gradients.png").is_file()
+def test_the_same_seed_finds_the_same(
+    results: Results, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe_gradients(ProbeGradientsConfig(run=run, utterances=3, probes=2, out=tmp_path / "a"))
+    assert capsys.readouterr().out == f"{report(results)}\n{tmp_path / 'a'}\n"
+    assert read_results(tmp_path / "a") == results and (tmp_path / "a" / "gradients.png").is_file()
 
 
-def test_the_report_says_it_in_words(probed: Probed) -> None:
-    text = report(probed)
+def test_the_report_says_it_in_words(results: Results) -> None:
+    text = report(results)
     assert text.startswith("tones: 3 utterances, 2 probes each\nencoder 1: gru, 32 units, a step is 20 ms\n")
     assert text.count("  fresh:   the gradient ") == text.count("  trained: the gradient ") == 3
     assert "decoder 1: gru, 48 units, a step is a token" in text
-    assert text.endswith(f"{probed.folder}\n")
 
 
 def test_a_classifier_has_no_decoder_to_probe(tmp_path: Path) -> None:
@@ -206,11 +216,10 @@ def test_settings_are_checked(wrong: dict[str, Any]) -> None:
 
 
 def test_what_is_not_there_is_told(run: Path, tmp_path: Path) -> None:
-    with ProgressLine() as progress:
-        with pytest.raises(CheckpointError, match="no such run folder"):
-            probe_run(ProbeGradientsConfig(run=tmp_path / "none"), progress)
-        with pytest.raises(ManifestError, match="cannot be read"):
-            probe_run(ProbeGradientsConfig(run=run, manifest=tmp_path / "none.jsonl"), progress)
-        (tmp_path / "file").touch()
-        with pytest.raises(CheckpointError, match="cannot be written"):
-            probe_run(ProbeGradientsConfig(run=run, utterances=1, probes=1, out=tmp_path / "file"), progress)
+    with pytest.raises(CheckpointError, match="no such run folder"):
+        probe_gradients(ProbeGradientsConfig(run=tmp_path / "none"))
+    with pytest.raises(ManifestError, match="cannot be read"):
+        probe_gradients(ProbeGradientsConfig(run=run, manifest=tmp_path / "none.jsonl"))
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        probe_gradients(ProbeGradientsConfig(run=run, utterances=1, probes=1, out=tmp_path / "file"))
