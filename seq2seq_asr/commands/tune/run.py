@@ -168,10 +168,9 @@ def described(trial: Trial) -> str:
     defaults = to_mapping(BeamConfig())
     set_apart = {name: value for name, value in to_mapping(trial.search).items() if value != defaults[name]}
     changes = ", ".join(f"{name} {value}" for name, value in set_apart.items()) or "the defaults"
-    errors = f"{100 * trial.wer:.2f} % WER ({trial.errors} errors in {trial.words} words)"
-    if trial.criterion == CER:
-        errors = f"{100 * trial.cer:.2f} % CER ({trial.character_errors} errors in {trial.characters} characters)"
-    return f"{errors} with {changes}"
+    counts, unit = (trial.characters, "characters") if trial.criterion == CER else (trial.words, "words")
+    rate = f"{100 * counts.rate:.2f} % {trial.criterion.name}"
+    return f"{rate} ({counts.errors} errors in {counts.reference_length} {unit}) with {changes}"
 
 
 def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, tokenizer: str, weights: str) -> None:
@@ -186,10 +185,10 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
         weights=weights,
         dev=name,
         utterances=len(sweeper.references),
-        words=best.words,
+        words=best.words.reference_length,
         criterion="cer" if best.criterion == CER else "wer",
-        wer=best.wer,
-        cer=best.cer,
+        wer=best.words.rate,
+        cer=best.characters.rate,
         lm=None if config.lm is None else config.lm.resolve(),
         ngram=None if config.ngram is None else config.ngram.resolve(),
         search=best.search,

@@ -38,10 +38,8 @@ class Trial:
     search: BeamConfig
     criterion: Criterion
     """Whether words or characters were counted to compare trials."""
-    errors: int
-    words: int
-    character_errors: int
-    characters: int
+    words: ErrorCounts
+    characters: ErrorCounts
     interval: Interval
     """95 % interval of the criterion's error rate."""
     real_time_factor: float
@@ -50,19 +48,9 @@ class Trial:
     """Share of utterances whose reference scores higher than what was found: the search missed it."""
 
     @property
-    def wer(self) -> float:
-        """Word error rate, a fraction."""
-        return self.errors / self.words
-
-    @property
-    def cer(self) -> float:
-        """Character error rate, a fraction."""
-        return self.character_errors / self.characters
-
-    @property
     def rate(self) -> float:
         """The error rate to go by, a fraction."""
-        return self.cer if self.criterion == CER else self.wer
+        return (self.characters if self.criterion == CER else self.words).rate
 
 
 class Sweeper:
@@ -139,15 +127,12 @@ class Sweeper:
         )
         judged = characters if self.criterion == CER else words
         errors, lengths = (np.array([getattr(one, name) for one in judged]) for name in ("errors", "reference_length"))
-        of_words, of_characters = (sum(kind, ErrorCounts()) for kind in (words, characters))
         speakers = [one.speaker for one in self.encoded.utterances]
         return Trial(
             search=search,
             criterion=self.criterion,
-            errors=of_words.errors,
-            words=of_words.reference_length,
-            character_errors=of_characters.errors,
-            characters=of_characters.reference_length,
+            words=sum(words, ErrorCounts()),
+            characters=sum(characters, ErrorCounts()),
             interval=bootstrap_interval(errors, lengths, speakers, seed=self.seed),
             real_time_factor=seconds / self.encoded.audio,
             search_errors=missed / len(self.references),
@@ -161,12 +146,12 @@ def trial_rows(sweeper: Sweeper) -> list[dict[str, Any]]:
     for trial in sweeper.trials.values():
         measured = {
             "sweeps": " ".join(name for name, line in points.items() if trial in line),
-            "wer": trial.wer,
-            "cer": trial.cer,
+            "wer": trial.words.rate,
+            "cer": trial.characters.rate,
             "low": trial.interval.low,
             "high": trial.interval.high,
-            "errors": trial.errors,
-            "words": trial.words,
+            "errors": trial.words.errors,
+            "words": trial.words.reference_length,
             "real_time_factor": trial.real_time_factor,
             "search_errors": trial.search_errors,
         }

@@ -37,7 +37,7 @@ from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.evaluation.intervals import Interval
-from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.evaluation.wer import ErrorCounts, word_errors
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
@@ -234,8 +234,8 @@ def test_a_trial_counts_what_decoding_counts(sweeper: Sweeper, tmp_path: Path) -
     trial = sweeper.attempt(BeamConfig(beam=2), "beam")
     found = sweeper.recognizer.transcribe(sweeper.encoded.utterances, BeamConfig(beam=2))
     wrong = sum(one.text != utterance.text for one, utterance in zip(found, sweeper.encoded.utterances, strict=True))
-    assert trial.words == sum(len(one.text.split()) for one in sweeper.encoded.utterances)
-    assert (trial.errors > 0) == (wrong > 0) and trial.real_time_factor > 0 and 0 <= trial.search_errors <= 1
+    assert trial.words.reference_length == sum(len(one.text.split()) for one in sweeper.encoded.utterances)
+    assert (trial.words.errors > 0) == (wrong > 0) and trial.real_time_factor > 0 and 0 <= trial.search_errors <= 1
     assert sweeper.attempt(BeamConfig(beam=2), "again") is trial
 
 
@@ -254,7 +254,7 @@ def test_speeds_are_swept_over_a_set_heard_once(tones_run: Path, tmp_path: Path)
     for search, trial in sweeper.trials.items():
         found = recognizer.transcribe(utterances, search)
         pairs = zip(utterances, found, strict=True)
-        assert trial.errors == sum(word_errors(one.text, heard.text).errors for one, heard in pairs)
+        assert trial.words.errors == sum(word_errors(one.text, heard.text).errors for one, heard in pairs)
 
 
 def test_a_trial_is_judged_by_the_criterion(sweeper: Sweeper) -> None:
@@ -264,11 +264,18 @@ def test_a_trial_is_judged_by_the_criterion(sweeper: Sweeper) -> None:
     other.references[0] += "est"
     by_words = sweeper.attempt(BeamConfig(beam=2), "beam")
     by_characters = other.attempt(BeamConfig(beam=2), "beam")
-    assert (by_characters.wer, by_characters.cer) == (by_words.wer, by_words.cer) != (by_words.cer, by_words.wer)
-    assert (by_words.rate, by_characters.rate) == (by_words.wer, by_words.cer)
-    assert by_characters.characters == sum(len(text) for text in other.references)
-    assert f"{100 * by_words.cer:.2f} % CER" in described(by_characters) and " % WER" in described(by_words)
-    better = dataclasses.replace(by_characters, search=BeamConfig(beam=4), character_errors=0, errors=by_words.words)
+    assert (by_characters.words, by_characters.characters) == (by_words.words, by_words.characters)
+    wer, cer = by_words.words.rate, by_words.characters.rate
+    assert wer != cer and (by_words.rate, by_characters.rate) == (wer, cer)
+    assert by_characters.characters.reference_length == sum(len(text) for text in other.references)
+    assert f"{100 * cer:.2f} % CER" in described(by_characters) and " % WER" in described(by_words)
+    words, length = by_words.words.reference_length, by_characters.characters.reference_length
+    better = dataclasses.replace(
+        by_characters,
+        search=BeamConfig(beam=4),
+        words=ErrorCounts(substitutions=words, reference_length=words),
+        characters=ErrorCounts(reference_length=length),
+    )
     other.trials[better.search] = better
     assert other.best() == better
 
@@ -277,14 +284,14 @@ def test_sweeps_end_at_the_lowest_they_saw(sweeper: Sweeper) -> None:
     settings = read_settings(["ctc_weight=0,0.7", "length_bonus=0,3"], BeamConfig(beam=2))
     walked = sweep_coordinates(sweeper, BeamConfig(beam=2), settings, rounds=2)
     seen = dict(sweeper.trials)
-    assert seen[walked].errors == min(trial.errors for trial in seen.values())
+    assert seen[walked].words.errors == min(trial.words.errors for trial in seen.values())
     grid = sweep_grid(sweeper, BeamConfig(beam=2), settings)
     combined = {
         BeamConfig(beam=2, ctc_weight=weight, length_bonus=bonus) for weight in (0.0, 0.7) for bonus in (0.0, 3.0)
     }
     assert combined | {BeamConfig(beam=2)} <= set(sweeper.trials)
-    tried = [sweeper.trials[one].errors for one in [*combined, BeamConfig(beam=2)]]
-    assert sweeper.trials[grid].errors == min(tried)
+    tried = [sweeper.trials[one].words.errors for one in [*combined, BeamConfig(beam=2)]]
+    assert sweeper.trials[grid].words.errors == min(tried)
 
 
 COSTS: dict[str, dict[float, int]] = {
@@ -300,9 +307,17 @@ def supposed(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
 
     def measured(search: BeamConfig) -> Trial:
         errors = sum(found[getattr(search, name)] for name, found in COSTS.items())
-        known = Interval(0.0, 1.0)
-        counts = {"errors": errors, "words": 100, "character_errors": errors, "characters": 400}
-        return Trial(search=search, criterion=WER, interval=known, real_time_factor=0.1, search_errors=0.0, **counts)
+        words = ErrorCounts(substitutions=errors, reference_length=100)
+        characters = ErrorCounts(substitutions=errors, reference_length=400)
+        return Trial(
+            search=search,
+            criterion=WER,
+            words=words,
+            characters=characters,
+            interval=Interval(0.0, 1.0),
+            real_time_factor=0.1,
+            search_errors=0.0,
+        )
 
     monkeypatch.setattr(sweeper, "_measure", measured)
     return sweeper
@@ -315,7 +330,7 @@ def test_a_sweep_shows_all_that_differs_in_its_setting_alone_by_value(supposed: 
     sweep_beams(supposed, best, (4, 1, 2))
     others = {"ctc_weight": 3 + 3, "alpha": 2 + 3, "beam": 2 + 1}
     for name, found in COSTS.items():
-        shown = [(getattr(one.search, name), one.errors) for one in supposed.along(name)]
+        shown = [(getattr(one.search, name), one.words.errors) for one in supposed.along(name)]
         assert shown == [(value, errors + others[name]) for value, errors in found.items()]
     panels = sweep_figure(supposed).axes
     ticks = {one.get_xlabel(): [tick.get_text() for tick in one.get_xticklabels()] for one in panels}
@@ -336,7 +351,8 @@ def test_a_grid_is_shown_through_its_best(supposed: Sweeper) -> None:
 def test_a_smaller_beam_may_cost_a_little(sweeper: Sweeper) -> None:
     base = sweeper.attempt(BeamConfig(beam=2), "beam")
     for beam, errors in ((1, 12), (2, 11), (4, 11), (8, 10), (16, 10)):
-        trial = dataclasses.replace(base, search=BeamConfig(beam=beam), errors=errors, words=1000)
+        words = ErrorCounts(substitutions=errors, reference_length=1000)
+        trial = dataclasses.replace(base, search=BeamConfig(beam=beam), words=words)
         sweeper.trials[trial.search] = trial
     chosen = [sweeper.best(slack).search.beam for slack in (0.0, 0.00101, 0.00201, 1.0)]
     assert chosen == [8, 2, 1, 1]
