@@ -15,6 +15,7 @@ import tyro
 from seq2seq_asr.command_line import faults_in_one_line
 from seq2seq_asr.console import run_entry_point, say
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, make_connected
+from seq2seq_asr.data.corpora.spoken import SpokenConfig, make_spoken
 from seq2seq_asr.data.manifest import read_manifest
 
 CORPORA = {
@@ -34,7 +35,7 @@ Commands = dict[str, Callable[..., dict[str, Path]]]
 def main(argv: list[str]) -> int:
     """Prepare the corpus that `argv` names and print one line a split: name, manifest, utterances and hours."""
     commands: Commands = {name: _corpus(name, text) for name, text in CORPORA.items()}
-    commands |= {"connected": _connected, "spoken": _spoken() if argv[:1] == ["spoken"] else _spoken_help}
+    commands |= {"connected": _connected, "spoken": _spoken}
     with faults_in_one_line():
         prepare: Callable[[], dict[str, Path]] = tyro.extras.subcommand_cli_from_dict(
             {name: _chosen(command) for name, command in commands.items()},
@@ -91,24 +92,14 @@ def _connected(config: Annotated[ConnectedConfig, tyro.conf.arg(name="")], out: 
     return {"connected": make_connected(config, out, _report)}
 
 
-def _spoken_help() -> dict[str, Path]:
-    """Synthetic sentences spoken by eSpeak NG."""
-    raise AssertionError("replaced by _spoken() when it is called for")
+def _spoken(config: Annotated[SpokenConfig, tyro.conf.arg(name="")], out: Path) -> dict[str, Path]:
+    """Synthetic sentences spoken by eSpeak NG.
 
-
-def _spoken() -> Callable[..., dict[str, Path]]:
-    from seq2seq_asr.data.corpora.spoken import SpokenConfig, make_spoken
-
-    def prepare(config: Annotated[SpokenConfig, tyro.conf.arg(name="")], out: Path) -> dict[str, Path]:
-        """Synthetic sentences spoken by eSpeak NG.
-
-        Args:
-            config: What to make.
-            out: Folder for the audio and its manifests.
-        """
-        return make_spoken(config, out, progress=_report)
-
-    return prepare
+    Args:
+        config: What to make.
+        out: Folder for the audio and its manifests.
+    """
+    return make_spoken(config, out, progress=_report)
 
 
 def _report(done: int, total: int) -> None:

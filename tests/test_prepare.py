@@ -84,7 +84,6 @@ def test_every_corpus_has_its_file(name):
 
 
 def test_spoken_has_its_flags(capsys):
-    pytest.importorskip("seq2seq_asr.data.corpora.spoken")
     with pytest.raises(SystemExit) as caught:
         main(["spoken", "--help"])
     assert caught.value.code == 0

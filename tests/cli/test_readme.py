@@ -31,7 +31,6 @@ from seq2seq_asr import (
     tune,
 )
 from seq2seq_asr.config import FitConfig
-from seq2seq_asr.data.corpora import spoken
 from seq2seq_asr.fit import parse_fit
 from seq2seq_asr.strict_yaml import to_mapping
 
@@ -316,7 +315,7 @@ def test_prepare(argv: list[str], call: Callable[..., Any]) -> None:
     with (
         mock.patch.object(prepare, "importlib", importer),
         mock.patch.object(prepare, "make_connected", make),
-        mock.patch.object(spoken, "make_spoken", make),
+        mock.patch.object(prepare, "make_spoken", make),
     ):
         result = call(prepare.main, *argv)
     assert result.code == 0 and (made or wants(argv, "--help")), result.err
