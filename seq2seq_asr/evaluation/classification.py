@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
-from seq2seq_asr.evaluation.layout import display_width, printable
+from seq2seq_asr.evaluation.layout import bounds, display_width, percent, printable
 from seq2seq_asr.evaluation.report import Scored, interval_facts
 
 SHOWN = 10
@@ -136,15 +136,13 @@ def make_class_report(
 
 def format_class_report(report: ClassReport) -> str:
     """The report as text for a terminal or ``accuracy.txt``, ending in a line break."""
-    interval, known = report.interval, report.interval.known
-    bounds = f"{100 * interval.low:.2f} – {100 * interval.high:.2f} %" if known else "–"
     counts = f"{report.right:>9,}{report.utterances:>9,}"
     lines = [
         f"{'':10}{'rate':>10}  {'95 % interval':^17}{'right':>9}{'of':>9}",
-        f"{'Accuracy':10}{_percent(report.accuracy):>10}  {bounds:^17}{counts} utterances",
-        f"{'Macro F1':10}{_percent(report.macro_f1):>10}",
+        f"{'Accuracy':10}{percent(report.accuracy):>10}  {bounds(report.interval):^17}{counts} utterances",
+        f"{'Macro F1':10}{percent(report.macro_f1):>10}",
         "",
-        *interval_facts(interval, report.real_time_factor),
+        *interval_facts(report.interval, report.real_time_factor),
         "",
         *_table(
             "Class", report.classes, ("recall", "precision", "F1"), lambda one: (one.recall, one.precision, one.f1)
@@ -215,10 +213,6 @@ def _table(
     lines = [f"{heading:{width}}{'utterances':>12}{'right':>8}" + "".join(f"{name:>11}" for name in columns)]
     for one in rows:
         name = printable(one.name)
-        cells = "".join(f"{'–' if rate is None else _percent(rate):>11}" for rate in rates(one))
+        cells = "".join(f"{'–' if rate is None else percent(rate):>11}" for rate in rates(one))
         lines.append(f"{name}{' ' * (width - display_width(name))}{one.utterances:>12,}{one.right:>8,}{cells}")
     return lines
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.2f} %"

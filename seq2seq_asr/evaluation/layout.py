@@ -1,15 +1,32 @@
-"""Two texts set one above the other in a terminal, with the errors marked."""
+"""What reports in a terminal share: figures in words, and two texts set one above the other with the errors marked."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.evaluation.wer import UNSPACED, Edit, align
 
 _TOKEN: Final = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 _MARKS: Final = {"correct": "", "substitution": "S", "deletion": "D", "insertion": "I"}
 _EMPTY: Final = "(empty)"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 word``, ``1,200 words``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def percent(rate: float, infinite: str = "infinite") -> str:
+    """A rate with two digits; an infinite one, of an empty reference, in a word."""
+    return f"{100 * rate:.2f} %" if math.isfinite(rate) else infinite
+
+
+def bounds(interval: Interval) -> str:
+    """Both ends of an interval with two digits."""
+    return f"{100 * interval.low:.2f} – {100 * interval.high:.2f} %" if interval.known else "–"
 
 
 def display_width(text: str) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
-from seq2seq_asr.evaluation.layout import aligned_lines, printable
+from seq2seq_asr.evaluation.layout import aligned_lines, bounds, percent, plural, printable
 from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
 
 _FEW_UNITS: Final = 10
@@ -162,29 +162,17 @@ def _table(report: Report) -> list[str]:
         ("CER", report.characters, report.character_interval, "characters"),
     ):
         edits = f"{counts.substitutions:>8,}{counts.deletions:>8,}{counts.insertions:>8,}"
-        score = f"{_percent(counts.rate):>10}  {_bounds(interval):^17}{counts.errors:>9,}"
+        score = f"{percent(counts.rate):>10}  {bounds(interval):^17}{counts.errors:>9,}"
         lines.append(f"{name:8}{score}{edits}{counts.reference_length:>11,} {unit}")
-    rate = _percent(report.sentence_error_rate)
+    rate = percent(report.sentence_error_rate)
     lines.append(f"{'SER':8}{rate:>10}  {'':17}{report.wrong_utterances:>9,}{'':24}{report.utterances:>11,} utterances")
     return lines
 
 
 def _heading(item: WorstUtterance) -> str:
     speaker = f", speaker {item.scored.speaker}" if item.scored.speaker else ""
-    of_words = f"{_plural(item.words.errors, 'word error')} in {_plural(item.words.reference_length, 'word')}"
-    return printable(f"{item.scored.id}{speaker}: {of_words}, {_plural(item.characters.errors, 'character error')}")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.2f} %" if math.isfinite(rate) else "infinite"
-
-
-def _bounds(interval: Interval) -> str:
-    return f"{100 * interval.low:.2f} – {100 * interval.high:.2f} %" if interval.known else "–"
+    of_words = f"{plural(item.words.errors, 'word error')} in {plural(item.words.reference_length, 'word')}"
+    return printable(f"{item.scored.id}{speaker}: {of_words}, {plural(item.characters.errors, 'character error')}")
 
 
 def _counts_json(counts: ErrorCounts, interval: Interval) -> dict[str, Any]:

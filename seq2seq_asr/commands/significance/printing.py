@@ -1,11 +1,10 @@
 """The results as text: systems, pairs with their verdicts, speakers, and what the figures mean."""
 
-import math
 from collections.abc import Sequence
 
 from seq2seq_asr.commands.significance.pairs import Pair
 from seq2seq_asr.commands.significance.systems import System, Unit
-from seq2seq_asr.evaluation.layout import display_width, printable
+from seq2seq_asr.evaluation.layout import bounds, display_width, percent, plural, printable
 from seq2seq_asr.evaluation.report import method_of
 from seq2seq_asr.evaluation.significance import LEVEL, smallest_corrected
 
@@ -33,12 +32,11 @@ def systems_table(systems: Sequence[System], unit: Unit) -> list[str]:
     """A row a system, in the order given."""
     rows = [["system", unit, RATES[unit], "95 % interval", "errors", "sub", "del", "ins", "wrong utterances"]]
     for one in systems:
-        total, interval = one.total, one.interval
-        bounds = f"{100 * interval.low:.2f} – {100 * interval.high:.2f} %" if interval.known else "–"
+        total = one.total
         counts = [total.errors, total.substitutions, total.deletions, total.insertions]
         wrong = f"{one.wrong:,} ({percent(one.sentence_error_rate)})"
-        rate = percent(total.rate)
-        rows.append([one.name, f"{total.reference_length:,}", rate, bounds, *(f"{count:,}" for count in counts), wrong])
+        rate = [percent(total.rate), bounds(one.interval)]
+        rows.append([one.name, f"{total.reference_length:,}", *rate, *(f"{count:,}" for count in counts), wrong])
     return table(rows)
 
 
@@ -52,12 +50,12 @@ def pairs_table(pairs: Sequence[Pair], unit: Unit) -> list[str]:
     for place, pair in enumerate(pairs):
         interval, found = pair.student.interval, [pair.student.p_value, *(column[place] for column in made.values())]
         found += [pair.p_value] * (len(pairs) > 1)
-        bounds = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}" if interval.known else "unknown"
+        ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}" if interval.known else "unknown"
         rows.append(
             [
                 f"{pair.second.name} – {pair.first.name}",
                 f"{100 * pair.student.difference:+.2f}",
-                bounds,
+                ends,
                 *("–" if one is None else p_value(one) for one in found),
                 pair.verdict + (f": {pair.reason}" if pair.reason else ""),
             ]
@@ -70,7 +68,7 @@ def speakers_table(systems: Sequence[System], unit: Unit) -> list[str]:
     told = [one.by_speaker() for one in systems]
     rows = [["speaker", "utterances", unit, *(one.name for one in systems), ""]]
     for name, (utterances, counts) in told[0].items():
-        rates = [percent(one[name][1].rate) for one in told]
+        rates = [percent(one[name][1].rate, infinite="–") for one in told]
         rows.append([name or "(unknown)", f"{utterances:,}", f"{counts.reference_length:,}", *rates, ""])
     total = [len(systems[0].counts), systems[0].total.reference_length]
     rows.append(["all", *(f"{count:,}" for count in total), *(percent(one.total.rate) for one in systems), ""])
@@ -113,13 +111,3 @@ def p_value(value: float) -> str:
     if value < 0.001:
         return "< 0.001"
     return f"{value:.3f}" if abs(value - LEVEL) < 0.005 else f"{value:.2g}"
-
-
-def percent(rate: float) -> str:
-    """A rate with two digits."""
-    return f"{100 * rate:.2f} %" if math.isfinite(rate) else "–"
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 word``, ``1,200 words``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -9,7 +9,6 @@ from seq2seq_asr.commands.significance.printing import (
     RATES,
     heading,
     pairs_table,
-    plural,
     remarks,
     speakers_table,
     systems_table,
@@ -19,6 +18,7 @@ from seq2seq_asr.commands.significance.systems import System, Unit, find_unit, s
 from seq2seq_asr.commands.significance.tables import write_tables
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.evaluation.layout import plural
 
 
 def compare_decodings(config: SignificanceConfig) -> int:
