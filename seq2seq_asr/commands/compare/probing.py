@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from seq2seq_asr.commands.compare.charts import Point, Series, legend, line_chart
+from seq2seq_asr.commands.compare.charts import Point, legend
 from seq2seq_asr.commands.compare.html_table import Cell, table
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
-from seq2seq_asr.commands.compare.series import curve, epochs, lines_of, panels
+from seq2seq_asr.commands.compare.series import curve, epochs, panel_charts, panels, reach
 from seq2seq_asr.commands.compare.stages import PROBED
 from seq2seq_asr.commands.compare.tables import mean
 
@@ -47,22 +47,12 @@ def gradients_section(ranking: Ranking) -> str:
     for layer in layer_names(list(found.values())):
         for weights, told in WEIGHTS.items():
             points = {one.system.name: _flow(found[one.system.name, weights], layer) for one in ranking.standings}
-            every = [point for some in points.values() for point in some]
-            if not every:
-                continue
             unit = "tokens" if layer.startswith("decoder") else "seconds"
-            charts = [
-                line_chart(
-                    group.title or layer,
-                    lines_of(group, points),
-                    f"T − t ({unit})",
-                    "norm",
-                    y_range=(FLOOR, max(2.0, max(point.high for point in every))),
-                    logarithmic=True,
-                )
-                for group in groups
-            ]
-            parts.append(f'<h3>{escape(layer)}, {told}</h3><div class="panels">{"".join(charts)}</div>')
+            y_range = (FLOOR, max(2.0, reach(points)[1]))
+            if charts := panel_charts(
+                groups, points, layer, f"T − t ({unit})", "norm", y_range=y_range, logarithmic=True
+            ):
+                parts.append(f"<h3>{escape(layer)}, {told}</h3>{charts}")
     return "".join(parts) + _gradient_table(ranking, found)
 
 
@@ -142,24 +132,13 @@ def health_section(ranking: Ranking) -> str:
     groups, names = panels(ranking)
     for figure, told in _HEALTH.items():
         points = {one.system.name: curve(one, figure, epochs) for one in ranking.standings}
-        every = [point for some in points.values() for point in some]
-        if not every:
-            continue
-        ends = (0.0, max(point.x for point in every))
-        top = max(point.high for point in every) * (1 + _MARGIN)
-        charts = [
-            line_chart(group.title or told, lines_of(group, points), "epochs", told, x_range=ends, y_range=(0.0, top))
-            for group in groups
-            if _any(lines_of(group, points))
-        ]
-        parts.append(f'<h3>{told}</h3><div class="panels">{"".join(charts)}</div>')
+        end, top = reach(points)
+        y_range = (0.0, top * (1 + _MARGIN))
+        if charts := panel_charts(groups, points, told, "epochs", told, x_range=(0.0, end), y_range=y_range):
+            parts.append(f"<h3>{told}</h3>{charts}")
     if not parts:
         return ""
     return (
         "<h2>How attention forms</h2><p class='quiet'>Means over the validation utterances, teacher forced. Diagonal "
         "mass: weight near the straight line from the first frame to the last.</p>" + legend(names) + "".join(parts)
     )
-
-
-def _any(lines: Sequence[Series]) -> bool:
-    return any(line.points for line in lines)

@@ -5,7 +5,7 @@ from html import escape
 
 from seq2seq_asr.commands.compare.alignments import Seen
 from seq2seq_asr.commands.compare.budget import Measured
-from seq2seq_asr.commands.compare.charts import Bar, forest_plot, legend, line_chart
+from seq2seq_asr.commands.compare.charts import Bar, forest_plot, legend
 from seq2seq_asr.commands.compare.html_table import VERDICT, Cell, table
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.series import (
@@ -13,9 +13,10 @@ from seq2seq_asr.commands.compare.series import (
     curve,
     epochs,
     length_bins,
-    lines_of,
     minutes,
+    panel_charts,
     panels,
+    reach,
 )
 from seq2seq_asr.commands.compare.tables import cpu_minutes, mean, peak_bytes
 from seq2seq_asr.commands.compare.words import (
@@ -96,18 +97,10 @@ def curves_section(ranking: Ranking) -> str:
             if figure == "train_loss" and along is minutes:
                 continue
             points = {one.system.name: curve(one, figure, along, factor) for one in ranking.standings}
-            every = [point for some in points.values() for point in some]
-            if not every:
-                continue
-            x_range = (0.0, max(point.x for point in every))
-            y_range = (0.0, min(max(p.high for p in every), 130.0 if factor == 100 else float("inf")))
-            charts = [
-                line_chart(
-                    panel.title or label, lines_of(panel, points), x_label, label, x_range=x_range, y_range=y_range
-                )
-                for panel in found
-            ]
-            parts.append(f'<h3>{escape(label)} over {x_label}</h3><div class="panels">{"".join(charts)}</div>')
+            end, top = reach(points)
+            y_range = (0.0, min(top, 130.0 if factor == 100 else float("inf")))
+            if charts := panel_charts(found, points, label, x_label, label, x_range=(0.0, end), y_range=y_range):
+                parts.append(f"<h3>{escape(label)} over {x_label}</h3>{charts}")
     if not parts:
         return ""
     return (
@@ -172,14 +165,8 @@ def length_section(ranking: Ranking) -> str:
         return ""
     found, names = panels(ranking)
     points = {one.system.name: by_length(one, bins) for one in ranking.standings}
-    every = [point for some in points.values() for point in some]
-    x_range, y_range = (float(bins[0][0]), float(bins[-1][1])), (0.0, max(point.high for point in every))
-    charts = [
-        line_chart(
-            panel.title or "WER", lines_of(panel, points), "words said", "WER %", x_range=x_range, y_range=y_range
-        )
-        for panel in found
-    ]
+    x_range, y_range = (float(bins[0][0]), float(bins[-1][1])), (0.0, reach(points)[1])
+    charts = panel_charts(found, points, "WER", "words said", "WER %", x_range=x_range, y_range=y_range)
     heads = ["system", *[f"{low}" if low == high else f"{low}–{high}" for low, high in bins]]
     rows: list[tuple[str, list[Cell]]] = [
         (
@@ -189,6 +176,6 @@ def length_section(ranking: Ranking) -> str:
         for one in ranking.standings
     ]
     return (
-        f'<h2>WER by length</h2>{legend(names)}<div class="panels">{"".join(charts)}</div>'
+        f"<h2>WER by length</h2>{legend(names)}{charts}"
         f"<details><summary class='quiet'>As a table (WER % by words said)</summary>{table([*heads], rows)}</details>"
     )

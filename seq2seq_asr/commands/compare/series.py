@@ -1,4 +1,4 @@
-"""Lines of the charts: learning curves and error rates by length, means over seeds."""
+"""Lines of the charts, learning curves and error rates by length, means over seeds; a chart a panel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from seq2seq_asr.commands.compare.charts import Point, Series
+from seq2seq_asr.commands.compare.charts import Point, Series, line_chart
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.results import RunResult
 
@@ -96,6 +96,31 @@ def by_length(one: Standing, bins: Sequence[tuple[int, int]]) -> list[Point]:
     return points
 
 
-def lines_of(panel: Panel, points: Mapping[str, Sequence[Point]]) -> list[Series]:
-    """The lines of a panel, by system name."""
-    return [Series(name=name, colour=colour, points=points[one.system.name]) for colour, name, one in panel.members]
+def reach(points: Mapping[str, Sequence[Point]]) -> tuple[float, float]:
+    """How far all lines go, to the right and, seeds included, up; 0 without points."""
+    every = [point for some in points.values() for point in some]
+    return max((point.x for point in every), default=0.0), max((point.high for point in every), default=0.0)
+
+
+def panel_charts(
+    found: Sequence[Panel],
+    points: Mapping[str, Sequence[Point]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    *,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float],
+    logarithmic: bool = False,
+) -> str:
+    """A `line_chart` for each panel, on the same axes, named `title` where it has no title; empty without points."""
+    if not any(points.values()):
+        return ""
+    charts = []
+    for panel in found:
+        lines = [Series(name=name, colour=c, points=points[one.system.name]) for c, name, one in panel.members]
+        own = panel.title or title
+        charts.append(
+            line_chart(own, lines, x_label, y_label, x_range=x_range, y_range=y_range, logarithmic=logarithmic)
+        )
+    return f'<div class="panels">{"".join(charts)}</div>'
