@@ -1,12 +1,14 @@
 """What ``decode`` does: transcribe files, or decode a manifest, score what has a reference and write the results."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from seq2seq_asr.commands.decode.classes import load_classifier
+from seq2seq_asr.commands.decode.classes import load_classifier, write_class_scores
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.hotwords import read_hotwords
 from seq2seq_asr.commands.decode.marks import free_folder
-from seq2seq_asr.commands.decode.scoring import score
+from seq2seq_asr.commands.decode.results import write_scores
 from seq2seq_asr.commands.decode.shortcomings import report_shortcomings
 from seq2seq_asr.commands.decode.transcribing import Decoded, decode_all
 from seq2seq_asr.commands.progress import ProgressLine
@@ -18,6 +20,7 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.layout import printable
+from seq2seq_asr.evaluation.report import Scored, format_report, make_report
 from seq2seq_asr.nn.allocation import keep_freed_memory
 from seq2seq_asr.nn.quiet_threads import start_quiet_threads
 from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, Transcriber, available, is_classifier
@@ -111,6 +114,40 @@ def decode_set(recognizer: Transcriber, config: DecodeConfig, run: RunFolder) ->
         print(report)
     print(folder)
     return decoded
+
+
+def score(
+    folder: Path, recognizer: Transcriber, utterances: Sequence[Utterance], decoded: Decoded, seed: int
+) -> str | None:
+    """Score what was decoded and has a reference, normalised as in training; None when nothing is left.
+
+    Returns:
+        The report as text.
+    """
+    if not decoded.transcripts:
+        return None
+    scored = [
+        Scored(
+            id=utterance.id,
+            reference=recognizer.tokenizer.normalise(utterance.text),
+            hypothesis=decoded.transcripts[place].text,
+            speaker=utterance.speaker,
+        )
+        for place, utterance in enumerate(utterances)
+        if place in decoded.transcripts and utterance.text
+    ]
+    if len(scored) < len(decoded.transcripts):
+        say(f"{len(decoded.transcripts) - len(scored)} utterances have no reference text: transcribed, not scored")
+    heard = sum(utterances[place].duration for place in decoded.transcripts if place not in decoded.kept)
+    factor = decoded.seconds / heard if heard else None
+    if not scored:
+        say("real-time factor " + ("not measured" if factor is None else f"{factor:.3g}"))
+        return None
+    if isinstance(recognizer, SpeechClassifier):
+        return write_class_scores(folder, scored, recognizer.tokenizer.names, factor, seed, len(decoded.errors))
+    report = make_report(scored, real_time_factor=factor, seed=seed)
+    write_scores(folder, scored, report, len(decoded.errors))
+    return format_report(report)
 
 
 def find_utterances(config: DecodeConfig, run: RunFolder) -> tuple[list[Utterance], str]:
