@@ -38,14 +38,7 @@ def report(
     """
     done = [run for run in runs if trained(run) and decoded(run, config, corpora)]
     finished = [run for run in done if _as_planned(run, config, corpora)]
-    found: dict[str, list[RunResult]] = {}
-    for run in finished:
-        try:
-            result = read_result(run, config)
-        except AsrError as error:
-            failures.append(Failure(run.name, "results", error.exit_code, str(error)))
-        else:
-            found.setdefault(run.system, []).append(result)
+    found = _results(finished, config, failures)
     if not found:
         say("no run is finished: there is nothing to report yet")
         return ""
@@ -71,6 +64,19 @@ def report(
     path = folder / f"comparison{suffix}.html"
     write_page(path, comparison)
     return f"{answer(ranking)}\n{path}"
+
+
+def _results(runs: Sequence[Run], config: CompareConfig, failures: list[Failure]) -> dict[str, list[RunResult]]:
+    """Results of the runs of each system; where they are damaged, that is added to the failures."""
+    found: dict[str, list[RunResult]] = {}
+    for run in runs:
+        try:
+            result = read_result(run, config)
+        except AsrError as error:
+            failures.append(Failure(run.name, "results", error.exit_code, str(error)))
+        else:
+            found.setdefault(run.system, []).append(result)
+    return found
 
 
 def _as_planned(run: Run, config: CompareConfig, corpora: Corpora) -> bool:

@@ -125,27 +125,8 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
         "after Welch 1947). The larger p-value counts, corrected for all pairs of systems, since the best is found on "
         "the same data (Holm 1979), at the 5 % level. ‘Not significantly worse’ does not mean equal: a larger test "
         "set, more speakers or more seeds may tell them apart.",
+        *_limits(ranking),
     ]
-    if ranking.by_utterances and speakers >= 2:
-        lines.append(
-            f"Of {speakers} speakers too few have other errors under {listed(ranking.by_utterances)} than under the "
-            "best for an exchange of whole speakers to become significant after the correction; utterances are "
-            "exchanged in their place, which says less of speakers that are not in this test set."
-        )
-    if any(one.interval.alike for one in ranking.standings):
-        lines.append(
-            "Where all is right, or every label wrong, a bootstrap has nothing to draw: the interval is by the rule of "
-            f"three over {unit}s (Hanley & Lippman-Hand 1983)."
-        )
-    if few == 1:
-        lines.append(
-            f"Of a system with one seed the interval is over {unit}s alone, and nothing is tested: how much another "
-            "seed would change is not known, and may be as much as lies between two systems."
-        )
-    if {2, 3} & set(counts):
-        lines.append(
-            "Two or three seeds are few: their spread is known only roughly, and intervals are rather too narrow."
-        )
     search = f", beam {config.search.beam}, CTC weight {config.search.ctc_weight:g}"
     weights = f"Decoded with the {config.checkpoint} weights of each run{'' if labels(ranking) else search}."
     lines.append(
@@ -157,4 +138,32 @@ def method_words(config: CompareConfig, ranking: Ranking) -> list[str]:
     factors = [mean([run.real_time_factor for run in one.runs if run.real_time_factor]) for one in ranking.standings]
     if any(factors):
         lines.append("The real-time factor is seconds of computation a second of audio, in batches, features included.")
+    return lines
+
+
+def _limits(ranking: Ranking) -> list[str]:
+    """What so few speakers, seeds or errors do not tell."""
+    counts = [len(one.runs) for one in ranking.standings]
+    unit, speakers = ranking.best.interval.unit, ranking.test.speaker_count
+    lines = []
+    if ranking.by_utterances and speakers >= 2:
+        lines.append(
+            f"Of {speakers} speakers too few have other errors under {listed(ranking.by_utterances)} than under the "
+            "best for an exchange of whole speakers to become significant after the correction; utterances are "
+            "exchanged in their place, which says less of speakers that are not in this test set."
+        )
+    if any(one.interval.alike for one in ranking.standings):
+        lines.append(
+            "Where all is right, or every label wrong, a bootstrap has nothing to draw: the interval is by the rule of "
+            f"three over {unit}s (Hanley & Lippman-Hand 1983)."
+        )
+    if 1 in counts:
+        lines.append(
+            f"Of a system with one seed the interval is over {unit}s alone, and nothing is tested: how much another "
+            "seed would change is not known, and may be as much as lies between two systems."
+        )
+    if {2, 3} & set(counts):
+        lines.append(
+            "Two or three seeds are few: their spread is known only roughly, and intervals are rather too narrow."
+        )
     return lines
