@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from jaxtyping import Float
 
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
-from seq2seq_asr.commands.compare.stages import SCORES, decode_folder, is_classification, read_cost
+from seq2seq_asr.commands.compare.stages import decode_folder, is_classification, read_cost
+from seq2seq_asr.commands.significance.reading import SCORES, read_decoding
 from seq2seq_asr.errors import CheckpointError, UsageError
-from seq2seq_asr.evaluation.trn import read_trn
+from seq2seq_asr.evaluation.report import Scored
 from seq2seq_asr.evaluation.wer import word_errors
 from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.run_folder import RunFolder
@@ -70,21 +70,19 @@ def read_result(run: Run, config: CompareConfig) -> RunResult:
     """Read a finished run.
 
     Raises:
-        CheckpointError: A file is missing or damaged.
+        CheckpointError: Its scores or its figures are missing or damaged.
+        ManifestError: Its transcripts are.
     """
-    folder = decode_folder(run, config)
+    folder, labels = decode_folder(run, config), is_classification(run)
     try:
-        lines = [json.loads(line) for line in (folder / "hyp.jsonl").read_text("utf-8").splitlines()]
-        said = {line["id"]: line["text"] for line in lines}
-        scores = json.loads((folder / SCORES[is_classification(run)]).read_text("utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        scores = json.loads((folder / SCORES[labels]).read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: no complete results ({error})") from error
-    test = _test_set(folder, lines, is_classification(run))
-    texts = [said[id] for id in test.ids]
+    scored = read_decoding(folder).scored
     return RunResult(
         run=run,
-        test=test,
-        errors=_errors(test, texts, is_classification(run)),
+        test=_test_set(scored, labels),
+        errors=np.array([_errors(one, labels) for one in scored]),
         curve=_curve(run),
         cost=read_cost(run.path),
         real_time_factor=scores.get("real_time_factor"),
@@ -104,28 +102,18 @@ def _curve(run: Run) -> list[dict[str, str]]:
     return rows
 
 
-def _test_set(folder: Path, lines: Sequence[Mapping[str, Any]], labels: bool) -> ScoredSet:
-    """References as the run's own tokenizer writes them; `hyp.jsonl` may hold them, otherwise `ref.trn` does."""
-    known = {line["id"]: (line["reference"], line.get("speaker")) for line in lines if "reference" in line}
-    if (folder / "ref.trn").is_file():
-        known |= {line.id: (line.text, line.speaker) for line in read_trn(folder / "ref.trn")}
-    ids = tuple(line["id"] for line in lines if line["id"] in known)
-    if not ids:
-        raise CheckpointError(f"{folder}: no utterance has a reference")
-    references = tuple(known[id][0] for id in ids)
+def _test_set(scored: Sequence[Scored], labels: bool) -> ScoredSet:
+    """References as the run's own tokenizer writes them."""
     return ScoredSet(
-        ids=ids,
-        references=references,
-        speakers=tuple(known[id][1] for id in ids),
-        lengths=np.array([1.0 if labels else float(len(text.split())) for text in references]),
+        ids=tuple(one.id for one in scored),
+        references=tuple(one.reference for one in scored),
+        speakers=tuple(one.speaker for one in scored),
+        lengths=np.array([1.0 if labels else float(len(one.reference.split())) for one in scored]),
     )
 
 
-def _errors(test: ScoredSet, texts: Sequence[str], labels: bool) -> Float[np.ndarray, " B"]:
-    pairs = zip(test.references, texts, strict=True)
-    if labels:
-        return np.array([float(reference != text) for reference, text in pairs])
-    return np.array([float(word_errors(reference, text).errors) for reference, text in pairs])
+def _errors(one: Scored, labels: bool) -> float:
+    return float(one.reference != one.hypothesis if labels else word_errors(one.reference, one.hypothesis).errors)
 
 
 def check_same_test(results: Sequence[RunResult]) -> None:

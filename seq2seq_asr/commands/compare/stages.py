@@ -15,6 +15,7 @@ from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.pool import Spent, Stage, Task
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.fit.resuming import as_recorded, changed_settings
+from seq2seq_asr.commands.significance.reading import SCORES
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import AsrError, UsageError
@@ -27,8 +28,6 @@ COST = "compare.json"
 """In a run folder: what each stage took, added up over resumed ones."""
 PROBED = "gradients/gradients_trained.json"
 """What the gradient probe leaves in a run folder."""
-SCORES = {False: "wer.json", True: "accuracy.json"}
-"""What `decode` writes last, of a recogniser and of a classifier."""
 
 
 def is_classification(run: Run) -> bool:

@@ -12,7 +12,7 @@ from seq2seq_asr.evaluation.report import Scored
 from seq2seq_asr.evaluation.trn import TrnLine, read_trn
 
 SCORES = ("wer.json", "accuracy.json")
-"""What `decode` writes of a recogniser and of a classifier; other toolkits write neither."""
+"""What `decode` writes last, of a recogniser and of a classifier; other toolkits write neither."""
 _SHOWN = 40
 """Characters of a text that an error shows, at most."""
 
