@@ -1,6 +1,7 @@
-"""Files that are replaced whole or not at all, whatever happens meanwhile."""
+"""Files that are replaced whole or not at all, whatever happens meanwhile, and what tells one from another."""
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,3 +85,16 @@ def probe(path: Path) -> None:
     except OSError as error:
         error.filename = str(path)
         raise
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from seq2seq_asr.errors import CheckpointError, ManifestError
-from seq2seq_asr.whole_file import replacing, write_csv, writing
+from seq2seq_asr.whole_file import digest_of, replacing, write_csv, writing
 
 
 def test_the_new_file_takes_the_place_of_the_old_when_it_is_on_the_disk(
@@ -67,3 +67,10 @@ def test_a_table_ends_its_lines_alike_and_has_the_columns_asked_for(tmp_path: Pa
         write_csv(tmp_path / "other.csv", [*rows, {"name": "c", "more": 3}])
     write_csv(tmp_path / "none.csv", [], ["count"])
     assert (tmp_path / "none.csv").read_bytes() == b"count\n"
+
+
+def test_the_digest_of_a_file_is_its_sha256_and_an_unreadable_one_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"abc")  # the example of FIPS 180-2
+    assert digest_of(tmp_path / "a.txt") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(CheckpointError, match=r"none: cannot be read \(No such file"):
+        digest_of(tmp_path / "none")

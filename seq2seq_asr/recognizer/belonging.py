@@ -9,7 +9,7 @@ from seq2seq_asr.recognizer.confidence import Calibration
 from seq2seq_asr.recognizer.restoring import Choice, weights_file
 from seq2seq_asr.recognizer.tuned import Tuned
 from seq2seq_asr.strict_yaml import load_yaml
-from seq2seq_asr.training.sums import digest_of
+from seq2seq_asr.whole_file import digest_of
 
 Settings = TypeVar("Settings", Tuned, Calibration)
 

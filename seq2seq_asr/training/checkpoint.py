@@ -1,6 +1,5 @@
 """Checkpoint files: written whole or not at all, read without running anything from them."""
 
-import contextlib
 import os
 import re
 import zipfile
@@ -12,15 +11,14 @@ import torch
 from torch import nn
 
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.training.sums import HashingFile, check_sums, known_sums, put_in_place, sums_path
-from seq2seq_asr.whole_file import temporary_of
+from seq2seq_asr.whole_file import replacing
 
 FORMAT = 1
 """Version of what ``checkpoint["seq2seq_asr"]`` holds."""
 
 
 def write_atomically(checkpoint: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
-    """Write beside, flush to the disk, rename: a crash leaves the old file or the new one, and its SHA-256 beside it.
+    """Write beside, flush to the disk, rename: a crash leaves the old file or the new one.
 
     Args:
         checkpoint: What to write.
@@ -30,33 +28,24 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path, keep: Path | Non
     Raises:
         CheckpointError: The folder is not writable or the disk is full; the old file still stands.
     """
-    temporary = temporary_of(path)
     try:
-        with temporary.open("wb") as file:
-            hashing = HashingFile(file)
-            torch.save(dict(checkpoint), hashing)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            _keep(path, keep)
-        put_in_place(temporary, path, [hashing.sha256.hexdigest()])
+        with replacing(path) as temporary:
+            with temporary.open("wb") as file:
+                torch.save(dict(checkpoint), file)
+            if keep is not None and path.exists():
+                _keep(path, keep)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from error
-    finally:
-        for leftover in (path, sums_path(path), *((keep, sums_path(keep)) if keep else ())):
-            with contextlib.suppress(OSError):
-                temporary_of(leftover).unlink()
 
 
 def _keep(path: Path, keep: Path) -> None:
     """Give a file a second name; where the file system knows no links, the first one is lost."""
-    link = temporary_of(keep)
     try:
-        os.link(path, link)
+        with replacing(keep) as link:
+            os.link(path, link)
     except OSError:
-        link = path
-    put_in_place(link, keep, known_sums(path))
+        os.replace(path, keep)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -83,7 +72,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    check_sums(path)
     try:
         _check_container(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -98,13 +86,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_container(path: Path) -> None:
-    """Refuse what torch.save does not write: other containers, and members that are larger than the file."""
+    """Refuse what torch.save does not write, members larger than the file, and a bit that has flipped since."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise CheckpointError("it has compressed members")
-    if sum(member.file_size for member in members) > path.stat().st_size:
-        raise CheckpointError("its members claim to be larger than the file")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise CheckpointError("it has compressed members")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise CheckpointError("its members claim to be larger than the file")
+        if (damaged := archive.testzip()) is not None:  # torch.load itself compares no sums
+            raise CheckpointError(f"the CRC-32 of {damaged} is not that of its bytes")
 
 
 def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:

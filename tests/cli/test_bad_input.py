@@ -33,7 +33,6 @@ def damage_checkpoints(run: Path, content: bytes) -> None:
 def foreign(run: Path) -> None:
     for name in ("best.ckpt", "last.ckpt"):
         torch.save({"model": torch.zeros(3)}, run / name)
-        (run / f"{name}.sha256").unlink(missing_ok=True)
 
 
 def without_checkpoints(run: Path) -> None:

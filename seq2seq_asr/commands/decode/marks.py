@@ -13,7 +13,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer.confidence import CALIBRATION
 from seq2seq_asr.recognizer.restoring import Choice, weights_file
 from seq2seq_asr.strict_yaml import load_yaml
-from seq2seq_asr.training.sums import digest_of
+from seq2seq_asr.whole_file import digest_of
 
 MARK = "# sha256: "
 """How the line of ``decode.yaml`` begins that holds the fingerprint."""

@@ -36,8 +36,7 @@ from seq2seq_asr.strict_yaml import to_mapping, to_yaml
 from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
-from seq2seq_asr.training.sums import digest_of
-from seq2seq_asr.whole_file import probe, replacing, write_csv, writing
+from seq2seq_asr.whole_file import digest_of, probe, replacing, write_csv, writing
 
 TABLE = "tuned.csv"
 """File of a run folder that holds every trial."""
