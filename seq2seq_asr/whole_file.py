@@ -70,6 +70,16 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
         table.writerows(rows)
 
 
+def write_whole(path: Path, content: str | bytes, kind: type[AsrError] = CheckpointError) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        AsrError: Of this kind, when it cannot be written.
+    """
+    with writing(path, kind), replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def probe(path: Path) -> None:
     """Find out before long work whether a file could be written at its end; what stands there stays.
 

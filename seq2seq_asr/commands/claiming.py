@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.whole_file import writing
 
 
 @contextlib.contextmanager
@@ -22,11 +23,9 @@ def claimed(folder: Path, file: str, work: str, way_out: str) -> Iterator[None]:
     Raises:
         CheckpointError: Another process works there, or the folder cannot be made.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         held = (folder / file).open("a")
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
     with held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import ManifestError, TokenizerError
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import write_whole
 
 MOST_BYTES: Final = 2**24
 
@@ -78,11 +78,7 @@ class Labels:
         Raises:
             TokenizerError: The file cannot be written.
         """
-        try:
-            with replacing(path) as temporary:
-                temporary.write_bytes(_content(self.names))
-        except OSError as error:
-            raise TokenizerError(f"{path}: cannot be written ({error.strerror})") from error
+        write_whole(path, _content(self.names), TokenizerError)
 
     @staticmethod
     def normalise(text: str) -> str:

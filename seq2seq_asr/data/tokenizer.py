@@ -13,7 +13,7 @@ import sentencepiece
 from seq2seq_asr.data.normaliser import NormaliserName, normalise
 from seq2seq_asr.errors import TokenizerError, UsageError
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS, SPECIAL_PIECES, UNK
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import write_whole, writing
 
 MAX_MODEL_BYTES: Final = 32 * 2**20
 _BYTE_PIECES: Final = 256
@@ -130,12 +130,9 @@ class Tokenizer:
         Raises:
             TokenizerError: The file cannot be written.
         """
-        try:
+        with writing(path, TokenizerError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_bytes(self.model + _trailer(self.normaliser))
-        except OSError as error:
-            raise TokenizerError(f"{path}: cannot be written ({error.strerror or error})") from error
+        write_whole(path, self.model + _trailer(self.normaliser), TokenizerError)
 
     def normalise(self, text: str) -> str:
         """The form of ``text`` that the recogniser is trained to write."""

@@ -14,7 +14,7 @@ from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.processes import devices_started_outside, is_launched_by_us, is_main_process
 from seq2seq_asr.training.requeue import restarted, this_job
 from seq2seq_asr.training.run_folder import RunFolder, create_run, numbered_runs
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import write_whole, writing
 
 LOCK = "training.lock"
 """File of a run that its training holds; it is there while it is prepared and trains."""
@@ -91,19 +91,6 @@ def wait_for(run: RunFolder, seconds: float = 600.0) -> RunFolder:
     raise CheckpointError(f"{run.path}: the first process did not prepare the run within {seconds:.0f} s")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file of a run, such as its config.yaml, whole or not at all: other processes may be reading it.
-
-    Raises:
-        CheckpointError: The folder is not writable.
-    """
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{path.parent}: cannot be written ({error.strerror})") from error
-
-
 @contextlib.contextmanager
 def held(run: RunFolder) -> Iterator[None]:
     """Keep every other training out of a run; the system lets go of it however this process ends.
@@ -115,10 +102,8 @@ def held(run: RunFolder) -> Iterator[None]:
         yield
         return
     path = run.path / LOCK
-    try:
+    with writing(run.path):
         file = _lock(path)
-    except OSError as error:
-        raise CheckpointError(f"{run.path}: cannot be written ({error.strerror})") from error
     try:
         yield
     finally:

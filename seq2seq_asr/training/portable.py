@@ -13,7 +13,7 @@ import torch
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.training.checkpoint import FORMAT
-from seq2seq_asr.whole_file import temporary_of
+from seq2seq_asr.whole_file import temporary_of, writing
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_BYTES = 2**20
@@ -78,13 +78,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _require_free(folder: Path) -> None:
-    try:
+    with writing(folder):
         if folder.exists() and any(folder.iterdir()):
             raise CheckpointError(f"{folder}: exists already and is not empty")
         if folder.exists() and folder.samefile(Path.cwd()):  # the shell would be left in a folder that is gone
             raise CheckpointError(f"{folder}: is the folder that you are in: give the name of a new one")
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def read_portable(folder: Path) -> dict[str, Any]:

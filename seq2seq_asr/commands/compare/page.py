@@ -20,9 +20,8 @@ from seq2seq_asr.commands.compare.sections import (
 )
 from seq2seq_asr.commands.compare.style import SCRIPT, STYLE
 from seq2seq_asr.commands.compare.words import answer, budget_words, method_words
-from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.strict_yaml import to_yaml
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +51,7 @@ def write_page(path: Path, comparison: Comparison) -> None:
     Raises:
         CheckpointError: It cannot be written.
     """
-    text = page(comparison)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(path, page(comparison))
 
 
 def page(comparison: Comparison) -> str:

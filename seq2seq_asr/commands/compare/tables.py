@@ -8,8 +8,7 @@ from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.ranking import Ranking, Standing
 from seq2seq_asr.commands.compare.results import RunResult
 from seq2seq_asr.commands.compare.stages import is_classification
-from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.whole_file import write_csv
+from seq2seq_asr.whole_file import write_csv, writing
 
 
 def write_tables(
@@ -22,11 +21,9 @@ def write_tables(
     """
     systems = [system_row(one, measured, flops) for one in ranking.standings]
     runs = [run_row(run, one) for one in ranking.standings for run in one.runs]
-    try:
+    with writing(folder):
         for name, rows in (("comparison", systems), ("runs", runs)):
             write_csv(folder / f"{name}{suffix}.csv", rows)
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
 
 
 def system_row(one: Standing, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> dict[str, Any]:

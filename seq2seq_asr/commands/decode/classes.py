@@ -19,7 +19,7 @@ from seq2seq_asr.evaluation.report import Scored
 from seq2seq_asr.recognizer import SpeechClassifier
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.training.plots import confusion_figure, save_figure
-from seq2seq_asr.whole_file import write_csv, writing
+from seq2seq_asr.whole_file import write_csv, write_whole, writing
 
 CONFUSIONS: Final = ("speaker", "reference", "hypothesis", "count")
 """Columns of ``confusions.csv``: what was taken for what, by speaker, most frequent first."""
@@ -68,10 +68,10 @@ def write_class_scores(
     report = make_class_report(scored, names, real_time_factor=factor, seed=seed)
     text, values = format_class_report(report), class_report_json(report)
     write_pairs(folder, scored)
+    line = json.dumps({**values, "skipped": skipped}, ensure_ascii=False, allow_nan=False, indent=1)
+    write_whole(folder / "accuracy.txt", text)
+    write_whole(folder / "accuracy.json", line + "\n")
     with writing(folder):
-        (folder / "accuracy.txt").write_text(text, encoding="utf-8")
-        line = json.dumps({**values, "skipped": skipped}, ensure_ascii=False, allow_nan=False, indent=1)
-        (folder / "accuracy.json").write_text(line + "\n", encoding="utf-8")
         write_csv(folder / "confusion.csv", matrix_rows(report, names))
         write_csv(folder / "confusions.csv", [vars(one) for one in report.confusions], CONFUSIONS)
         save_figure(confusion_figure(report.matrix, names), folder / "confusion.png")

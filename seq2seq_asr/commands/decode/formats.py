@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seq2seq_asr.commands.decode.config import Format
-from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.recognizer import Transcript, Word
+from seq2seq_asr.whole_file import writing
 
 LONGEST_CUE = 84
 """Characters of a subtitle: two lines of 42, the habit of broadcasters."""
@@ -44,7 +44,7 @@ def write_formats(
     Raises:
         CheckpointError: A file cannot be written.
     """
-    try:
+    with writing(folder):
         for name in formats:
             if name in ("ctm", "txt"):
                 _write(folder / f"hyp.{name}", "".join(WHOLE[name](one) for one in transcripts))
@@ -52,8 +52,6 @@ def write_formats(
             (folder / name).mkdir(exist_ok=True)
             for stem, one, length in zip(file_names(transcripts), transcripts, seconds, strict=True):
                 _write(folder / name / f"{stem}.{name}", SINGLE[name](cues(one.words, length)))
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
 
 
 def remove_formats(folder: Path) -> None:
@@ -64,11 +62,9 @@ def remove_formats(folder: Path) -> None:
     """
     stale = [folder / f"hyp.{name}" for name in WHOLE]
     stale += [path for name in SINGLE for path in (folder / name).glob(f"*.{name}")]
-    try:
+    with writing(folder):
         for path in stale:
             path.unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
 
 
 def file_names(transcripts: Sequence[Transcript]) -> list[str]:

@@ -14,7 +14,7 @@ from seq2seq_asr.evaluation.trn import TrnLine, write_trn
 from seq2seq_asr.recognizer import Transcript
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.version import package_version
-from seq2seq_asr.whole_file import replacing, writing
+from seq2seq_asr.whole_file import write_whole, writing
 
 SCORES = ("ref.trn", "hyp.trn", "wer.txt", "wer.json")
 """What `write_scores` writes."""
@@ -51,7 +51,7 @@ def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: 
         # Transcripts before settings: a kill in between must not leave them to be taken for the new settings'.
         for name in (*SCORES, *CLASS_SCORES, *["hyp.jsonl"] * anew):
             (folder / name).unlink(missing_ok=True)
-        (folder / "decode.yaml").write_text(settings, encoding="utf-8")
+    write_whole(folder / "decode.yaml", settings)
 
 
 class HypothesisFile:
@@ -94,8 +94,7 @@ class HypothesisFile:
         """Put the lines into the order of the manifest; until then they stand as they were decoded."""
         if self.path is None:
             return
-        with writing(self.path), replacing(self.path) as temporary:
-            temporary.write_text("".join(self.lines[place] for place in sorted(self.lines)), "utf-8", newline="\n")
+        write_whole(self.path, "".join(self.lines[place] for place in sorted(self.lines)))
 
     def __enter__(self) -> "HypothesisFile":
         return self
@@ -164,10 +163,9 @@ def write_scores(folder: Path, scored: Sequence[Scored], report: Report, skipped
         CheckpointError: One of them cannot be written.
     """
     write_pairs(folder, scored)
-    with writing(folder):
-        (folder / "wer.txt").write_text(format_report(report), encoding="utf-8")
-        values = json.dumps({**report_json(report), "skipped": skipped}, ensure_ascii=False, allow_nan=False, indent=1)
-        (folder / "wer.json").write_text(values + "\n", encoding="utf-8")
+    write_whole(folder / "wer.txt", format_report(report))
+    values = json.dumps({**report_json(report), "skipped": skipped}, ensure_ascii=False, allow_nan=False, indent=1)
+    write_whole(folder / "wer.json", values + "\n")
 
 
 def write_pairs(folder: Path, scored: Sequence[Scored]) -> None:

@@ -19,7 +19,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.features import Features
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.run_folder import RunFolder
-from seq2seq_asr.whole_file import probe, replacing
+from seq2seq_asr.whole_file import probe, write_whole, writing
 
 
 def doctor(config: DoctorConfig) -> int:
@@ -86,10 +86,8 @@ def require_place(path: Path) -> None:
     Raises:
         UsageError: Its folder is missing or cannot be written, or it is a folder itself.
     """
-    try:
+    with writing(path, UsageError):
         probe(path)
-    except OSError as error:
-        raise UsageError(f"report: {path}: cannot be written ({error.strerror})") from error
 
 
 def write_report(path: Path, health: Health) -> None:
@@ -99,11 +97,7 @@ def write_report(path: Path, health: Health) -> None:
         UsageError: It cannot be written.
     """
     text = json.dumps(health_json(health), ensure_ascii=False, allow_nan=False, indent=1)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, "utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(path, text, UsageError)
 
 
 def names(paths: Sequence[Path]) -> list[str]:

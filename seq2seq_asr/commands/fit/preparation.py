@@ -24,13 +24,14 @@ from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import load_yaml, to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
-from seq2seq_asr.training.claim import claimed_run, held, write_whole
+from seq2seq_asr.training.claim import claimed_run, held
 from seq2seq_asr.training.devices import find_devices
 from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, open_run
 from seq2seq_asr.training.session import Session
 from seq2seq_asr.training.state import misfits, require_state, told
+from seq2seq_asr.whole_file import write_whole
 
 STATISTICS_UTTERANCES = 1000
 """Training utterances from which global mean and variance are measured."""

@@ -19,7 +19,7 @@ from seq2seq_asr.recognizer.restoring import load_tokenizer
 from seq2seq_asr.search.arpa import Arpa, read_arpa
 from seq2seq_asr.search.ngram import BackOff
 from seq2seq_asr.training.run_folder import newest_run, open_run
-from seq2seq_asr.whole_file import probe, replacing, writing
+from seq2seq_asr.whole_file import probe, write_whole, writing
 
 
 class Measured(NamedTuple):
@@ -91,5 +91,4 @@ def _words(line: str, tokenizer: Tokenizer) -> list[str]:
 def _write(path: Path, text: str) -> None:
     """Write the file whole or not at all, compressed where its name ends in ``.gz``."""
     contents = text.encode()
-    with writing(path), replacing(path) as temporary:
-        temporary.write_bytes(gzip.compress(contents, mtime=0) if path.suffix == ".gz" else contents)
+    write_whole(path, gzip.compress(contents, mtime=0) if path.suffix == ".gz" else contents)

@@ -20,7 +20,6 @@ from seq2seq_asr.commands.probe_gradients.summary import (
     csv_rows,
     lines,
     model_summary,
-    write_text,
 )
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
@@ -30,7 +29,6 @@ from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
-from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.nn.classifier import Model, build_model
 from seq2seq_asr.nn.flow import LayerFlow, decoder_flow, encoder_flow
 from seq2seq_asr.nn.model import Seq2Seq
@@ -40,7 +38,7 @@ from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
-from seq2seq_asr.whole_file import write_csv
+from seq2seq_asr.whole_file import write_csv, write_whole, writing
 
 Weights = Literal["init", "trained"]
 Results = dict[Weights, dict[str, Any]]
@@ -155,15 +153,13 @@ def write(folder: Path, results: Results) -> None:
     Raises:
         CheckpointError: The folder cannot be written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for weights, result in results.items():
-            write_text(folder / f"gradients_{weights}.json", json.dumps(result, ensure_ascii=False, allow_nan=False))
+            write_whole(folder / f"gradients_{weights}.json", json.dumps(result, ensure_ascii=False, allow_nan=False))
         rows = csv_rows({weights: result["layers"] for weights, result in results.items()})
         write_csv(folder / "gradients.csv", rows)
         save_figure(gradients_figure(results), folder / "gradients.png")
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def report(results: Results) -> str:

@@ -30,14 +30,12 @@ Gates: sigmoid low below 0.05 and high above 0.95, tanh low below -0.95 and high
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from seq2seq_asr.nn.flow import LayerFlow, by_layer
-from seq2seq_asr.whole_file import replacing
 
 FORMAT = 1
 FEWEST = 0.25
@@ -165,12 +163,6 @@ def place(layer: Mapping[str, Any], steps: int) -> str:
     """A distance in steps, and in seconds where steps are frames."""
     seconds = layer["seconds_per_step"]
     return f"{steps} tokens" if seconds is None else f"{steps} steps ({steps * seconds:.2f} s)"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _stacked(flows: Sequence[LayerFlow]) -> Float[np.ndarray, "N D"]:

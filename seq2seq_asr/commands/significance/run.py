@@ -17,8 +17,9 @@ from seq2seq_asr.commands.significance.reading import Decoding, read_decoding, s
 from seq2seq_asr.commands.significance.systems import System, Unit, find_unit, score_systems
 from seq2seq_asr.commands.significance.tables import write_tables
 from seq2seq_asr.console import say
-from seq2seq_asr.errors import CheckpointError, UsageError
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.layout import plural
+from seq2seq_asr.whole_file import writing
 
 
 def compare_decodings(config: SignificanceConfig) -> int:
@@ -78,9 +79,7 @@ def write_results(folder: Path, systems: Sequence[System], pairs: Sequence[Pair]
     from seq2seq_asr.commands.significance.plots import differences_figure
     from seq2seq_asr.training.plots import save_figure
 
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_tables(folder, systems, pairs, unit)
         save_figure(differences_figure(pairs, RATES[unit]), folder / "differences.png")
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error.strerror or error})") from error

@@ -15,7 +15,7 @@ from seq2seq_asr.search.alignment import word_places
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.plots import save_figure
-from seq2seq_asr.whole_file import replacing, writing
+from seq2seq_asr.whole_file import write_whole, writing
 
 
 def calibrate(searcher: Searcher, encoded: EncodedSet, search: BeamConfig, folder: Path, weights: str) -> str:
@@ -48,9 +48,8 @@ def calibrate(searcher: Searcher, encoded: EncodedSet, search: BeamConfig, folde
         error_after=expected_calibration_error(apart, right),
     )
     sides = {"raw": reliability(raw, right), "calibrated": reliability(apart, right)}
+    write_whole(folder / CALIBRATION, to_yaml(calibration))
     with writing(folder):
-        with replacing(folder / CALIBRATION) as temporary:
-            temporary.write_text(to_yaml(calibration), encoding="utf-8")
         save_figure(reliability_figure(sides), folder / "reliability.png")
     return (
         f"word confidences: expected calibration error {calibration.error_before:.4f} raw, "

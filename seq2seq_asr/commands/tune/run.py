@@ -36,7 +36,7 @@ from seq2seq_asr.strict_yaml import to_mapping, to_yaml
 from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
-from seq2seq_asr.whole_file import digest_of, probe, replacing, write_csv, writing
+from seq2seq_asr.whole_file import digest_of, probe, write_csv, write_whole, writing
 
 TABLE = "tuned.csv"
 """File of a run folder that holds every trial."""
@@ -195,5 +195,4 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
     with writing(folder):
         write_csv(folder / TABLE, trial_rows(sweeper))  # which trials stand in which sweep is known at the end
         save_figure(sweep_figure(sweeper), folder / "tuned.png")
-        with replacing(folder / TUNED) as temporary:
-            temporary.write_text(to_yaml(tuned), encoding="utf-8")
+        write_whole(folder / TUNED, to_yaml(tuned))

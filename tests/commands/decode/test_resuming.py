@@ -277,7 +277,7 @@ def test_old_transcripts_go_before_new_settings_stand(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", killed)
+        patch.setattr(Path, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             start_results(tmp_path, DecodeConfig())
     assert not (tmp_path / "hyp.jsonl").exists()

@@ -22,12 +22,13 @@ from seq2seq_asr.errors import CheckpointError, ManifestError, TokenizerError, U
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import from_mapping, load_yaml
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
-from seq2seq_asr.training.claim import claimed_run, wait_for, write_whole
+from seq2seq_asr.training.claim import claimed_run, wait_for
 from seq2seq_asr.training.devices import find_precision
 from seq2seq_asr.training.mwer import MwerConfig
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.training.session import Session
 from seq2seq_asr.training.settings import TrainerConfig
+from seq2seq_asr.whole_file import write_whole
 
 PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SEQ2SEQ_ASR_RUN")
 
