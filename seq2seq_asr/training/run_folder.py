@@ -122,6 +122,15 @@ def open_run(path: Path) -> RunFolder:
     return run
 
 
+def chosen_run(run: Path | None, checkpoints: Path) -> RunFolder:
+    """The run that was named, else the newest.
+
+    Raises:
+        CheckpointError: As `open_run` and `newest_run`.
+    """
+    return newest_run(checkpoints) if run is None else open_run(run)
+
+
 def newest_run(checkpoints: Path) -> RunFolder:
     """The run whose checkpoint was written last.
 

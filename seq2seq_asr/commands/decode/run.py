@@ -26,7 +26,7 @@ from seq2seq_asr.nn.quiet_threads import start_quiet_threads
 from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, Transcriber, available, is_classifier
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.portable import is_portable
-from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+from seq2seq_asr.training.run_folder import RunFolder, chosen_run
 
 
 def decode(config: DecodeConfig) -> int:
@@ -74,10 +74,8 @@ def find_run(config: DecodeConfig) -> RunFolder:
         CheckpointError: There is none.
         UsageError: An exported recogniser was given, but nothing to decode.
     """
-    if config.run is None:
-        return newest_run(config.checkpoints)
-    if not is_portable(config.run):
-        return open_run(config.run)
+    if config.run is None or not is_portable(config.run):
+        return chosen_run(config.run, config.checkpoints)
     if not config.audio and config.manifest is None:
         raise UsageError(f"{config.run}: an exported recogniser has no test set: give audio files or --manifest")
     return RunFolder(config.run)

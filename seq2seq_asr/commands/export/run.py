@@ -13,7 +13,7 @@ from seq2seq_asr.recognizer.restoring import Choice
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.strict_yaml import to_mapping, to_yaml
 from seq2seq_asr.training.portable import write_portable
-from seq2seq_asr.training.run_folder import newest_run, open_run
+from seq2seq_asr.training.run_folder import chosen_run
 
 
 def export(config: ExportConfig) -> Path:
@@ -23,7 +23,7 @@ def export(config: ExportConfig) -> Path:
         CheckpointError: There is no such run, or the folder cannot be written.
         UsageError: The model cannot be written in this format.
     """
-    run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    run = chosen_run(config.run, config.checkpoints)
     choice = available(run, config.checkpoint)
     if is_classifier(run.path):
         recognizer: Recognizer | SpeechClassifier = SpeechClassifier.load(run.path, checkpoint=choice, device="cpu")

@@ -21,7 +21,7 @@ from seq2seq_asr.recognizer.restoring import load_tokenizer
 from seq2seq_asr.search.language_model import language_model_record
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.room import check_room
-from seq2seq_asr.training.run_folder import newest_run, open_run
+from seq2seq_asr.training.run_folder import chosen_run
 from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, build_scheduler
 from seq2seq_asr.vocabulary import BLANK
 
@@ -40,7 +40,7 @@ class Perplexity(NamedTuple):
 
 def fit_lm(config: FitLmConfig) -> int:
     """Train as configured; returns the exit code."""
-    run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    run = chosen_run(config.run, config.checkpoints)
     tokenizer = load_tokenizer(run)
     train, dev = read_texts(config.text, config.dev)
     report_unknown(tokenizer, [*train, *dev])

@@ -18,7 +18,7 @@ from seq2seq_asr.errors import ManifestError
 from seq2seq_asr.recognizer.restoring import load_tokenizer
 from seq2seq_asr.search.arpa import Arpa, read_arpa
 from seq2seq_asr.search.ngram import BackOff
-from seq2seq_asr.training.run_folder import newest_run, open_run
+from seq2seq_asr.training.run_folder import chosen_run
 from seq2seq_asr.whole_file import probe, write_whole, writing
 
 
@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 
 def fit_ngram(config: FitNgramConfig) -> int:
     """Estimate as configured; returns the exit code."""
-    run = open_run(config.run) if config.run is not None else newest_run(config.checkpoints)
+    run = chosen_run(config.run, config.checkpoints)
     tokenizer = load_tokenizer(run)
     path = config.out or run.path / "ngram.arpa"
     with writing(path):

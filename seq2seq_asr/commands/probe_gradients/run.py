@@ -37,7 +37,7 @@ from seq2seq_asr.recognizer.restoring import is_classifier, restore, restore_cla
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.plots import save_figure
 from seq2seq_asr.training.reading import input_reader
-from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+from seq2seq_asr.training.run_folder import RunFolder, chosen_run
 from seq2seq_asr.whole_file import write_csv, write_whole, writing
 
 Weights = Literal["init", "trained"]
@@ -53,7 +53,7 @@ def probe_gradients(config: ProbeGradientsConfig) -> int:
         ManifestError: The manifest cannot be read.
         AudioError: An utterance cannot be read.
     """
-    run = newest_run(config.checkpoints) if config.run is None else open_run(config.run)
+    run = chosen_run(config.run, config.checkpoints)
     folder = config.out or run.path / "gradients"
     with ProgressLine() as progress:
         results = probe_run(run, config, progress)

@@ -35,7 +35,7 @@ from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_mapping, to_yaml
 from seq2seq_asr.training.criterion import CER
 from seq2seq_asr.training.plots import save_figure
-from seq2seq_asr.training.run_folder import RunFolder, newest_run, open_run
+from seq2seq_asr.training.run_folder import RunFolder, chosen_run
 from seq2seq_asr.whole_file import digest_of, probe, write_csv, write_whole, writing
 
 TABLE = "tuned.csv"
@@ -46,7 +46,8 @@ HEADER = f"{'swept':>20} {'value':>8} {'beam':>5} {{:>5}} % {'95 % interval':>15
 
 def tune(config: TuneConfig) -> int:
     """Tune as configured; returns the exit code."""
-    run = find_run(config)
+    named = config.run if config.name is None else config.checkpoints / config.name
+    run = chosen_run(named, config.checkpoints)
     tokenizer = load_tokenizer(run)
     start = dataclasses.replace(config.search, nbest=1)
     settings = read_settings(config.sweep, start)
@@ -76,17 +77,6 @@ def tune(config: TuneConfig) -> int:
     write_tuned(run.path, sweeper, config, name, tokenizer.hash, weights)
     print(f"\nbest: {described(best)}\n{calibration}\n{run.path / TUNED}")
     return 0
-
-
-def find_run(config: TuneConfig) -> RunFolder:
-    """The run to tune.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    if config.name is not None:
-        return open_run(config.checkpoints / config.name)
-    return newest_run(config.checkpoints) if config.run is None else open_run(config.run)
 
 
 def find_set(config: TuneConfig, run: RunFolder, tokenizer: Tokenizer) -> tuple[list[Utterance], str]:
