@@ -213,13 +213,13 @@ def test_a_damaged_file_met_while_training_is_one_line(
 def test_a_loss_that_stays_nan_ends_with_code_1_and_the_last_sound_weights(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward, steps = module.forward, iter(range(10_000))
+    usual, steps = module.Recognition.losses, iter(range(10_000))
 
     def spoilt(*arguments: Any) -> Any:
-        losses = forward(*arguments)
+        losses = usual(*arguments)
         return losses._replace(total=losses.total * float("nan")) if next(steps) >= 3 else losses
 
-    monkeypatch.setattr(module, "forward", spoilt)
+    monkeypatch.setattr(module.Recognition, "losses", spoilt)
     flags = ("--trainer.max_skipped", "2", "--trainer.save_minutes", "0", "--data.batching.max_utterances", "1")
     assert train(*flags) == 1
     lines = capsys.readouterr().err.splitlines()

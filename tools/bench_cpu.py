@@ -47,7 +47,7 @@ from seq2seq_asr.search.ctc_fused import ctc_prefix_scorer
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.scorer import joint_scorers
 from seq2seq_asr.training.devices import find_precision
-from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer, gradient_norm
+from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer
 from seq2seq_asr.training.settings import TrainerConfig
 
 try:
@@ -97,7 +97,7 @@ def training_step(model: nn.Module, loss: Loss, batch: Batch, kind: str) -> Call
         with precision(kind, batch.inputs.device.type):
             value = loss(*batch)
         value.backward()
-        gradient_norm(model.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

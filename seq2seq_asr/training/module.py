@@ -1,7 +1,6 @@
 """The Lightning module: teacher-forced training, free-running validation; of a classifier too."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,6 @@ from seq2seq_asr.training.schedule import (
     adopt_rates,
     build_optimizer,
     build_scheduler,
-    gradient_norm,
     sampling_probability,
 )
 from seq2seq_asr.training.validation import VALIDATION_SUMS, validation_of
@@ -130,7 +128,7 @@ class Recognition(pl.LightningModule):
         if self.mwer.nbest > 0:
             assert isinstance(self.model, Seq2Seq)
             return mwer_losses(self.model, self.tokenizer, batch, self.mwer, sampling)
-        return forward(self.model, batch, sampling)
+        return self.model(batch.inputs, batch.lengths, batch.tokens, batch.token_lengths, sampling)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; drop it, and name the utterances, when it is not finite.
@@ -139,7 +137,7 @@ class Recognition(pl.LightningModule):
             TrainingError: After too many such steps in a row.
         """
         assert self.step is not None
-        norm = gradient_norm(self.model.parameters(), self.optimizer.clip_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer.clip_norm))
         loss, tokens = self.step.totals.tolist()
         self.step_loss, self.step_norm = loss / tokens, norm
         if math.isfinite(loss) and math.isfinite(norm):
@@ -177,11 +175,6 @@ class Recognition(pl.LightningModule):
         sums = dict(zip(self.sums, totals.tolist(), strict=True))
         self.validated = self.validation.rates(sums)
         self.log_dict(self.validated, sync_dist=True)  # equal on all ranks: synchronised only to please Lightning
-
-
-def forward(model: Callable[..., Losses | ClassLosses], batch: Batch, sampling: float = 0.0) -> Losses | ClassLosses:
-    """Teacher-forced losses of a batch."""
-    return model(batch.inputs, batch.lengths, batch.tokens, batch.token_lengths, sampling)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

@@ -1,7 +1,7 @@
 """Optimiser, learning-rate schedules and the scheduled-sampling ramp."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,8 +87,3 @@ def sampling_probability(progress: float, config: OptimizerConfig) -> float:
     """Scheduled-sampling probability: zero until ``sampling_start``, then a line up to ``sampling``."""
     risen = (progress - config.sampling_start) / (1 - config.sampling_start)
     return config.sampling * min(1.0, max(0.0, risen))
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter], limit: float) -> float:
-    """Clip the whole gradient to ``limit`` and return its norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(list(parameters), limit))
