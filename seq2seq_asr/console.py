@@ -13,6 +13,8 @@ from seq2seq_asr.errors import AsrError
 
 INTERRUPTED = 130
 TERMINATED = 143
+Progress = Callable[[str, int, int], None]
+"""Told what is done, how much of it (of recordings: seconds), and how much there is."""
 
 
 class OutputError(Exception):

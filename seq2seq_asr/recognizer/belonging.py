@@ -6,9 +6,10 @@ from typing import TypeVar
 from seq2seq_asr.console import say
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.recognizer.confidence import Calibration
-from seq2seq_asr.recognizer.restoring import Choice, weights_file
+from seq2seq_asr.recognizer.restoring import weights_file
 from seq2seq_asr.recognizer.tuned import Tuned
 from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.run_folder import CheckpointChoice
 from seq2seq_asr.whole_file import digest_of
 
 Settings = TypeVar("Settings", Tuned, Calibration)
@@ -34,7 +35,7 @@ def load_belonging(path: Path, kind: type[Settings], tokenizer: str) -> Settings
     return settings
 
 
-def warning_of_other_weights(path: Path, settings: Tuned | Calibration, checkpoint: Choice) -> str | None:
+def warning_of_other_weights(path: Path, settings: Tuned | Calibration, checkpoint: CheckpointChoice) -> str | None:
     """A warning where settings were found with other weights than those of their folder; older ones are believed.
 
     Args:
@@ -51,7 +52,7 @@ def warning_of_other_weights(path: Path, settings: Tuned | Calibration, checkpoi
     return f"warning: {path}: tuned with other weights than those of {weights.name}"
 
 
-def load_tuned(path: Path, tokenizer: str, checkpoint: Choice) -> Tuned | None:
+def load_tuned(path: Path, tokenizer: str, checkpoint: CheckpointChoice) -> Tuned | None:
     """The settings that were tuned; of other weights, with a warning.
 
     Raises:
@@ -64,7 +65,7 @@ def load_tuned(path: Path, tokenizer: str, checkpoint: Choice) -> Tuned | None:
     return found
 
 
-def load_calibration(path: Path, tokenizer: str, checkpoint: Choice) -> Calibration | None:
+def load_calibration(path: Path, tokenizer: str, checkpoint: CheckpointChoice) -> Calibration | None:
     """The calibration of these weights; of others, a warning and None.
 
     Raises:

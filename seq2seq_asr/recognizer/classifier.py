@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from seq2seq_asr.recognizer.restoring import restore_classifier
 from seq2seq_asr.recognizer.transcriber import Transcriber
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 LISTED = 5
 """Classes that a transcript lists in ``nbest``."""
@@ -38,7 +38,7 @@ class SpeechClassifier(Transcriber):
 
     @classmethod
     def load(
-        cls, run: str | Path, *, checkpoint: Literal["best", "last"] = "best", device: str = "auto"
+        cls, run: str | Path, *, checkpoint: CheckpointChoice = "best", device: str = "auto"
     ) -> "SpeechClassifier":
         """The classifier of a run folder, or of a folder that ``export`` made.
 

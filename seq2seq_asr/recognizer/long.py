@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seq2seq_asr.console import Progress
 from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
 from seq2seq_asr.data.dataset import InputReader
 from seq2seq_asr.data.long_audio import ArrayRecording, FileRecording, Plan, Recording, plan, read_segments
@@ -22,8 +23,6 @@ from seq2seq_asr.recognizer.transcript import Transcript
 
 Decode = Callable[[Sequence[tuple[str, np.ndarray]]], list[Transcript | AsrError]]
 """Decodes what fits into one batch."""
-Progress = Callable[[str, int, int], None]
-"""Told what is decoded, the seconds that are done, and all seconds."""
 
 AHEAD = 4
 """Batches of segments read ahead, so that segments of like length share a batch."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from seq2seq_asr.recognizer.transcriber import Transcriber
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 
 class Recognizer(Transcriber):
@@ -44,7 +44,7 @@ class Recognizer(Transcriber):
         cls,
         run: str | Path,
         *,
-        checkpoint: Literal["best", "last"] = "best",
+        checkpoint: CheckpointChoice = "best",
         device: str = "auto",
         lm: Path | None = None,
         hotwords: Sequence[str] = (),

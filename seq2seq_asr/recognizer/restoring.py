@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -20,13 +20,10 @@ from seq2seq_asr.nn.pooling import build_pooling
 from seq2seq_asr.strict_yaml import from_mapping
 from seq2seq_asr.training.checkpoint import load_weights, model_weights, read_checkpoint
 from seq2seq_asr.training.portable import WEIGHTS, is_portable, read_portable
-from seq2seq_asr.training.run_folder import RunFolder, open_run
-
-Choice = Literal["best", "last"]
-"""Weights of a run: those with the lowest validation WER, or the newest."""
+from seq2seq_asr.training.run_folder import CheckpointChoice, RunFolder, open_run
 
 
-def restore(folder: Path, checkpoint: Choice) -> tuple[Seq2Seq, Tokenizer]:
+def restore(folder: Path, checkpoint: CheckpointChoice) -> tuple[Seq2Seq, Tokenizer]:
     """The model and the tokenizer of a run folder, or of one that ``export`` made.
 
     Raises:
@@ -42,7 +39,9 @@ def restore(folder: Path, checkpoint: Choice) -> tuple[Seq2Seq, Tokenizer]:
     return model, tokenizer
 
 
-def restore_others(folders: Sequence[Path], checkpoint: Choice, model: Seq2Seq, tokenizer: Tokenizer) -> list[Seq2Seq]:
+def restore_others(
+    folders: Sequence[Path], checkpoint: CheckpointChoice, model: Seq2Seq, tokenizer: Tokenizer
+) -> list[Seq2Seq]:
     """The models of runs that are to decode together with one.
 
     Raises:
@@ -68,7 +67,7 @@ def inputs_of(model: Seq2Seq) -> tuple[str, int, int | None]:
     return config.kind, config.rate, config.bins if config.kind == "precomputed" else None
 
 
-def restore_classifier(folder: Path, checkpoint: Choice) -> tuple[Classifier, Labels]:
+def restore_classifier(folder: Path, checkpoint: CheckpointChoice) -> tuple[Classifier, Labels]:
     """The model and the labels of a run folder, or of one that ``export`` made.
 
     Raises:
@@ -116,12 +115,12 @@ def _rebuilt(path: Path, contents: dict[str, Any], targets: Targets) -> Model:
     return model
 
 
-def available(run: RunFolder, wanted: Choice) -> Choice:
+def available(run: RunFolder, wanted: CheckpointChoice) -> CheckpointChoice:
     """The checkpoint to take: the last one where there is no best."""
     return "best" if wanted == "best" and run.best.is_file() else "last"
 
 
-def read_weights(folder: Path, checkpoint: Choice) -> tuple[Path, dict[str, Any]]:
+def read_weights(folder: Path, checkpoint: CheckpointChoice) -> tuple[Path, dict[str, Any]]:
     """The file that holds a folder's weights, and what is in it.
 
     Raises:
@@ -139,7 +138,7 @@ def read_weights(folder: Path, checkpoint: Choice) -> tuple[Path, dict[str, Any]
         raise CheckpointError(f"{error}; --checkpoint last takes {last}") from error
 
 
-def weights_file(folder: Path, checkpoint: Choice) -> Path:
+def weights_file(folder: Path, checkpoint: CheckpointChoice) -> Path:
     """The file that holds a folder's weights.
 
     Raises:

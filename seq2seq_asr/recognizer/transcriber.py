@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seq2seq_asr.console import Progress
 from seq2seq_asr.data.batching import BatchingConfig, plan_in_order
 from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.data.segmenting import SegmentConfig
@@ -16,7 +17,7 @@ from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError, UsageError
 from seq2seq_asr.nn.classifier import Model
-from seq2seq_asr.recognizer.long import Progress, is_long, transcribe_long
+from seq2seq_asr.recognizer.long import is_long, transcribe_long
 from seq2seq_asr.recognizer.memory import within_memory
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.search.beam import BeamConfig

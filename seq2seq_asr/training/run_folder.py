@@ -5,8 +5,12 @@ import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from seq2seq_asr.errors import CheckpointError
+
+CheckpointChoice = Literal["best", "last"]
+"""Weights of a run: those with the lowest validation WER, or the newest."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.nn.device import full_precision
-from seq2seq_asr.recognizer.restoring import Choice, restore
+from seq2seq_asr.recognizer.restoring import restore
 from seq2seq_asr.training.examples import transcribe_with_attention
 from seq2seq_asr.training.reading import input_reader
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 TYPICAL: Final = 0.6
 """The utterance shown is longer than this share of the test set: long enough to need an alignment."""
@@ -44,7 +45,7 @@ def typical(utterances: Sequence[Utterance]) -> Utterance:
     return ordered[int(TYPICAL * (len(ordered) - 1))]
 
 
-def look(one: Standing, utterance: Utterance, checkpoint: Choice) -> Seen | None:
+def look(one: Standing, utterance: Utterance, checkpoint: CheckpointChoice) -> Seen | None:
     """What a system's first run sees of the utterance; None where it is no recogniser with attention.
 
     Raises:

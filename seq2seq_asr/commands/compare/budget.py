@@ -11,9 +11,10 @@ from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.commands.fit.targets import targets_of
 from seq2seq_asr.config import FitConfig
+from seq2seq_asr.console import Progress
 from seq2seq_asr.data.batching import plan_epoch
 from seq2seq_asr.data.loading import DataConfig, read_split, within_limits
-from seq2seq_asr.data.splits import Progress, Split, resolve_split
+from seq2seq_asr.data.splits import Split, resolve_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance, corpus_digest
 from seq2seq_asr.errors import UsageError

@@ -6,6 +6,7 @@ from typing import Literal
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class CompareConfig:
     """Split of the runs' corpus that is decoded and compared on."""
     search: BeamConfig = field(default_factory=lambda: BeamConfig(beam=1, ctc_weight=0.0, guards="off"))
     """How to search; by default greedily with the attention alone, so that it is what is compared."""
-    checkpoint: Literal["best", "last"] = "last"
+    checkpoint: CheckpointChoice = "last"
     """Weights to decode with; the last are chosen by no look at the errors."""
     probe: Literal["none", "gradients"] = "none"
     """Measure the gradient flow of every trained run as well."""

@@ -9,6 +9,7 @@ import tyro
 from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 Format = Literal["ctm", "srt", "vtt", "tsv", "txt"]
 """How transcripts can be written besides hyp.jsonl and hyp.trn."""
@@ -26,7 +27,7 @@ class DecodeConfig:
     """Runs of the same tokenizer whose models decode with that of `run`, each with an equal say."""
     checkpoints: Path = Path("checkpoints")
     """Folder of all runs."""
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: CheckpointChoice = "best"
     """Which weights of the run; a run without best has its last taken."""
     manifest: Path | None = None
     """Manifest or Kaldi folder to decode; what has a text is scored."""

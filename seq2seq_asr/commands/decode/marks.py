@@ -11,8 +11,9 @@ from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer.confidence import CALIBRATION
-from seq2seq_asr.recognizer.restoring import Choice, weights_file
+from seq2seq_asr.recognizer.restoring import weights_file
 from seq2seq_asr.strict_yaml import load_yaml
+from seq2seq_asr.training.run_folder import CheckpointChoice
 from seq2seq_asr.whole_file import digest_of
 
 MARK = "# sha256: "
@@ -64,7 +65,7 @@ def is_otherwise(folder: Path, config: DecodeConfig, mark: str) -> bool:
         return True
 
 
-def made_of(folder: Path, run: Path, checkpoint: Choice, sources: Sequence[Source]) -> bool:
+def made_of(folder: Path, run: Path, checkpoint: CheckpointChoice, sources: Sequence[Source]) -> bool:
     """Whether a folder's transcripts are those of a run's weights, as they are now, of these utterances."""
     mark, weights = mark_of(folder), weights_file(run, checkpoint)
     return f"weights {digest_of(weights)}" in mark and f"utterances {utterances_digest(sources)}" in mark

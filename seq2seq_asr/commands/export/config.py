@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from seq2seq_asr.training.run_folder import CheckpointChoice
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
@@ -17,7 +19,7 @@ class ExportConfig:
     """Run folder; the newest one by default."""
     checkpoints: Path = Path("checkpoints")
     """Where the newest run is looked for."""
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: CheckpointChoice = "best"
     """Weights with the lowest validation WER, or the newest."""
     format: Literal["safetensors", "onnx"] = "safetensors"
     """safetensors: weights, which `decode` takes too; onnx: graphs of encoder and decoder step for other runtimes."""

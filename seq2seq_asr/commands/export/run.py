@@ -9,11 +9,10 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, available, is_classifier
 from seq2seq_asr.recognizer.belonging import load_belonging, warning_of_other_weights
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
-from seq2seq_asr.recognizer.restoring import Choice
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.strict_yaml import to_mapping, to_yaml
 from seq2seq_asr.training.portable import write_portable
-from seq2seq_asr.training.run_folder import chosen_run
+from seq2seq_asr.training.run_folder import CheckpointChoice, chosen_run
 
 
 def export(config: ExportConfig) -> Path:
@@ -47,7 +46,7 @@ def export(config: ExportConfig) -> Path:
     return out
 
 
-def tuned_settings(run: Path, tokenizer: str, checkpoint: Choice) -> dict[str, Tuned | Calibration]:
+def tuned_settings(run: Path, tokenizer: str, checkpoint: CheckpointChoice) -> dict[str, Tuned | Calibration]:
     """What ``tune`` found for these weights, by its file; what needs a language model stays behind, as that does.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class ProbeGradientsConfig:
     """Run folder; none takes the newest below `checkpoints`."""
     checkpoints: Path = Path("checkpoints")
     """Folder of all runs."""
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: CheckpointChoice = "best"
     """Which weights of the run are the trained ones; a run without best has its last taken."""
     manifest: Path | None = None
     """Manifest or Kaldi folder to take utterances from; none takes the run's own dev."""

@@ -9,6 +9,7 @@ import tyro
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.training.criterion import Choice
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class TuneConfig:
     """Folder of all runs."""
     name: str | None = None
     """Name of a run below `checkpoints`, in place of `run`."""
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: CheckpointChoice = "best"
     """Which weights of the run."""
     manifest: Path | None = None
     """Manifest or Kaldi folder to tune on, with texts; none takes the run's own split."""

@@ -1,10 +1,11 @@
 """One pass over the utterances of a set: every file is read once, every text encoded once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from seq2seq_asr.console import Progress
 from seq2seq_asr.data.health.signal import Signal, measure
 from seq2seq_asr.data.health.target import Spelling, Target
 from seq2seq_asr.data.utterance import Utterance
@@ -12,8 +13,6 @@ from seq2seq_asr.errors import AudioError
 
 _AT_ONCE = 256
 """Utterances handed to the threads together; more would only wait in memory."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
