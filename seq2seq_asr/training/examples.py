@@ -12,7 +12,9 @@ from pytorch_lightning.callbacks import Callback
 from seq2seq_asr.console import say
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
+from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
 from seq2seq_asr.training.plots import attention_figure, save_figure
@@ -56,7 +58,7 @@ class LogExamples(Callback):
             if self.wandb is not None and self.batch.inputs.ndim == 2:
                 rate, batch = trainer.datamodule.reader.rate, self.batch  # type: ignore[attr-defined]
                 self.wandb.send(trainer.global_step, lambda: audio_media(batch, rate))
-        examples = transcribe_with_attention(pl_module, self.batch)
+        examples = transcribe_with_attention(pl_module.model, pl_module.tokenizer, self.batch)
         try:
             paths = [plot_example(example, self.folder, pl_module.model.frame_shift) for example in examples]
         except OSError as error:
@@ -73,17 +75,16 @@ def first_examples(feeding: Any, count: int) -> Batch:
 
 
 @torch.no_grad()
-def transcribe_with_attention(module: Any, batch: Batch) -> list[Example]:
+def transcribe_with_attention(model: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> list[Example]:
     """Greedy transcripts, and the attention weights of every piece said."""
-    model, tokenizer = module.model, module.tokenizer
-    inputs, lengths = batch.inputs.to(module.device), batch.lengths.to(module.device)
-    encoded = model.encode(inputs, lengths)
+    device = next(model.parameters()).device
+    encoded = model.encode(batch.inputs.to(device), batch.lengths.to(device))
     memory = model.memory(encoded)
     hypotheses = greedy_search(AttentionScorer(model.decoder, memory), encoded.lengths)
     examples = []
     for row, hypothesis in enumerate(hypotheses):
-        tokens = torch.tensor([[SOS, *hypothesis.tokens]], device=module.device)
-        _, alignments = model.decoder(tokens, memory.select(torch.tensor([row], device=module.device)))
+        tokens = torch.tensor([[SOS, *hypothesis.tokens]], device=device)
+        _, alignments = model.decoder(tokens, memory.select(torch.tensor([row], device=device)))
         frames = int(encoded.lengths[row])
         examples.append(
             Example(

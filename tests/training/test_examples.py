@@ -40,7 +40,7 @@ def test_examples_are_the_first_of_dev_and_their_attention_sums_to_one(parts) ->
     session, module, feeding = parts
     batch = first_examples(feeding, 3)
     assert batch.ids == tuple(one.id for one in session.dev[:3])
-    for example in transcribe_with_attention(module, batch):
+    for example in transcribe_with_attention(module.model, session.tokenizer, batch):
         assert example.alignment.shape[0] == len(example.pieces)
         assert example.alignment.sum(axis=1) == pytest.approx(np.ones(len(example.pieces)), abs=1e-5)
         assert session.tokenizer.decode(session.tokenizer.encode(example.reference)) == example.reference
@@ -48,25 +48,25 @@ def test_examples_are_the_first_of_dev_and_their_attention_sums_to_one(parts) ->
 
 def test_an_example_is_the_same_alone_and_in_company(parts) -> None:
     session, module, feeding = parts
-    together = transcribe_with_attention(module, first_examples(feeding, 4))
+    together = transcribe_with_attention(module.model, session.tokenizer, first_examples(feeding, 4))
     dataset = SpeechDataset(session.dev, session.tokenizer, input_reader(session.model.features))
     for place, example in enumerate(together):
-        (alone,) = transcribe_with_attention(module, collate([dataset[Item(place, 0)]]))
+        (alone,) = transcribe_with_attention(module.model, session.tokenizer, collate([dataset[Item(place, 0)]]))
         assert alone.hypothesis == example.hypothesis and alone.pieces == example.pieces
         assert alone.alignment == pytest.approx(example.alignment, abs=1e-5)
 
 
 def test_a_plot_is_named_after_its_utterance_within_the_folder(parts, tmp_path: Path) -> None:
-    _, module, feeding = parts
-    (example, *_) = transcribe_with_attention(module, first_examples(feeding, 1))
+    session, module, feeding = parts
+    (example, *_) = transcribe_with_attention(module.model, session.tokenizer, first_examples(feeding, 1))
     path = plot_example(example._replace(id="../a b/ü"), tmp_path / "plots", 0.02)
     assert path.parent == tmp_path / "plots" and path.read_bytes().startswith(b"\x89PNG")
     assert plot_example(example._replace(id="语" * 83), tmp_path / "plots", 0.02).is_file(), "249 bytes"
 
 
 def test_a_plot_says_what_was_said_and_what_was_recognised(parts) -> None:
-    _, module, feeding = parts
-    (example, *_) = transcribe_with_attention(module, first_examples(feeding, 1))
+    session, module, feeding = parts
+    (example, *_) = transcribe_with_attention(module.model, session.tokenizer, first_examples(feeding, 1))
     assert heading(example._replace(hypothesis=example.reference)) == example.reference
     figure = attention_figure(example.alignment, example.pieces, 0.02, heading(example._replace(hypothesis="oh")))
     title = figure.axes[0].get_title(loc="left")

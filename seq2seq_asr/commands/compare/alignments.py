@@ -4,12 +4,10 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Final
 
 import matplotlib.image
 import numpy as np
-import torch
 
 from seq2seq_asr.commands.compare.ranking import Standing
 from seq2seq_asr.data.batching import Item
@@ -55,8 +53,7 @@ def look(one: Standing, utterance: Utterance, checkpoint: CheckpointChoice) -> S
     model, tokenizer = restore(run.path, checkpoint)
     batch = collate([SpeechDataset([utterance], tokenizer, input_reader(model.features))[Item(0, 0)]])
     with full_precision():
-        module = SimpleNamespace(model=model.eval(), tokenizer=tokenizer, device=torch.device("cpu"))
-        (example,) = transcribe_with_attention(module, batch)
+        (example,) = transcribe_with_attention(model.eval(), tokenizer, batch)
     fixed = run.config.model.attention.kind == "none"
     return Seen(
         system=one.system.name,
