@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from seq2seq_asr.commands.fit.resuming import as_recorded, check_corpus, check_resumable, resumed_run
-from seq2seq_asr.commands.fit.targets import check_labels, learn_targets, load_targets
+from seq2seq_asr.commands.fit.targets import learn_targets, load_targets
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
+from seq2seq_asr.data.labels import Labels
 from seq2seq_asr.data.loading import read_split, within_limits
 from seq2seq_asr.data.noise import find_audio
 from seq2seq_asr.data.splits import resolve_split
@@ -94,13 +95,14 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
     progress = progress or ProgressLine()
     for folder in config.data.noise.folders:
         find_audio(folder)  # a wrong folder is told before anything is made
-    manifests, dev = (resolve_split(name, config.data, progress) for name in ("train", "dev"))
+    manifests, held_out = (resolve_split(name, config.data, progress) for name in ("train", "dev"))
     progress.stop()
     features = config.model.features.kind == "precomputed"
     train = within_limits(read_split(manifests, features=features), config.data)
+    dev = read_split(held_out, features=features)
     if config.model.task == "classify":
-        check_labels(train, dev)
-    return Corpus(train, read_split(dev, features=features))
+        Labels.of(one.text for one in train).check(dev, ", ".join(map(str, held_out)))
+    return Corpus(train, dev)
 
 
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
