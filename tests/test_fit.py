@@ -325,17 +325,6 @@ def test_other_utterances_at_the_start_of_an_epoch_are_warned_of(
         assert capsys.readouterr().err.count(text) == warnings
 
 
-def test_a_checkpoint_that_does_not_tell_its_utterances_is_resumed(
-    trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = another_run(trained, "older", "previous.ckpt")
-    contents = read_checkpoint(run / "last.ckpt")
-    del contents["seq2seq_asr"]["data"]
-    write_atomically(contents, run / "last.ckpt")
-    assert fit("--resume", "--name", "older") == 0
-    assert "warning" not in capsys.readouterr().err
-
-
 def test_a_job_that_slurm_restarts_resumes_by_itself_what_it_has_begun(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

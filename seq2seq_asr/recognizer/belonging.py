@@ -36,7 +36,7 @@ def load_belonging(path: Path, kind: type[Settings], tokenizer: str) -> Settings
 
 
 def warning_of_other_weights(path: Path, settings: Tuned | Calibration, checkpoint: CheckpointChoice) -> str | None:
-    """A warning where settings were found with other weights than those of their folder; older ones are believed.
+    """A warning where settings were found with other weights than those of their folder.
 
     Args:
         path: Their YAML file.
@@ -47,7 +47,7 @@ def warning_of_other_weights(path: Path, settings: Tuned | Calibration, checkpoi
         CheckpointError: The folder has no weights.
     """
     weights = weights_file(path.parent, checkpoint)
-    if settings.weights is None or settings.weights == digest_of(weights):
+    if settings.weights == digest_of(weights):
         return None
     return f"warning: {path}: tuned with other weights than those of {weights.name}"
 

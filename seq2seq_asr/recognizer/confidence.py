@@ -32,10 +32,10 @@ class Calibration:
 
     tokenizer: str
     """Hash of the tokenizer of the recogniser that it belongs to."""
-    weights: str | None = None
-    """SHA-256 of the file of weights whose confidences it was fitted on; older versions did not note it."""
-    ctc_weight: float | None = None
-    """Share of CTC in those confidences; older versions did not note it."""
+    weights: str
+    """SHA-256 of the file of weights whose confidences it was fitted on."""
+    ctc_weight: float
+    """Share of CTC in those confidences."""
     speeds: int = 1
     """Speeds that the utterances were heard at."""
     slope: float

@@ -109,9 +109,9 @@ class Recognizer(Transcriber):
     def _warn_of_raw_confidences(self, search: BeamConfig) -> None:
         line = self.searcher.calibration
         if line is not None and not self.searcher.is_calibrated(search) and not self._warned:
-            share = "" if line.ctc_weight is None else f"ctc_weight {line.ctc_weight:g} and "
+            fitted = f"ctc_weight {line.ctc_weight:g} and speeds {line.speeds}"
             alone = " of one model" if len(self.searcher.members) > 1 else ""
-            say(f"warning: word confidences stay raw: calibrated with {share}speeds {line.speeds}{alone}")
+            say(f"warning: word confidences stay raw: calibrated with {fitted}{alone}")
             self._warned = True
 
     def _decode(self, inputs: Sequence[tuple[str, np.ndarray]], search: BeamConfig) -> list[Transcript]:

@@ -158,7 +158,7 @@ class Searcher:
         line = self.calibration
         if line is None or line.speeds != search.speeds or len(self.members) > 1:
             return False
-        return line.ctc_weight in (None, self.ctc_share(search))
+        return line.ctc_weight == self.ctc_share(search)
 
     @property
     def aligns(self) -> bool:

@@ -16,8 +16,8 @@ class Tuned:
 
     tokenizer: str
     """Hash of the tokenizer of the recogniser that it belongs to."""
-    weights: str | None = None
-    """SHA-256 of the file of weights that was tuned; older versions did not note it."""
+    weights: str
+    """SHA-256 of the file of weights that was tuned."""
     dev: str
     """Name of the set it was chosen on."""
     utterances: int
@@ -28,8 +28,8 @@ class Tuned:
     """Which of the two it was chosen by: the lowest of all that were tried, so rather too low."""
     wer: float
     """Word error rate there, as a fraction."""
-    cer: float | None = None
-    """Character error rate there, as a fraction; older versions did not note it."""
+    cer: float
+    """Character error rate there, as a fraction."""
     lm: Path | None = None
     """Language model that joined the search; decoding takes it too unless told otherwise."""
     ngram: Path | None = None

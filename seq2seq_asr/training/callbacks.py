@@ -44,9 +44,8 @@ class SaveCheckpoints(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best validation so far."""
-        older = state_dict.get("best_wer", float("inf"))  # its name before there were classifiers
-        self.best_error, self.best_epoch = state_dict.get("best_error", older), state_dict["best_epoch"]
-        self.measured = state_dict.get("criterion")
+        self.best_error, self.best_epoch = state_dict["best_error"], state_dict["best_epoch"]
+        self.measured = state_dict["criterion"]
         self.saved = True
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:

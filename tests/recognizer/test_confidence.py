@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 import torch
 
 from seq2seq_asr.data.manifest import read_manifest
+from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration, calibrated, raw_confidences
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.scorer import Weighted
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.whole_file import digest_of
 
 
 class Mute:
@@ -63,12 +66,24 @@ def run(tones_run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tones_run, tmp_path / "run", ignore=shutil.ignore_patterns("decode_*", "plots"))
 
 
+def belonging(run: Path, slope: float, intercept: float) -> Calibration:
+    """A line for the weights of a run."""
+    return Calibration(
+        tokenizer=Tokenizer.load(run / "tokenizer.model").hash,
+        weights=digest_of(run / "best.ckpt"),
+        ctc_weight=0.2,
+        slope=slope,
+        intercept=intercept,
+        words=9,
+        error_before=0.2,
+        error_after=0.1,
+    )
+
+
 def test_a_calibration_in_the_run_folder_is_applied(run: Path, tones_run: Path) -> None:
     before = Recognizer.load(run)
     assert before.searcher.calibration is None and calibrated([0.1, 0.9], None) == [0.1, 0.9]
-    line = Calibration(
-        tokenizer=before.tokenizer.hash, slope=0.0, intercept=math.log(3), words=9, error_before=0.2, error_after=0.1
-    )
+    line = belonging(run, slope=0.0, intercept=math.log(3))
     (run / CALIBRATION).write_text(to_yaml(line))
     after = Recognizer.load(run)
     assert after.searcher.calibration == line and calibrated([0.1, 0.9], line) == pytest.approx([0.75, 0.75])
@@ -80,15 +95,7 @@ def test_a_calibration_is_of_one_ctc_weight_and_number_of_speeds(
     run: Path, tones_run: Path, capsys: pytest.CaptureFixture
 ) -> None:
     plain, utterances = Recognizer.load(run), read_manifest(tones_run.parent / "test.jsonl")[:2]
-    line = Calibration(
-        tokenizer=plain.tokenizer.hash,
-        ctc_weight=0.2,
-        slope=0.0,
-        intercept=0.0,
-        words=9,
-        error_before=0.2,
-        error_after=0.1,
-    )
+    line = belonging(run, slope=0.0, intercept=0.0)
     (run / CALIBRATION).write_text(to_yaml(line))
     fitted = Recognizer.load(run)
     found = fitted.transcribe(utterances, BeamConfig(beam=1))
@@ -102,7 +109,7 @@ def test_a_calibration_is_of_one_ctc_weight_and_number_of_speeds(
 
 
 def test_a_calibration_that_does_not_belong_is_refused(run: Path) -> None:
-    line = Calibration(tokenizer="0" * 64, slope=1.0, intercept=0.0, words=9, error_before=0.2, error_after=0.1)
+    line = replace(belonging(run, slope=1.0, intercept=0.0), tokenizer="0" * 64)
     (run / CALIBRATION).write_text(to_yaml(line))
     with pytest.raises(CheckpointError, match="another tokenizer"):
         Recognizer.load(run)
@@ -110,4 +117,4 @@ def test_a_calibration_that_does_not_belong_is_refused(run: Path) -> None:
     with pytest.raises(UsageError, match="slop"):
         Recognizer.load(run)
     with pytest.raises(UsageError, match="slope"):
-        Calibration(tokenizer="", slope=-1.0, intercept=0.0, words=9, error_before=0.2, error_after=0.1)
+        belonging(run, slope=-1.0, intercept=0.0)

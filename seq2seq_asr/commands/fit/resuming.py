@@ -70,13 +70,13 @@ def check_corpus(path: Path, checkpoint: Mapping[str, Any], digests: Mapping[str
 
     Args:
         path: The checkpoint.
-        checkpoint: What is in it; one that does not tell its utterances is let pass.
+        checkpoint: What is in it.
         digests: Of the utterances there are now, by split.
 
     Raises:
         CheckpointError: Those of training have changed within an epoch, which was planned from them.
     """
-    before = {**digests, **checkpoint["seq2seq_asr"].get("data", {})}
+    before = checkpoint["seq2seq_asr"]["data"]
     if before["train"] != digests["train"] and checkpoint["Feeding"]["consumed"]:
         raise CheckpointError(
             f"{path}: an epoch is half done, and data.train holds other utterances than at its start: restore the "

@@ -26,6 +26,7 @@ from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.recognizer import Recognizer, Transcript, Word
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.whole_file import digest_of
 
 
 def decode(*argv: object) -> int:
@@ -143,6 +144,8 @@ def other_utterances(run: Path, manifest: Path) -> list[object]:
 def other_calibration(run: Path, manifest: Path) -> list[object]:
     line = Calibration(
         tokenizer=Tokenizer.load(run / "tokenizer.model").hash,
+        weights=digest_of(run / "best.ckpt"),
+        ctc_weight=0.2,
         slope=1.0,
         intercept=0.5,
         words=9,

@@ -23,6 +23,7 @@ from seq2seq_asr.recognizer.confidence import Calibration
 from seq2seq_asr.recognizer.tuned import Tuned
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import to_yaml
+from seq2seq_asr.whole_file import digest_of
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,28 @@ def test_what_was_tuned_goes_along_unless_it_needs_a_language_model(
     tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, tokenizer = shutil.copytree(tones_run, tmp_path / "run"), Recognizer.load(tones_run).tokenizer.hash
-    tuned = Tuned(tokenizer=tokenizer, dev="dev", utterances=1, words=1, wer=0.0, search=BeamConfig(beam=3))
+    weights = digest_of(run / "best.ckpt")
+    tuned = Tuned(
+        tokenizer=tokenizer,
+        weights=weights,
+        dev="dev",
+        utterances=1,
+        words=1,
+        wer=0.0,
+        cer=0.0,
+        search=BeamConfig(beam=3),
+    )
     (run / "decoding.yaml").write_text(to_yaml(tuned))
-    line = Calibration(tokenizer=tokenizer, slope=2.0, intercept=0.5, words=9, error_before=0.3, error_after=0.1)
+    line = Calibration(
+        tokenizer=tokenizer,
+        weights=weights,
+        ctc_weight=0.2,
+        slope=2.0,
+        intercept=0.5,
+        words=9,
+        error_before=0.3,
+        error_after=0.1,
+    )
     (run / "confidence.yaml").write_text(to_yaml(line))
     assert exit_code_of(main, ["--run", str(run), "--out", str(tmp_path / "with")]) == 0
     made = Recognizer.load(tmp_path / "with")
