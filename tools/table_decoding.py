@@ -43,7 +43,7 @@ def main() -> None:
     rows = [decode(name, flags, options) for name, flags in searches(options).items()]
     default = next(row for row in rows if row.name == DEFAULT)
     others = [row for row in rows if row is not default]
-    tests = [paired_permutation(default.errors, row.errors, known(row.speakers)).p_value for row in others]
+    tests = [paired_permutation(default.errors, row.errors, known(row.speakers)) for row in others]
     p_values = dict(zip([row.name for row in others], holm(tests), strict=True))
     write(rows, p_values, options.out)
     print("| search | WER | 95 % interval | real-time factor | against the default |\n|---|---|---|---|---|")

@@ -6,8 +6,7 @@ test procedure", Scandinavian Journal of Statistics 6, 1979.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -26,18 +25,6 @@ _SIGNS: Final = 4_000_000
 """Signs worked on at once, which bounds the memory: 100 MB."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PermutationTest:
-    """What exchanging two systems' errors says of them."""
-
-    p_value: float
-    """Two-sided: how often an exchange gives a difference as large. Never 0."""
-    unit: Literal["speaker", "utterance"]
-    """What was exchanged."""
-    units: int
-    """How many of them there were."""
-
-
 def paired_permutation(
     first: Real[np.ndarray, " B"],
     second: Real[np.ndarray, " B"],
@@ -45,7 +32,7 @@ def paired_permutation(
     *,
     samples: int = SAMPLES,
     seed: int = 0,
-) -> PermutationTest:
+) -> float:
     """Are two systems equally good? If they are, their errors on a unit may be exchanged without anybody noticing.
 
     The statistic is the difference of all errors. Utterances are exchanged, or whole speakers where all are known and
@@ -58,12 +45,14 @@ def paired_permutation(
         samples: Exchanges drawn where they are too many to try them all.
         seed: Seed of the draws.
 
+    Returns:
+        The two-sided p-value: how often an exchange gives a difference as large. Never 0.
+
     Raises:
         ValueError: No utterances, or arguments of different length.
     """
-    totals, unit = per_unit(np.stack([first, second]).astype(np.float64), speakers)
-    p_value = sign_flip(totals[1] - totals[0], samples=samples, seed=seed)
-    return PermutationTest(p_value=p_value, unit=unit, units=totals.shape[1])
+    totals, _ = per_unit(np.stack([first, second]).astype(np.float64), speakers)
+    return sign_flip(totals[1] - totals[0], samples=samples, seed=seed)
 
 
 def speakers_suffice(
@@ -115,11 +104,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def smallest_p_value(units: int) -> float:
-    """What `paired_permutation` can reach at best with so many units that differ."""
-    return 2.0 / 2.0**units if units <= EXACT_UNITS else 1 / (SAMPLES + 1)
-
-
 def smallest_corrected(units: int, comparisons: int) -> float:
-    """The same after Holm's correction for so many comparisons."""
-    return min(1.0, smallest_p_value(units) * max(1, comparisons))
+    """The p-value that `paired_permutation` reaches at best with so many units that differ, after Holm's correction."""
+    smallest = 2.0 / 2.0**units if units <= EXACT_UNITS else 1 / (SAMPLES + 1)
+    return min(1.0, smallest * max(1, comparisons))

@@ -119,14 +119,14 @@ def _judged(other: Standing, p_value: float) -> Standing:
 def _against(better: Standing, other: Standing, test: ScoredSet, comparisons: int) -> Standing:
     errors = better.errors.mean(axis=0), other.errors.mean(axis=0)
     enough = speakers_suffice(*errors, test.speakers, comparisons)
-    exchanged = paired_permutation(*errors, test.speakers if enough else None)
+    permutation = paired_permutation(*errors, test.speakers if enough else None)
     difference = seeds_difference(better.errors, other.errors, test.lengths, test.speakers)
     if min(len(better.runs), len(other.runs)) == 1:
         difference = replace(difference, interval=replace(difference.interval, low=-inf, high=inf), p_value=1.0)
     return replace(
         other,
         difference=difference,
-        unit=exchanged.unit,
-        permutation=exchanged.p_value,
-        p_value=max(exchanged.p_value, difference.p_value),
+        unit="speaker" if enough else "utterance",
+        permutation=permutation,
+        p_value=max(permutation, difference.p_value),
     )

@@ -63,7 +63,7 @@ def _tested(first: System, second: System, pairs: int, seed: int) -> Pair:
     enough = speakers_suffice(first.errors, second.errors, first.speakers, pairs)
 
     def exchange(groups: Sequence[str | None] | None) -> float:
-        return paired_permutation(first.errors, second.errors, groups, seed=seed).p_value
+        return paired_permutation(first.errors, second.errors, groups, seed=seed)
 
     return Pair(
         first=first,

@@ -63,8 +63,8 @@ def test_the_tables_hold_what_the_functions_give(tmp_path: Path, call, draw_noth
             student.interval.low,
             student.interval.high,
         )
-        assert float(row["p_exchange_speakers"]) == exchanged.p_value and row["p_exchange_utterances"] == ""
-        worse.append(max(student.p_value, exchanged.p_value))
+        assert float(row["p_exchange_speakers"]) == exchanged and row["p_exchange_utterances"] == ""
+        worse.append(max(student.p_value, exchanged))
     assert [float(row["p_value"]) for row in rows(tmp_path / "out/pairs.csv")] == holm(worse)
     for row, one in zip(rows(tmp_path / "out/systems.csv"), systems, strict=True):
         interval = bootstrap_interval(one.errors, lengths, speakers)
