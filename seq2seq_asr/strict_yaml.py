@@ -39,18 +39,17 @@ class Overrides:
     """Where the mapping stands, as the start of an error message: ``file:line: model.encoder: ``."""
 
 
-def load_yaml(path: Path, cls: type[T], base: T | None = None) -> T:
+def load_yaml(path: Path, cls: type[T]) -> T:
     """Read a YAML file over the defaults of ``cls``.
 
     Args:
         path: The file; an empty one changes nothing.
         cls: Config dataclass.
-        base: Values to override instead of the defaults.
 
     Raises:
         UsageError: ``file:line: key: why`` for an unreadable file, an unknown or doubled key or a wrong type or value.
     """
-    return apply(cls, read_overrides(path, cls), base)
+    return apply(cls, read_overrides(path, cls), None)
 
 
 def from_mapping(cls: type[T], mapping: Mapping[str, Any]) -> T:

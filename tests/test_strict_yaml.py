@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.strict_yaml import MAX_FILE_BYTES, from_mapping, load_yaml, to_mapping, to_yaml
+from seq2seq_asr.strict_yaml import MAX_FILE_BYTES, apply, from_mapping, load_yaml, read_overrides, to_mapping, to_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,9 @@ def file(tmp_path_factory):
     return tmp_path_factory.mktemp("yaml") / "config.yaml"
 
 
-def load(file, text, cls=Settings, base=None):
+def load(file, text, cls=Settings):
     file.write_text(text, encoding="utf-8")
-    return load_yaml(file, cls, base)
+    return load_yaml(file, cls)
 
 
 @given(config=SETTINGS)
@@ -120,7 +120,8 @@ def test_a_nested_file_changes_only_what_it_names(file):
 
 def test_base_gives_the_values_that_the_file_leaves(file):
     base = Settings(name="base", limit=2.0, model=Model(encoder=Encoder(units=9, kind="gru"), spare=Encoder(units=3)))
-    config = load(file, "model: {encoder: {units: 10}, spare: {dropout: 1}}\nlimit: null", base=base)
+    file.write_text("model: {encoder: {units: 10}, spare: {dropout: 1}}\nlimit: null", encoding="utf-8")
+    config = apply(Settings, read_overrides(file, Settings), base)
     expected = Model(encoder=Encoder(units=10, kind="gru"), spare=Encoder(units=3, dropout=1.0))
     assert config == Settings(name="base", limit=None, model=expected)
 
@@ -270,7 +271,8 @@ def test_a_required_field_must_come_from_somewhere(file):
     with pytest.raises(UsageError, match="manifest: is required"):
         load(file, "", Needy)
     assert load(file, "manifest: a", Needy) == Needy(manifest=Path("a"))
-    assert load(file, "", Needy, Needy(manifest=Path("b"))) == Needy(manifest=Path("b"))
+    file.write_text("", encoding="utf-8")
+    assert apply(Needy, read_overrides(file, Needy), Needy(manifest=Path("b"))) == Needy(manifest=Path("b"))
 
 
 def test_files_that_cannot_be_read(tmp_path):

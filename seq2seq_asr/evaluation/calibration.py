@@ -28,15 +28,12 @@ class ReliabilityBin:
     """Share of them that is right; 0 without words."""
 
 
-def reliability(
-    confidences: Float[np.ndarray, " W"], right: Bool[np.ndarray, " W"], bins: int = BINS
-) -> list[ReliabilityBin]:
-    """Words grouped by confidence into intervals of equal width; the last one includes 1.
+def reliability(confidences: Float[np.ndarray, " W"], right: Bool[np.ndarray, " W"]) -> list[ReliabilityBin]:
+    """Words grouped by confidence into ten intervals of equal width; the last one includes 1.
 
     Args:
         confidences: From 0 to 1.
         right: Whether each word is right.
-        bins: Number of intervals.
 
     Raises:
         ValueError: A confidence is outside of [0, 1], or there is not one for each word.
@@ -45,24 +42,22 @@ def reliability(
         raise ValueError(f"{len(confidences)} confidences for {len(right)} words")
     if not ((confidences >= 0) & (confidences <= 1)).all():
         raise ValueError("confidences must lie in [0, 1]")
-    place = np.minimum((confidences * bins).astype(int), bins - 1)
-    words = np.bincount(place, minlength=bins)
-    sums = [np.bincount(place, weights=values.astype(float), minlength=bins) for values in (confidences, right)]
+    place = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    words = np.bincount(place, minlength=BINS)
+    sums = [np.bincount(place, weights=values.astype(float), minlength=BINS) for values in (confidences, right)]
     means = [total / np.maximum(words, 1) for total in sums]
     return [
-        ReliabilityBin(number / bins, (number + 1) / bins, int(words[number]), float(sure), float(share))
+        ReliabilityBin(number / BINS, (number + 1) / BINS, int(words[number]), float(sure), float(share))
         for number, (sure, share) in enumerate(zip(*means, strict=True))
     ]
 
 
-def expected_calibration_error(
-    confidences: Float[np.ndarray, " W"], right: Bool[np.ndarray, " W"], bins: int = BINS
-) -> float:
+def expected_calibration_error(confidences: Float[np.ndarray, " W"], right: Bool[np.ndarray, " W"]) -> float:
     """Mean distance between confidence and accuracy over `reliability` bins, weighted by words.
 
     Guo et al. 2017, "On calibration of modern neural networks", equation 3. Without words it is 0.
     """
-    found = reliability(confidences, right, bins)
+    found = reliability(confidences, right)
     total = sum(one.words for one in found)
     return sum(one.words * abs(one.confidence - one.accuracy) for one in found) / max(total, 1)
 

@@ -41,8 +41,6 @@ def seeds_interval(
     speakers: Sequence[str | None] | None = None,
     *,
     share: bool = False,
-    samples: int = SAMPLES,
-    seed: int = 0,
 ) -> Interval:
     """95 % interval of the mean rate of several runs, over runs and over speakers or utterances.
 
@@ -51,8 +49,6 @@ def seeds_interval(
         lengths: Reference length of each utterance.
         speakers: Speaker of each utterance; resampled whole where all are known and at least two.
         share: As in `bootstrap_interval`.
-        samples: Resampled experiments.
-        seed: Seed of the draws.
 
     Returns:
         The interval, or (0, inf) with a single unit or an empty reference. A single run is taken as it is; of runs
@@ -67,8 +63,8 @@ def seeds_interval(
         return Interval(0.0, math.inf, unit, units)
     if alike := without_spread(totals[:-1], totals[-1], unit, share=share):
         return alike
-    draw = np.random.default_rng(seed)
-    weights, drawn_lengths = _drawn_units(draw, totals[-1], samples)
+    draw = np.random.default_rng(0)
+    weights, drawn_lengths = _drawn_units(draw, totals[-1])
     rates = _rates(draw, totals[:-1], weights, drawn_lengths)
     return Interval(*middle(rates), unit, units)
 
@@ -135,11 +131,11 @@ def _student(value: float, spreads: Sequence[tuple[float, int]]) -> tuple[float,
 
 
 def _drawn_units(
-    draw: np.random.Generator, lengths: Float[np.ndarray, " units"], samples: int
+    draw: np.random.Generator, lengths: Float[np.ndarray, " units"]
 ) -> tuple[Float[np.ndarray, "N units"], Float[np.ndarray, " N"]]:
     """How often each unit comes up in each draw, and the draw's reference length; empty references are left out."""
     units = len(lengths)
-    weights = draw.multinomial(units - 1, np.full(units, 1 / units), size=samples).astype(np.float64)
+    weights = draw.multinomial(units - 1, np.full(units, 1 / units), size=SAMPLES).astype(np.float64)
     drawn = weights @ lengths
     return weights[drawn > 0], drawn[drawn > 0]
 

@@ -13,6 +13,10 @@ from seq2seq_asr.evaluation.layout import aligned_lines, bounds, percent, plural
 from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
 
 _FEW_UNITS: Final = 10
+_WORST: Final = 5
+"""So many of the worst utterances are kept."""
+_WIDTH: Final = 110
+"""Columns at which aligned utterances wrap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +66,12 @@ class Report:
         return self.wrong_utterances / self.utterances
 
 
-def make_report(
-    scored: Sequence[Scored], *, real_time_factor: float | None = None, worst: int = 5, seed: int = 0
-) -> Report:
+def make_report(scored: Sequence[Scored], *, real_time_factor: float | None = None, seed: int = 0) -> Report:
     """Score a test set.
 
     Args:
         scored: Every utterance of the set, empty hypotheses included.
         real_time_factor: Seconds of computation per second of audio, where measured.
-        worst: How many of the worst utterances to keep.
         seed: Seed of the bootstrap.
 
     Raises:
@@ -91,26 +92,21 @@ def make_report(
         character_interval=_interval(characters, speakers, seed),
         worst=tuple(
             WorstUtterance(scored=scored[i], words=words[i], characters=characters[i])
-            for i in ranked[:worst]
+            for i in ranked[:_WORST]
             if words[i].errors
         ),
         real_time_factor=real_time_factor,
     )
 
 
-def format_report(report: Report, width: int = 110) -> str:
-    """The report as text for a terminal or ``wer.txt``, ending in a line break.
-
-    Args:
-        report: What :func:`make_report` returned.
-        width: Columns at which aligned utterances wrap.
-    """
+def format_report(report: Report) -> str:
+    """The report as text for a terminal or ``wer.txt``, ending in a line break."""
     lines = [*_table(report), "", *interval_facts(report.interval, report.real_time_factor)]
     if report.worst:
         lines += ["", "Worst utterances, most word errors first (S substituted, D deleted, I inserted)"]
     for item in report.worst:
         lines += ["", _heading(item)]
-        lines += [f"  {line}" for line in aligned_lines(item.scored.reference, item.scored.hypothesis, width - 2)]
+        lines += [f"  {line}" for line in aligned_lines(item.scored.reference, item.scored.hypothesis, _WIDTH - 2)]
     return "\n".join(lines) + "\n"
 
 

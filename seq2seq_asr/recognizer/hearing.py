@@ -23,7 +23,7 @@ def speeds_of(count: int) -> tuple[float, ...]:
     return (1.0, *around)
 
 
-def marks_of(count: int, models: int = 1) -> tuple[str, ...]:
+def marks_of(count: int, models: int) -> tuple[str, ...]:
     """What tells scorers of `Hearings` at so many speeds apart; nothing for the first model at an utterance's own."""
     speeds = ["" if speed == 1 else f"@{speed}" for speed in speeds_of(count)]
     return tuple(f"@model{place}{mark}" if place > 1 else mark for mark in speeds for place in range(1, models + 1))
@@ -34,15 +34,12 @@ def some_of(hearings: Hearings, rows: Sequence[int]) -> Hearings:
     return tuple(_some_of(encoded, rows) for encoded in hearings)
 
 
-def rounded_up(hearings: Hearings, utterances: int = 8, frames: int = 32) -> Hearings:
-    """The batch with padding, and utterances of one frame, up to multiples: then few shapes occur.
+def rounded_up(hearings: Hearings) -> Hearings:
+    """The batch with utterances of one frame after its own, and padding, up to multiples of 8 and 32 frames.
 
-    Args:
-        hearings: The batch; its utterances stay the first.
-        utterances: Of what their number is to be a multiple.
-        frames: Of what their frames are to be one.
+    Then few shapes occur.
     """
-    return tuple(_rounded_up(encoded, utterances, frames) for encoded in hearings)
+    return tuple(_rounded_up(encoded) for encoded in hearings)
 
 
 def stretched(
@@ -72,7 +69,7 @@ def _some_of(encoded: Encoded, rows: Sequence[int]) -> Encoded:
     return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)
 
 
-def _rounded_up(encoded: Encoded, utterances: int, frames: int) -> Encoded:
-    more, longer = -len(encoded.lengths) % utterances, -encoded.states.shape[1] % frames
+def _rounded_up(encoded: Encoded) -> Encoded:
+    more, longer = -len(encoded.lengths) % 8, -encoded.states.shape[1] % 32
     states = torch.nn.functional.pad(encoded.states, (0, 0, 0, longer, 0, more))
     return Encoded(states, torch.nn.functional.pad(encoded.lengths, (0, more), value=1))

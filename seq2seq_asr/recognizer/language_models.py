@@ -25,7 +25,7 @@ class LanguageModels(NamedTuple):
 
 
 def load_language_models(
-    lm: Path | None, ngram: Path | None, tokenizer: Tokenizer, device: torch.device | str = "cpu"
+    lm: Path | None, ngram: Path | None, tokenizer: Tokenizer, device: torch.device | str
 ) -> LanguageModels:
     """Read those that are named.
 
@@ -39,7 +39,7 @@ def load_language_models(
     return LanguageModels(pieces, None if ngram is None else load_ngram(ngram, tokenizer, device))
 
 
-def load_tuned_models(tuned: Tuned, tokenizer: Tokenizer, device: torch.device | str = "cpu") -> LanguageModels | None:
+def load_tuned_models(tuned: Tuned, tokenizer: Tokenizer, device: torch.device | str) -> LanguageModels | None:
     """Those that settings were tuned with; None, with a warning, where one cannot be had: the settings need it."""
     try:
         return load_language_models(tuned.lm, tuned.ngram, tokenizer, device)
@@ -48,7 +48,7 @@ def load_tuned_models(tuned: Tuned, tokenizer: Tokenizer, device: torch.device |
         return None
 
 
-def load_ngram(path: Path, tokenizer: Tokenizer, device: torch.device | str = "cpu") -> NgramModel:
+def load_ngram(path: Path, tokenizer: Tokenizer, device: torch.device | str) -> NgramModel:
     """Read an ARPA file, and say how many of its words the recogniser could never write.
 
     Raises:

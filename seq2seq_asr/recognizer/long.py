@@ -40,7 +40,7 @@ def transcribe_long(
     decode: Decode,
     config: SegmentConfig,
     batching: BatchingConfig,
-    progress: Progress = lambda *_: None,
+    progress: Progress,
 ) -> Transcript:
     """Transcribe a recording of any length in bounded memory.
 

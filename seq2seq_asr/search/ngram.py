@@ -167,7 +167,7 @@ class NgramScorer:
         penalty: Taken from the log probability of a word that the model does not know, in nats.
     """
 
-    def __init__(self, model: NgramModel, utterances: int, penalty: float = 10.0) -> None:
+    def __init__(self, model: NgramModel, utterances: int, penalty: float) -> None:
         self._model, self._utterances, self._penalty = model, utterances, penalty
 
     def start(self, beam: int = 1) -> NgramState:

@@ -21,7 +21,7 @@ class WatchAlignment(Callback):
         wandb: W&B, if it is wanted.
     """
 
-    def __init__(self, settings: LoggingConfig, wandb: WandbLog | None = None) -> None:
+    def __init__(self, settings: LoggingConfig, wandb: WandbLog | None) -> None:
         self.settings, self.wandb, self.said = settings, wandb, False
 
     def state_dict(self) -> dict[str, Any]:

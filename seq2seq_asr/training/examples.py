@@ -45,7 +45,7 @@ class LogExamples(Callback):
         wandb: W&B, if it is wanted.
     """
 
-    def __init__(self, folder: Path, count: int, wandb: WandbLog | None = None) -> None:
+    def __init__(self, folder: Path, count: int, wandb: WandbLog | None) -> None:
         self.folder, self.count, self.wandb = folder, count, wandb
         self.batch: Batch | None = None
 

@@ -14,7 +14,7 @@ from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import TrainingError
 from seq2seq_asr.nn.classifier import ClassLosses, Model
 from seq2seq_asr.nn.model import Losses, Seq2Seq
-from seq2seq_asr.training.criterion import WER, Criterion
+from seq2seq_asr.training.criterion import Criterion
 from seq2seq_asr.training.dump import dump_batch
 from seq2seq_asr.training.health import HEALTH_SUMS
 from seq2seq_asr.training.mwer import MwerConfig, mwer_losses
@@ -62,14 +62,13 @@ class Recognition(pl.LightningModule):
         *,
         seed: int,
         max_skipped: int,
-        mwer: MwerConfig | None = None,
-        criterion: Criterion = WER,
+        mwer: MwerConfig,
+        criterion: Criterion,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
         self.validation = validation_of(model, tokenizer, criterion)
-        self.mwer = mwer or MwerConfig()
-        self.seed, self.max_skipped, self.skipped = seed, max_skipped, 0
+        self.seed, self.max_skipped, self.mwer, self.skipped = seed, max_skipped, mwer, 0
         self.sums = dict.fromkeys(VALIDATION_SUMS + HEALTH_SUMS, 0.0)
         self.epoch_sums = dict.fromkeys(EPOCH_SUMS, 0.0)
         self.step: Step | None = None

@@ -10,7 +10,7 @@ from seq2seq_asr.nn.classifier import Classifier, ClassLosses, Model
 from seq2seq_asr.nn.model import Encoded, Losses, Seq2Seq
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.greedy import greedy_search
-from seq2seq_asr.training.criterion import ACCURACY, WER, Criterion
+from seq2seq_asr.training.criterion import ACCURACY, Criterion
 from seq2seq_asr.training.health import add_health, health_rates
 
 VALIDATION_SUMS = ("loss", "tokens", "right", "word_errors", "words", "character_errors", "characters")
@@ -48,7 +48,7 @@ class Transcription:
         criterion: The error rate that the model is judged by.
     """
 
-    def __init__(self, model: Seq2Seq, tokenizer: Tokenizer, criterion: Criterion = WER) -> None:
+    def __init__(self, model: Seq2Seq, tokenizer: Tokenizer, criterion: Criterion) -> None:
         self.model, self.tokenizer, self.criterion = model, tokenizer, criterion
 
     def add(self, sums: dict[str, float], batch: Batch) -> None:
@@ -67,7 +67,7 @@ class Transcription:
         return validation_rates(sums) | health_rates(sums)
 
 
-def validation_of(model: Model, targets: Targets, criterion: Criterion = WER) -> Classification | Transcription:
+def validation_of(model: Model, targets: Targets, criterion: Criterion) -> Classification | Transcription:
     """What is measured of such a model; a recogniser is judged by ``criterion``."""
     if isinstance(model, Seq2Seq):
         assert isinstance(targets, Tokenizer)

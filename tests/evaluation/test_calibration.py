@@ -18,12 +18,13 @@ def array(*values: float) -> np.ndarray:
 
 
 def test_the_error_is_that_counted_by_hand() -> None:
-    """Guo et al. 2017: bins [0, .5) and [.5, 1]; 2 words at .2 with one right, 3 at .9, .8 and 1 with two right."""
+    """Guo et al. 2017: two words at .2 with one right, one at .8 and right, .9 and 1 in a bin with one right."""
     confidences, right = array(0.2, 0.2, 0.9, 0.8, 1.0), np.array([True, False, True, True, False])
-    by_hand = 2 / 5 * abs(0.2 - 0.5) + 3 / 5 * abs(0.9 - 2 / 3)
-    assert expected_calibration_error(confidences, right, bins=2) == pytest.approx(by_hand)
-    low, high = reliability(confidences, right, bins=2)
-    assert (low.words, high.words, low.accuracy) == (2, 3, 0.5) and high.confidence == pytest.approx(0.9)
+    by_hand = 2 / 5 * abs(0.2 - 0.5) + 1 / 5 * abs(0.8 - 1) + 2 / 5 * abs(0.95 - 0.5)
+    assert expected_calibration_error(confidences, right) == pytest.approx(by_hand)
+    found = reliability(confidences, right)
+    assert (found[2].words, found[2].accuracy, found[9].words) == (2, 0.5, 2)
+    assert found[9].confidence == pytest.approx(0.95)
 
 
 def test_bins_are_closed_below_and_the_last_above_too() -> None:

@@ -12,6 +12,8 @@ WHOLE: Final = ("epochs", "words said")
 """Labels of axes that count something."""
 _WIDTH, _HEIGHT = 360.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 12.0, 38.0
+_TICKS = 6
+"""At most about so many marks on an axis."""
 
 
 class Point(NamedTuple):
@@ -70,19 +72,19 @@ class Scale:
         """Round values to mark."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            every = max(1, math.ceil((last - first + 1) / 6))
+            every = max(1, math.ceil((last - first + 1) / _TICKS))
             return [10.0**power for power in range(first, last + 1, every)]
         ticks = round_ticks(self.low, self.high)
         return [tick for tick in ticks if tick == int(tick)] if self.whole else ticks
 
 
-def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """At most about ``most`` multiples of 1, 2 or 5 times a power of ten within the bounds."""
+def round_ticks(low: float, high: float) -> list[float]:
+    """At most about six multiples of 1, 2 or 5 times a power of ten within the bounds."""
     span = high - low
     if not span > 0 or not math.isfinite(span):
         return [low]
-    power = 10.0 ** math.floor(math.log10(span / most))
-    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= most)
+    power = 10.0 ** math.floor(math.log10(span / _TICKS))
+    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= _TICKS)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
 
@@ -163,13 +165,13 @@ def _line(one: Series, points: Sequence[Point], across: Scale, up: Scale) -> str
     return f'{band}<polyline class="line {colour}" points="{path}"/>{marks}'
 
 
-def forest_plot(bars: Sequence[Bar], label: str, link: str = "") -> str:
+def forest_plot(bars: Sequence[Bar], label: str, link: str) -> str:
     """Mean, interval and seeds of every system under each other, best on top.
 
     Args:
         bars: Best first.
         label: Under the axis.
-        link: Prefix of the anchors that the names lead to; none leaves them plain.
+        link: Prefix of the anchors that the names lead to.
     """
     left, width, row = 190.0, 860.0, 22.0
     height = row * len(bars) + 42
@@ -192,7 +194,7 @@ def _forest_row(bar: Bar, y: float, left: float, across: Scale, link: str) -> st
     fade = " faded" if bar.faded else ""
     name = escape(bar.name)
     text = f'<text class="name{fade}" x="{left - 10:g}" y="{y + 4:g}" text-anchor="end">{name}</text>'
-    text = f'<a href="#{link}{name}">{text}</a>' if link else text
+    text = f'<a href="#{link}{name}">{text}</a>'
     told = f"{name}: {bar.value:.2f}"
     whisker = ""
     if math.isfinite(bar.high):

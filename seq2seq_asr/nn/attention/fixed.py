@@ -24,7 +24,7 @@ class FixedVector(AnyAttention):
     looks_back: ClassVar[bool] = False
     aligns: ClassVar[bool] = False
 
-    def __init__(self, config: AttentionConfig, bidirectional: bool = True) -> None:
+    def __init__(self, config: AttentionConfig, bidirectional: bool) -> None:
         super().__init__()
         self.bidirectional = bidirectional
         self.every_step = config.fixed_feeds == "every_step"
