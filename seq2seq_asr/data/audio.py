@@ -65,7 +65,26 @@ def read_channels(
     Raises:
         AudioError: The file is missing, not a regular file, not audio, cut short or empty.
     """
-    return _decode(path, offset, duration)
+    with open_audio(path) as file:
+        rate, total = file.samplerate, file.frames
+        start = round(offset * rate)
+        if duration is None:
+            total = require_whole_file(file, path)
+            wanted = total - start
+        else:
+            wanted = round(duration * rate)
+        if wanted <= 0:
+            raise AudioError(f"{path}: no audio: {total / rate:.3f} s long, asked for it from {offset:.3f} s on")
+        samples = read_span(file, path, start, min(wanted, max(total - start, 0)))
+        if duration is None and start == 0:
+            require_no_holes(file, path)
+        if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
+            told_length(file, path)  # it may be the header of an mp3 that is wrong
+            raise AudioError(
+                f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {offset:.3f} s on, "
+                f"found {len(samples)} ({len(samples) / rate:.3f} s)"
+            )
+    return samples, rate
 
 
 def to_mono(samples: Float32[np.ndarray, "N C"], path: Path) -> Float32[np.ndarray, " N"]:
@@ -237,30 +256,6 @@ def open_audio(path: Path) -> soundfile.SoundFile:
         return soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         raise AudioError(f"{path}: cannot be read as audio: {_one_line(error)}") from error
-
-
-def _decode(path: Path, offset: float, duration: float | None) -> tuple[Float32[np.ndarray, "N C"], int]:
-    """Samples of all channels from `offset` on, at the file's own rate, and that rate."""
-    with open_audio(path) as file:
-        rate, total = file.samplerate, file.frames
-        start = round(offset * rate)
-        if duration is None:
-            total = require_whole_file(file, path)
-            wanted = total - start
-        else:
-            wanted = round(duration * rate)
-        if wanted <= 0:
-            raise AudioError(f"{path}: no audio: {total / rate:.3f} s long, asked for it from {offset:.3f} s on")
-        samples = read_span(file, path, start, min(wanted, max(total - start, 0)))
-        if duration is None and start == 0:
-            require_no_holes(file, path)
-        if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
-            told_length(file, path)  # it may be the header of an mp3 that is wrong
-            raise AudioError(
-                f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {offset:.3f} s on, "
-                f"found {len(samples)} ({len(samples) / rate:.3f} s)"
-            )
-    return samples, rate
 
 
 def read_span(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Float32[np.ndarray, "N C"]:
