@@ -10,14 +10,11 @@ import soundfile
 from jaxtyping import Float32
 
 from seq2seq_asr.data.completeness import LONGEST_HEADER, require_no_holes, require_whole_file, told_length
+from seq2seq_asr.data.signal_checks import SignalChecks
 from seq2seq_asr.errors import AudioError
 
 TOLERANCE = 0.025
 """Seconds by which a file may be shorter than asked for: rounded durations and the padding of lossy codecs."""
-LOUDEST = 16.0
-"""A sample beyond this many times full scale is of another scale, such as 16-bit values in a file of floats."""
-CANCELLED = 0.01
-"""Power of the average, relative to what the loudest channel alone would leave of it."""
 
 _MP3_BEFORE = 1.0
 """Seconds of an mp3 on which a frame may hang: 255 bytes of earlier frames are 0.56 s at 8 kbit/s."""
@@ -44,8 +41,9 @@ def read_audio(
             another scale, or its channels cancel out.
     """
     samples, from_rate = read_channels(path, offset=offset, duration=duration)
-    mono = to_mono(samples, path)
-    check_signal(mono, path)
+    checks = SignalChecks(path)
+    mono = checks.add(samples)
+    checks.require_sound()
     return resample(mono, from_rate, rate)
 
 
@@ -85,23 +83,6 @@ def read_channels(
                 f"found {len(samples)} ({len(samples) / rate:.3f} s)"
             )
     return samples, rate
-
-
-def to_mono(samples: Float32[np.ndarray, "N C"], path: Path) -> Float32[np.ndarray, " N"]:
-    """Average the channels.
-
-    Raises:
-        AudioError: They cancel out: what is left would be noise, but not silent.
-    """
-    count, channels = samples.shape
-    if channels == 1 or count == 0:
-        return samples[:, 0]
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono = samples.mean(axis=1, dtype=np.float32)
-        loudest = np.einsum("nc,nc->c", samples, samples).max()
-        if mono @ mono < CANCELLED * loudest / channels**2:
-            raise AudioError(f"{path}: its {channels} channels cancel out when averaged: keep one of them")
-    return mono
 
 
 def audio_duration(path: Path) -> float:
@@ -153,32 +134,6 @@ def read_features(path: Path, *, dim: int | None = None) -> Float32[np.ndarray, 
     if not np.isfinite(features).all():
         raise AudioError(f"{path}: features hold NaN or infinite values")
     return features
-
-
-def check_signal(samples: Float32[np.ndarray, " N"], path: Path) -> None:
-    """Refuse samples that nothing can be recognised in.
-
-    Raises:
-        AudioError: There are none, they are all alike, not finite, or far beyond full scale.
-    """
-    if samples.size == 0:
-        raise AudioError(f"{path}: no samples")
-    require_finite(samples, path)
-    low, high = samples.min(), samples.max()
-    if low == high:
-        raise AudioError(f"{path}: silent: all {samples.size} samples are {low:g}")
-    if max(-low, high) > LOUDEST:
-        raise AudioError(f"{path}: samples reach {max(-low, high):g} where full scale is 1: divide them by their scale")
-
-
-def require_finite(samples: Float32[np.ndarray, "*shape"], path: Path) -> None:
-    """Refuse NaN and infinite values.
-
-    Raises:
-        AudioError: There is one.
-    """
-    if samples.size and not (np.isfinite(samples.min()) and np.isfinite(samples.max())):
-        raise AudioError(f"{path}: samples hold NaN or infinite values")
 
 
 def check_length(samples: np.ndarray, minimum: int, path: Path) -> None:

@@ -11,9 +11,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32
 
-from seq2seq_asr.data.audio import CANCELLED, LOUDEST, TOLERANCE, open_audio, read_span, resample
+from seq2seq_asr.data.audio import TOLERANCE, open_audio, read_span, resample
 from seq2seq_asr.data.completeness import require_no_holes, require_whole_file, told_length
 from seq2seq_asr.data.segmenting import Segment, SegmentConfig, energies, frame_size, plan_segments
+from seq2seq_asr.data.signal_checks import SignalChecks, mixed
 from seq2seq_asr.errors import AudioError
 
 _BLOCK_SECONDS = 10
@@ -117,12 +118,10 @@ def plan(recording: Recording, config: SegmentConfig) -> Plan:
         AudioError: It is damaged, silent, not finite, of another scale, or its channels cancel out.
     """
     size = frame_size(recording.rate)
-    checks, power = _Checks(recording.path), []
+    checks, power = SignalChecks(recording.path), []
     for block in recording.blocks(_repeated(_BLOCK_SECONDS * recording.rate // size * size)):
-        mono = mixed(block)
-        checks.see(block, mono)
-        power.append(energies(mono, size))
-    checks.conclude()
+        power.append(energies(checks.add(block), size))
+    checks.require_sound()
     frames = plan_segments(np.concatenate(power), config)
     scaled = (Segment(one.start * size, min(one.end * size, checks.samples), one.quiet) for one in frames)
     return Plan(tuple(scaled), recording.rate)
@@ -141,52 +140,6 @@ def read_segments(recording: Recording, segments: Sequence[Segment], rate: int) 
     sizes = iter([one.end - one.start for one in segments])
     for block in recording.blocks(sizes):
         yield resample(mixed(block), recording.rate, rate)
-
-
-def mixed(block: Float32[np.ndarray, "N C"]) -> Float32[np.ndarray, " N"]:
-    """The average of the channels."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-
-
-class _Checks:
-    """What `read_audio` asks of a recording, asked block by block."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.samples = path, 0
-        self.low, self.high = np.inf, -np.inf
-        self.channels: np.ndarray | float = 0.0
-        self.mono = 0.0
-
-    def see(self, block: np.ndarray, mono: np.ndarray) -> None:
-        """Take note of a block.
-
-        Raises:
-            AudioError: It holds what is no sound.
-        """
-        low, high = float(mono.min()), float(mono.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise AudioError(f"{self.path}: samples hold NaN or infinite values")
-        if max(-low, high) > LOUDEST:
-            raise AudioError(
-                f"{self.path}: samples reach {max(-low, high):g} where full scale is 1: divide them by their scale"
-            )
-        self.samples += len(block)
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        self.channels = self.channels + np.einsum("nc,nc->c", block, block, dtype=np.float64)
-        self.mono += float(np.einsum("n,n->", mono, mono, dtype=np.float64))
-
-    def conclude(self) -> None:
-        """Judge the whole.
-
-        Raises:
-            AudioError: It is silent, or its channels cancel out.
-        """
-        count = np.size(self.channels)
-        if count > 1 and self.mono < CANCELLED * np.max(self.channels) / count**2:
-            raise AudioError(f"{self.path}: its {count} channels cancel out when averaged: keep one of them")
-        if self.samples == 0 or self.low == self.high:
-            raise AudioError(f"{self.path}: silent: all {self.samples} samples are {self.high:g}")
 
 
 def _repeated(size: int) -> Iterator[int]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from seq2seq_asr.data.audio import audio_duration, read_channels, require_finite, resample, to_mono
+from seq2seq_asr.data.audio import audio_duration, read_channels, resample
+from seq2seq_asr.data.signal_checks import SignalChecks
 from seq2seq_asr.errors import AudioError, UsageError
 
 CRACKLE = 1 / 3
@@ -73,8 +74,10 @@ class NoiseAdder:
         wanted, length = size / self.rate, audio_duration(path)
         offset = random.uniform(0.0, max(0.0, length - wanted))
         samples, rate = read_channels(path, offset=offset, duration=min(wanted, length - offset))
-        require_finite(samples, path)
-        return np.resize(resample(to_mono(samples, path), rate, self.rate), size)
+        checks = SignalChecks(path)
+        mono = checks.add(samples)
+        checks.require_agreement()
+        return np.resize(resample(mono, rate, self.rate), size)
 
 
 def find_audio(folder: Path) -> list[Path]:

@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float32
 
-from seq2seq_asr.data.audio import check_signal, read_channels, read_features, to_mono
+from seq2seq_asr.data.audio import read_channels, read_features
 from seq2seq_asr.data.dataset import quantise
+from seq2seq_asr.data.signal_checks import SignalChecks
 from seq2seq_asr.data.utterance import Utterance
 
 FEATURE_RATE: Final = 100
@@ -63,8 +64,9 @@ def measure(utterance: Utterance, *, whole: bool) -> Signal:
         )
     span = {} if whole else {"offset": utterance.offset, "duration": utterance.duration}
     channels, rate = read_channels(utterance.audio, **span)
-    mono = to_mono(channels, utterance.audio)
-    check_signal(mono, utterance.audio)
+    checks = SignalChecks(utterance.audio)
+    mono = checks.add(channels)
+    checks.require_sound()
     levels = block_levels(mono, rate)
     return Signal(
         digest=_digest(quantise(mono)),
