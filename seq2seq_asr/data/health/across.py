@@ -38,25 +38,20 @@ def check_leaks(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]:
                 tested, trained = ([item.utterance.id for item in group] for group in (items, known[value]))
                 detail = f"{_listed(tested)}; in training {_listed(trained)}: {items[0].spelling.text!r}"
                 yield Finding(check=check, set=test.name, ids=(*tested, *trained), detail=detail)
-    yield from _shared_speakers(train, test)
-    yield from _shared_texts(train, test)
+    yield from _shared("speaker_overlap", "speakers", train, test, _speaker)
+    yield from _shared("text_overlap", "texts", train, test, _text)
 
 
-def _shared_speakers(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]:
-    trained, tested = (_grouped(examined.items, _speaker) for examined in (train, test))
+def _shared(
+    check: str, noun: str, train: ExaminedSet, test: ExaminedSet, key: Callable[[Examined], str | None]
+) -> Iterator[Finding]:
+    """All that a test set shares with training by one key, as one finding."""
+    trained, tested = (_grouped(examined.items, key) for examined in (train, test))
     if shared := sorted(trained.keys() & tested.keys()):
-        ids = tuple(item.utterance.id for speaker in shared for item in tested[speaker])
-        share = f"{len(shared)} of {len(tested)} speakers, {len(ids)} of {len(test.items)} utterances"
-        detail = f"{share}: {_listed(shared)}"
-        yield Finding(check="speaker_overlap", set=test.name, ids=ids, detail=detail)
-
-
-def _shared_texts(train: ExaminedSet, test: ExaminedSet) -> Iterator[Finding]:
-    trained, tested = (_grouped(examined.items, _text) for examined in (train, test))
-    if shared := sorted(trained.keys() & tested.keys()):
-        ids = tuple(item.utterance.id for text in shared for item in tested[text])
-        share = f"{len(shared)} of {len(tested)} texts, {len(ids)} of {len(test.items)} utterances"
-        yield Finding(check="text_overlap", set=test.name, ids=ids, detail=f"{share}: {_listed([*map(repr, shared)])}")
+        ids = tuple(item.utterance.id for value in shared for item in tested[value])
+        share = f"{len(shared)} of {len(tested)} {noun}, {len(ids)} of {len(test.items)} utterances"
+        named = _listed([repr(text) for text in shared] if noun == "texts" else shared)
+        yield Finding(check=check, set=test.name, ids=ids, detail=f"{share}: {named}")
 
 
 def check_composition(sets: Sequence[ExaminedSet]) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from seq2seq_asr.data.health.across import check_composition, check_doubles, check_leaks
 from seq2seq_asr.data.health.examine import ExaminedSet
-from seq2seq_asr.data.health.findings import CHECKS, OF_GROUPS, OF_SENTENCES, Finding, Severity
+from seq2seq_asr.data.health.findings import CHECKS, Finding, Severity
 from seq2seq_asr.data.health.single import check_kinds, check_utterances
 from seq2seq_asr.data.health.summary import Summary, summarise
 from seq2seq_asr.data.health.target import Target
@@ -40,7 +40,7 @@ def diagnose(train: ExaminedSet, tests: Sequence[ExaminedSet], target: Target) -
         findings += check_leaks(train, test)
     findings += check_composition([train, *tests])
     if target.classifies:
-        findings = [finding for finding in findings if finding.check not in OF_SENTENCES]
+        findings = [finding for finding in findings if CHECKS[finding.check].concerns != "sentences"]
     order = list(CHECKS)
     return Health(
         summaries=tuple(summarise(examined) for examined in (train, *tests)),
@@ -58,7 +58,8 @@ def health_json(health: Health) -> dict[str, Any]:
         "sets": [asdict(summary) for summary in health.summaries],
         "checks": {
             name: {
-                **check._asdict(),
+                "severity": check.severity,
+                "meaning": check.meaning,
                 "count": len(found[name]),
                 "findings": [{"set": one.set, "ids": list(one.ids), "detail": one.detail} for one in found[name]],
             }
@@ -82,7 +83,7 @@ def format_health(health: Health) -> str:
 
 
 def _instance(finding: Finding) -> str:
-    text = finding.detail if finding.check in OF_GROUPS else f"{finding.ids[0]}: {finding.detail}"
+    text = f"{finding.ids[0]}: {finding.detail}" if CHECKS[finding.check].concerns == "one" else finding.detail
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

@@ -11,7 +11,7 @@ import soundfile
 
 from seq2seq_asr.data.health.across import check_leaks
 from seq2seq_asr.data.health.examine import ExaminedSet, examine
-from seq2seq_asr.data.health.findings import CHECKS, OF_GROUPS
+from seq2seq_asr.data.health.findings import CHECKS
 from seq2seq_asr.data.health.report import Health, diagnose, format_health, health_json
 from seq2seq_asr.data.health.target import Target
 from seq2seq_asr.data.labels import Labels
@@ -118,7 +118,7 @@ def test_exactly_what_was_planted_is_found(health: Health, check: str) -> None:
 
 
 def test_details_tell_what_to_do_about_it(health: Health) -> None:
-    details = {one.ids[0]: one.detail for one in health.findings if one.check not in OF_GROUPS}
+    details = {one.ids[0]: one.detail for one in health.findings if CHECKS[one.check].concerns == "one"}
     assert "b-unreadable.wav: cannot be read as audio" in details["b-unreadable"]
     assert details["c-long"] == "1.000 s in the manifest, 1.500 s in the file"
     assert details["a-repeats"] == "7 tokens need 10 frames, 0.32 s give 8"
