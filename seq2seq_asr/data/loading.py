@@ -12,9 +12,10 @@ from seq2seq_asr.data.augment import SpeedPerturbConfig
 from seq2seq_asr.data.batching import BatchingConfig, Item, PlannedBatches, plan_in_order, shard
 from seq2seq_asr.data.corpora.spoken import SpokenConfig
 from seq2seq_asr.data.dataset import InputReader, SpeechDataset, collate, other_kind
-from seq2seq_asr.data.manifest import Utterance, place_of, read_utterances
+from seq2seq_asr.data.manifest import place_of, read_utterances
 from seq2seq_asr.data.noise import NoiseAdder, NoiseConfig
 from seq2seq_asr.data.targets import Targets
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import ManifestError, UsageError
 
 

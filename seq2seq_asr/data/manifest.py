@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from seq2seq_asr.data.confinement import Confinement, require_plain_path
 from seq2seq_asr.data.kaldi import read_kaldi
 from seq2seq_asr.data.lines import read_pairs
-from seq2seq_asr.data.utterance import Utterance as Utterance
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import ManifestError
 from seq2seq_asr.whole_file import replacing
 

@@ -17,15 +17,6 @@ _SLASHES: Final = "/\\"
 _ELLIPSIS: Final = re.compile(r"\.\.+")
 
 
-def normalise(text: str, name: NormaliserName) -> str:
-    """Normalise ``text`` with the normaliser called ``name``.
-
-    Raises:
-        KeyError: No such normaliser.
-    """
-    return NORMALISERS[name](text)
-
-
 def collapse_space(text: str) -> str:
     """Strip the ends and turn every run of white space into one space; lone surrogates, which no file holds, go too."""
     return " ".join(_SURROGATE.sub("", text).replace(_SPACE_SYMBOL, " ").split())

@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Literal, cast, get_args
 
 import sentencepiece
 
-from seq2seq_asr.data.normaliser import NormaliserName, normalise
+from seq2seq_asr.data.normaliser import NORMALISERS, NormaliserName
 from seq2seq_asr.errors import TokenizerError, UsageError
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS, SPECIAL_PIECES, UNK
 from seq2seq_asr.whole_file import write_whole, writing
@@ -86,7 +86,7 @@ class Tokenizer:
         Raises:
             TokenizerError: No text, or more characters than ``vocabulary_size`` can hold.
         """
-        normalised = [text for text in (normalise(text, config.normaliser) for text in texts) if text]
+        normalised = [text for text in map(NORMALISERS[config.normaliser], texts) if text]
         if not normalised:
             raise TokenizerError("no text to train a tokenizer on")
         tokenizer = cls(_train_model(normalised, config), config.normaliser)
@@ -136,7 +136,7 @@ class Tokenizer:
 
     def normalise(self, text: str) -> str:
         """The form of ``text`` that the recogniser is trained to write."""
-        return normalise(text, self.normaliser)
+        return NORMALISERS[self.normaliser](text)
 
     def encode(self, text: str) -> list[int]:
         """Piece ids of the normalised text, without start and end."""

@@ -103,16 +103,12 @@ def seeds_difference(
     # How far each unit is from the difference of all: the variance of a ratio, linearised.
     beside = totals[runs:-1].mean(axis=0) - totals[:runs].mean(axis=0) - difference * totals[-1]
     spreads = [(units * float(np.var(beside / words, ddof=1)), units - 1)]
-    spreads += [(float(np.var(part, ddof=1)) / len(part), len(part) - 1) for part in _several(rates, runs)]
+    several = [own for own in (rates[:runs], rates[runs:]) if len(own) > 1]
+    spreads += [(float(np.var(own, ddof=1)) / len(own), len(own) - 1) for own in several]
     half, p_value = _student(difference, spreads)
     return Comparison(
         difference=difference, interval=Interval(difference - half, difference + half, unit, units), p_value=p_value
     )
-
-
-def _several(rates: Float[np.ndarray, " runs"], first: int) -> list[Float[np.ndarray, " n"]]:
-    """The rates of each of the two systems that has more than one run."""
-    return [part for part in (rates[:first], rates[first:]) if len(part) > 1]
 
 
 def _student(value: float, spreads: Sequence[tuple[float, int]]) -> tuple[float, float]:

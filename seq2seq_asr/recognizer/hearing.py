@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seq2seq_asr.nn.model import Encoded
 
@@ -39,7 +40,11 @@ def rounded_up(hearings: Hearings) -> Hearings:
 
     Then few shapes occur.
     """
-    return tuple(_rounded_up(encoded) for encoded in hearings)
+    more = -len(hearings[0].lengths) % 8
+    return tuple(
+        Encoded(pad(states, (0, 0, 0, -states.shape[1] % 32, 0, more)), pad(lengths, (0, more), value=1))
+        for states, lengths in hearings
+    )
 
 
 def stretched(
@@ -67,9 +72,3 @@ def stretched(
 def _some_of(encoded: Encoded, rows: Sequence[int]) -> Encoded:
     lengths = encoded.lengths[list(rows)]
     return Encoded(encoded.states[list(rows), : int(lengths.max())], lengths)
-
-
-def _rounded_up(encoded: Encoded) -> Encoded:
-    more, longer = -len(encoded.lengths) % 8, -encoded.states.shape[1] % 32
-    states = torch.nn.functional.pad(encoded.states, (0, 0, 0, longer, 0, more))
-    return Encoded(states, torch.nn.functional.pad(encoded.lengths, (0, more), value=1))

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from seq2seq_asr.data.batching import plan_epoch
 from seq2seq_asr.data.dataset import InputReader
 from seq2seq_asr.data.loading import DataConfig, evaluation_loader, training_loader
-from seq2seq_asr.data.manifest import Utterance
 from seq2seq_asr.data.targets import Targets
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.training.signals import SIGNALS
 from seq2seq_asr.training.trace import Trace, TracedReader, shared_trace
 

@@ -14,8 +14,8 @@ from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import DataConfig
-from seq2seq_asr.data.manifest import Utterance
 from seq2seq_asr.data.targets import Targets
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.nn.model import Seq2Seq

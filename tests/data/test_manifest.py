@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq_asr.data.manifest import Utterance, read_manifest, read_utterances, write_manifest
+from seq2seq_asr.data.manifest import read_manifest, read_utterances, write_manifest
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import ManifestError
 
 GOOD = {"id": "a", "audio_filepath": "x/a.wav", "duration": 1.5, "text": "HI"}

@@ -18,7 +18,7 @@ from seq2seq_asr.data.splits import Split, resolve_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance, corpus_digest
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.classifier import Model, build_model
+from seq2seq_asr.nn.classifier import build_model
 
 TOLERANCE: Final = 0.02
 """Share by which budgets that are called equal may differ."""
@@ -60,10 +60,6 @@ class Corpora:
             self.known[name, data] = within_limits(found, data) if name == "train" else found
         return self.known[name, data]
 
-    def train(self, data: DataConfig) -> list[Utterance]:
-        """The training utterances of these settings."""
-        return self.split("train", data)
-
     def digest(self, name: Split, data: DataConfig) -> str:
         """What `fit` would note of the utterances."""
         if (name, data) not in self.told:
@@ -72,7 +68,7 @@ class Corpora:
 
     def targets(self, config: FitConfig) -> Targets:
         """What `fit` would learn or take over: the pieces of a tokenizer, or the labels of a classifier."""
-        return targets_of(config, self.train(config.data))
+        return targets_of(config, self.split("train", config.data))
 
 
 def measure(system: System, corpora: Corpora) -> Measured:
@@ -81,7 +77,7 @@ def measure(system: System, corpora: Corpora) -> Measured:
     Raises:
         AsrError: Its corpus, tokenizer or model cannot be made.
     """
-    train, targets = corpora.train(system.config.data), corpora.targets(system.config)
+    train, targets = corpora.split("train", system.config.data), corpora.targets(system.config)
     durations = np.array([one.duration for one in train])
     batching = system.config.data.batching
     try:
@@ -100,12 +96,7 @@ def measure(system: System, corpora: Corpora) -> Measured:
 
 def count_parameters(config: FitConfig, vocabulary: int) -> int:
     """Trainable numbers of the model."""
-    return sum(parameter.numel() for parameter in built(config, vocabulary).parameters())
-
-
-def built(config: FitConfig, vocabulary: int) -> Model:
-    """The model with fresh weights."""
-    return build_model(config.model, vocabulary)
+    return sum(parameter.numel() for parameter in build_model(config.model, vocabulary).parameters())
 
 
 def apply_budget(config: CompareConfig, systems: Sequence[System], corpora: Corpora) -> list[Measured]:

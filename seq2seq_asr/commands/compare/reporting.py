@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq_asr.commands.compare.alignments import Seen, look, typical
-from seq2seq_asr.commands.compare.budget import Corpora, Measured, built
+from seq2seq_asr.commands.compare.budget import Corpora, Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.cost import flops_a_second
 from seq2seq_asr.commands.compare.grid import Run
@@ -19,6 +19,7 @@ from seq2seq_asr.console import say
 from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.errors import AsrError
+from seq2seq_asr.nn.classifier import build_model
 
 
 def report(
@@ -92,7 +93,7 @@ def operations(ranking: Ranking, measured: dict[str, Measured]) -> dict[str, flo
     counted = {}
     for one in ranking.standings:
         known = measured[one.system.name]
-        model = built(known.system.config, known.vocabulary)
+        model = build_model(known.system.config.model, known.vocabulary)
         counted[one.system.name] = flops_a_second(model, known.tokens_a_second)
     return counted
 

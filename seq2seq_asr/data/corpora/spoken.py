@@ -19,7 +19,8 @@ from seq2seq_asr.data.corpora import spoken_grammar, spoken_voices
 from seq2seq_asr.data.corpora.espeak import Espeak
 from seq2seq_asr.data.corpora.making import partial_folder
 from seq2seq_asr.data.corpora.spoken_voices import Take
-from seq2seq_asr.data.manifest import Utterance, write_manifest
+from seq2seq_asr.data.manifest import write_manifest
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, UsageError
 
 FORMAT = 1

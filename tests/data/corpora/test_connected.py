@@ -13,8 +13,9 @@ from seq2seq_asr.data.audio import read_audio
 from seq2seq_asr.data.corpora import connected
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, String, join, make_connected, plan
 from seq2seq_asr.data.loading import ConnectConfig, DataConfig, read_split
-from seq2seq_asr.data.manifest import Utterance, read_manifest, write_manifest
+from seq2seq_asr.data.manifest import read_manifest, write_manifest
 from seq2seq_asr.data.splits import resolve_split
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, ManifestError, UsageError
 
 WORDS = ("eins", "zwei", "drei")
