@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "seq2seq_asr"
-FLOOR = {"errors", "vocabulary", "console", "strict_yaml", "command_line", "whole_file", "version"}
+FLOOR = {"errors", "vocabulary", "console", "strict_yaml", "command_line", "whole_file", "version", "unspaced"}
 MAY_IMPORT = {
     "kernels": set(),
     "cpu": set(),

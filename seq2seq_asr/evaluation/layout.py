@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from seq2seq_asr.evaluation.intervals import Interval
-from seq2seq_asr.evaluation.wer import UNSPACED, Edit, align
+from seq2seq_asr.evaluation.wer import Edit, align
+from seq2seq_asr.unspaced import UNSPACED
 
 _TOKEN: Final = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 _MARKS: Final = {"correct": "", "substitution": "S", "deletion": "D", "insertion": "I"}

@@ -12,6 +12,8 @@ from typing import Final, Literal, NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
+from seq2seq_asr.unspaced import HAN, KANA, THAI_LIKE, UNSPACED
+
 EditKind = Literal["correct", "substitution", "deletion", "insertion"]
 
 _KINDS: Final[dict[str, EditKind]] = {
@@ -20,13 +22,7 @@ _KINDS: Final[dict[str, EditKind]] = {
     "delete": "deletion",
     "insert": "insertion",
 }
-# Scripts that do not write a space between words: Han (with the marks U+3005 to 3007), kana; Thai, Lao, Burmese and
-# Khmer. Hangul does write it.
-_HAN: Final = r"\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_KANA: Final = r"\u3040-\u30ff\u31f0-\u31ff"
-_THAI_LIKE: Final = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-UNSPACED: Final = _THAI_LIKE + _KANA + _HAN
-_LONGER_THAN_A_WORD: Final = re.compile(rf"[{_HAN}]{{5}}|[{_KANA}{_HAN}]{{10}}|[{_THAI_LIKE}]{{16}}")
+_LONGER_THAN_A_WORD: Final = re.compile(rf"[{HAN}]{{5}}|[{KANA}{HAN}]{{10}}|[{THAI_LIKE}]{{16}}")
 _OPTIONAL_SPACE: Final = re.compile(rf"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 
 

@@ -5,15 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from seq2seq_asr.evaluation.wer import UNSPACED
 from seq2seq_asr.recognizer.transcript import Passage, Transcript, Word
+from seq2seq_asr.unspaced import CJK_PUNCTUATION, UNSPACED
 
 QUIET = Transcript(
     id="", text="", score=0.0, log_prob=0.0, pieces=(), times=(), ended=True, scores={}, flags=("quiet",)
 )
 """Stands for a segment that is not searched."""
-_CJK_PUNCTUATION = r"\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
-_UNSPACED = re.compile(f"[{UNSPACED}{_CJK_PUNCTUATION}]{{2}}")
+_UNSPACED = re.compile(f"[{UNSPACED}{CJK_PUNCTUATION}]{{2}}")
 """Two characters of scripts that write no space between them, or their punctuation."""
 
 

@@ -7,7 +7,7 @@ each step adds the difference of the nodes' ``pending`` rewards, and ``reward`` 
 cancel, and a whole transcript gains exactly the characters of the hot words in it, each occurrence counted.
 """
 
-import unicodedata
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.spelling import BYTES, SPACE, spelling, spellings
+from seq2seq_asr.unspaced import CJK_PUNCTUATION, UNSPACED
 from seq2seq_asr.vocabulary import EOS
 
-_UNSPACED = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
-"""Scripts that put no spaces between words, by the start of their characters' Unicode names."""
+_UNSPACED = re.compile(f"[{UNSPACED}{CJK_PUNCTUATION}]")
 
 
 class Automaton(NamedTuple):
@@ -146,7 +146,7 @@ def _begins_character(byte: int) -> bool:
 def _pattern(word: str) -> bytes:
     """A word between spaces, except on the side of a script that has none."""
     word = " ".join(word.split())
-    before, after = ("" if unicodedata.name(end, "").startswith(_UNSPACED) else " " for end in (word[0], word[-1]))
+    before, after = ("" if _UNSPACED.match(end) else " " for end in (word[0], word[-1]))
     return f"{before}{word}{after}".encode()
 
 

@@ -13,7 +13,7 @@ from seq2seq_asr.search.hotwords import HotWords, HotWordScorer, HotWordState
 from seq2seq_asr.search.scorer import Weighted, joint_scorers
 from seq2seq_asr.vocabulary import EOS, SPECIAL_PIECES
 
-PIECES = [*SPECIAL_PIECES, *"▁|a|b|▁a|ab|ba▁|b▁a|▁abb|好|早|々|〇|<0xC3>|<0xA9>|é".split("|")]
+PIECES = [*SPECIAL_PIECES, *"▁|a|b|▁a|ab|ba▁|b▁a|▁abb|好|早|々|〇|<0xC3>|<0xA9>|é|」".split("|")]
 
 
 def spoken(tokens: list[int]) -> str:
@@ -27,7 +27,7 @@ def counted(text: str, words: list[str]) -> int:
     """Characters of all hot words in a text, overlapping ones too."""
     total = 0
     for word in set(words):
-        before, after = ("" if end in "好早々〇" else " " for end in (word[0], word[-1]))
+        before, after = ("" if end in "好早々〇」" else " " for end in (word[0], word[-1]))
         total += len(re.findall(f"(?={before}{word}{after})", f" {text} ")) * len(word.replace(" ", ""))
     return total
 
@@ -42,7 +42,7 @@ def gains(words: HotWords, tokens: list[int]) -> list[float]:
     return found
 
 
-SETS = [["a"], ["ab", "ba"], ["a", "a b", "b"], ["abb", "ab b a"], ["好", "早好", "好a"], ["早々", "〇"], ["é", "aé b"]]
+SETS = [["a"], ["ab", "ba"], ["a", "a b", "b"], ["abb", "ab b a"], ["好", "早好", "好a"], ["々", "〇」"], ["é", "aé b"]]
 
 
 @pytest.mark.parametrize("words", SETS)
