@@ -1,15 +1,12 @@
 """From settings to manifests: the corpus on disk, the embedded one, or strings joined from single words."""
 
 from pathlib import Path
-from typing import Literal
 
 from seq2seq_asr.console import Progress
 from seq2seq_asr.data.corpora.connected import ConnectedConfig, folder_name, make_connected
 from seq2seq_asr.data.corpora.spoken import cache_folder, make_spoken
 from seq2seq_asr.data.loading import DataConfig, read_split
-
-Split = Literal["train", "dev", "test"]
-"""Which part of a corpus."""
+from seq2seq_asr.data.utterance import Split
 
 
 def existing_split(name: Split, config: DataConfig) -> Split:

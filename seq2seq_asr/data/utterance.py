@@ -4,6 +4,10 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "dev", "test"]
+"""Which part of a corpus."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,9 @@ from jaxtyping import Float, Integer, Real
 SAMPLES: Final = 2000
 LEVEL: Final = 0.95
 
+Unit = Literal["speaker", "utterance"]
+"""What is drawn or exchanged as a whole."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -24,7 +27,7 @@ class Interval:
 
     low: float
     high: float
-    unit: Literal["speaker", "utterance"] = "utterance"
+    unit: Unit = "utterance"
     """What was drawn with replacement."""
     units: int = 0
     """How many of them there were."""
@@ -77,7 +80,7 @@ def bootstrap_interval(
     return Interval(low, high, unit, units)
 
 
-def without_errors(unit: Literal["speaker", "utterance"], units: int) -> Interval:
+def without_errors(unit: Unit, units: int) -> Interval:
     """From 0 to the share of units that could have errors and yet leave none in so many, in one of twenty such corpora.
 
     It is 1 - 0.05^(1 / units), about 3 / units: the rule of three (Hanley & Lippman-Hand 1983). As a bound of an error
@@ -89,7 +92,7 @@ def without_errors(unit: Literal["speaker", "utterance"], units: int) -> Interva
 def without_spread(
     errors: Float[np.ndarray, "R units"],
     lengths: Float[np.ndarray, " units"],
-    unit: Literal["speaker", "utterance"],
+    unit: Unit,
     *,
     share: bool,
 ) -> Interval | None:
@@ -104,7 +107,7 @@ def without_spread(
 
 def per_unit(
     values: Float[np.ndarray, "C B"], speakers: Sequence[str | None] | None
-) -> tuple[Float[np.ndarray, "C units"], Literal["speaker", "utterance"]]:
+) -> tuple[Float[np.ndarray, "C units"], Unit]:
     """Add up the values of each speaker; where speakers cannot be used, return them as they are."""
     count = values.shape[1]
     if count == 0:

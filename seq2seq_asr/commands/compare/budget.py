@@ -14,9 +14,9 @@ from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import Progress
 from seq2seq_asr.data.batching import plan_epoch
 from seq2seq_asr.data.loading import DataConfig, read_split, within_limits
-from seq2seq_asr.data.splits import Split, resolve_split
+from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.data.targets import Targets
-from seq2seq_asr.data.utterance import Utterance, corpus_digest
+from seq2seq_asr.data.utterance import Split, Utterance, corpus_digest
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.classifier import build_model
 

@@ -10,8 +10,8 @@ from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.decode.marks import made_of, mark_of
 from seq2seq_asr.commands.fit.targets import load_targets
-from seq2seq_asr.data.splits import Split, existing_split
-from seq2seq_asr.data.utterance import Utterance
+from seq2seq_asr.data.splits import existing_split
+from seq2seq_asr.data.utterance import Split, Utterance
 from seq2seq_asr.errors import CheckpointError, ManifestError
 from seq2seq_asr.evaluation.trn import TrnLine, as_read, read_trn
 from seq2seq_asr.training.checkpoint import read_checkpoint

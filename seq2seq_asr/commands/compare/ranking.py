@@ -13,7 +13,7 @@ from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet
 from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference, seeds_interval
-from seq2seq_asr.evaluation.intervals import Interval
+from seq2seq_asr.evaluation.intervals import Interval, Unit
 from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, speakers_suffice
 
 Verdict = Literal["best", "not significant", "significantly worse", "unknown"]
@@ -30,7 +30,7 @@ class Standing:
     """95 % interval of the mean rate over seeds and units."""
     difference: Comparison | None = None
     """Against the best system, over seeds and units; None for the best itself, interval unknown with one run."""
-    unit: Literal["speaker", "utterance"] = "utterance"
+    unit: Unit = "utterance"
     """What the permutation test against the best exchanges: utterances where too few speakers differ."""
     permutation: float = 1.0
     """P-value of the paired permutation against the best, seeds averaged."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from seq2seq_asr.data.segmenting import SegmentConfig
+from seq2seq_asr.data.utterance import Split
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.training.run_folder import CheckpointChoice
@@ -31,7 +32,7 @@ class DecodeConfig:
     """Which weights of the run; a run without best has its last taken."""
     manifest: Path | None = None
     """Manifest or Kaldi folder to decode; what has a text is scored."""
-    split: Literal["train", "dev", "test"] = "test"
+    split: Split = "test"
     """Split of the run's own corpus, when no manifest is given."""
     out: Path | None = None
     """Folder for the results; none makes `decode_<set>_beam<K>` in the run folder, and for audio files writes none."""

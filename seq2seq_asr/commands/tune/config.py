@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from seq2seq_asr.data.utterance import Split
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.training.criterion import Choice
@@ -31,7 +32,7 @@ class TuneConfig:
     """Which weights of the run."""
     manifest: Path | None = None
     """Manifest or Kaldi folder to tune on, with texts; none takes the run's own split."""
-    split: Literal["train", "dev", "test"] = "dev"
+    split: Split = "dev"
     """Split of the run's own corpus, when no manifest is given."""
     utterances: int | None = None
     """Tune on the first so many only; none takes all."""
