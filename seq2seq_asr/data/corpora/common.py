@@ -1,6 +1,6 @@
 """What the corpora share: finding their folder, measuring recordings and writing one manifest a split."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,9 +18,6 @@ _READERS = 8
 _REPORT_EVERY = 20_000
 _FIRST_FEW = 5
 """Utterances left out that are named."""
-
-Prepare = Callable[[Path, Path], dict[str, Path]]
-"""``prepare(raw, out)``: manifests written in `out`, by split."""
 
 
 class Entry(NamedTuple):

@@ -4,7 +4,7 @@ eSpeak NG is GPL-3, so its library is never loaded into the caller's process. `E
 ``python -m seq2seq_asr.data.corpora.espeak`` and talks to it in lines of JSON, one answer for each request, in order:
 
     server: {"sample_rate": 22050}                                        once, when the library is loaded
-    client: {"text": …, "voice": "en-us+f3", "rate": 170, "pitch": 50, "range": 50, "volume": 60,
+    client: {"text": …, "voice": "en-us+f3", "rate": 170, "pitch": 50, "range": 50,
              "seed": 1, "path": "/tmp/a.wav"}
     server: {"samples": 31044}                                            `path` is now a 16-bit mono WAV file
     server: {"error": "no voice 'xx'"}                                    instead of either, when it went wrong
@@ -31,7 +31,8 @@ SAMPLE_RATE = 22050
 """Samples a second of what eSpeak NG writes (Hz)."""
 
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
-_PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
+_PARAMETERS = {"rate": 1, "pitch": 3, "range": 4}
+_VOLUME, _LOUDNESS = 2, 60  # of 200; several variants are clipped at 100
 _LONGEST_DATA_PATH = 150
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -52,8 +53,6 @@ class Request:
     """Base pitch, 0 to 99; the voice gives the Hz."""
     range: int = 50
     """How much the pitch moves, 0 to 99."""
-    volume: int = 60
-    """Loudness, 0 to 200; several variants are clipped at 100."""
     seed: int = 1
     """Seed of eSpeak's own random numbers; the same request gives the same samples."""
 
@@ -153,6 +152,7 @@ def _synthesise(library: ctypes.CDLL, request: Request) -> bytes:
     library.espeak_SetSynthCallback(keep)
     if library.espeak_SetVoiceByName(request.voice.encode()) != 0:
         raise ValueError(f"no voice {request.voice!r}")
+    library.espeak_SetParameter(_VOLUME, _LOUDNESS, 0)
     for name, number in _PARAMETERS.items():
         library.espeak_SetParameter(number, getattr(request, name), 0)
     library.espeak_ng_SetRandSeed(ctypes.c_long(request.seed))
