@@ -11,7 +11,6 @@ anything is spilled.
 import argparse
 import itertools
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 
 import triton
 from bench_common import show
-from kernel_resources import nvidia
+from kernel_resources import nvidia, registers
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -111,11 +110,7 @@ def resources(variant: Variant, storage: str, odd: bool) -> dict[str, int]:
         file.write(binary.asm["ptx"])
         file.flush()
         said = nvidia("ptxas", "-v", "--gpu-name=sm_90a", file.name, "-o", os.devnull).stderr
-    spilled = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
-    used = re.search(r"Used (\d+) registers", said)
-    assert spilled and used, said
-    bytes_spilled = int(spilled[1]) + int(spilled[2])
-    return {"registers": int(used[1]), "spilled_bytes": bytes_spilled, "shared_bytes": binary.metadata.shared}
+    return registers(said) | {"shared_bytes": binary.metadata.shared}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -103,13 +103,9 @@ def resources(job: Job) -> dict[str, object]:
         text.write_text(kernel.asm["ptx"])
         said = nvidia("ptxas", "-v", "--gpu-name=sm_90a", str(text), "-o", str(Path(folder) / "again")).stderr
         code = nvidia("cuobjdump", "--dump-sass", str(binary)).stdout
-    spilled = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
-    used = re.search(r"Used (\d+) registers", said)
-    assert spilled and used, said
     return {
         "what": job.name,
-        "registers": int(used[1]),
-        "spilled_bytes": int(spilled[1]) + int(spilled[2]),
+        **registers(said),
         "spills_a_step": spills_a_step(code),
         "shared_bytes": kernel.metadata.shared,
         "planned_bytes": plan.shared_bytes,
@@ -131,6 +127,14 @@ def spills_a_step(code: str) -> int:
     jumps = [(at, int(to[1], 16)) for at, text in lines if (to := re.search(r"\bBRA\b.* 0x([0-9a-f]+)", text))]
     end, start = max(((at, to) for at, to in jumps if to < at), key=lambda jump: jump[0] - jump[1])
     return sum(start <= at <= end and bool(re.search(r"\b(?:LDL|STL)\b", text)) for at, text in lines)
+
+
+def registers(said: str) -> dict[str, int]:
+    """Registers of a thread, and bytes spilled for want of more, as ``ptxas -v`` says."""
+    spilled = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
+    used = re.search(r"Used (\d+) registers", said)
+    assert spilled and used, said
+    return {"registers": int(used[1]), "spilled_bytes": int(spilled[1]) + int(spilled[2])}
 
 
 def nvidia(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:

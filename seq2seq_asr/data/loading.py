@@ -110,6 +110,13 @@ def read_split(
     return list(utterances.values())
 
 
+def spread_evenly(utterances: Sequence[Utterance], count: int) -> list[Utterance]:
+    """At most ``count`` utterances spread evenly over a set, always the same; 0 takes all."""
+    if count <= 0 or count >= len(utterances):
+        return list(utterances)
+    return [utterances[place * len(utterances) // count] for place in range(count)]
+
+
 def within_limits(utterances: Sequence[Utterance], config: DataConfig) -> list[Utterance]:
     """Utterances of acceptable duration; says how many were left out.
 

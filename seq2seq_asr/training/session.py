@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import say
-from seq2seq_asr.data.loading import DataConfig
+from seq2seq_asr.data.loading import DataConfig, spread_evenly
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
@@ -164,7 +164,7 @@ def build_parts(session: Session) -> tuple[Recognition, Feeding]:
     )
     feeding = Feeding(
         session.train,
-        validation_subset(session.dev, session.trainer.validation_utterances),
+        spread_evenly(session.dev, session.trainer.validation_utterances),
         session.tokenizer,
         session.data,
         input_reader(session.model.features, session.data.memory_mb),
@@ -234,13 +234,6 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
         StopOnSignal(watch, saving),
         clock,
     ]
-
-
-def validation_subset(dev: Sequence[Utterance], count: int) -> list[Utterance]:
-    """At most ``count`` utterances spread evenly over dev, always the same; 0 takes all."""
-    if count <= 0 or count >= len(dev):
-        return list(dev)
-    return [dev[index * len(dev) // count] for index in range(count)]
 
 
 def quieten_lightning() -> None:

@@ -9,7 +9,14 @@ from torch.utils.data import DataLoader
 from seq2seq_asr.data.augment import SpeedPerturbConfig
 from seq2seq_asr.data.batching import BatchingConfig
 from seq2seq_asr.data.dataset import Batch, InputReader
-from seq2seq_asr.data.loading import DataConfig, evaluation_loader, read_split, training_loader, within_limits
+from seq2seq_asr.data.loading import (
+    DataConfig,
+    evaluation_loader,
+    read_split,
+    spread_evenly,
+    training_loader,
+    within_limits,
+)
 from seq2seq_asr.data.manifest import write_manifest
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.data.utterance import Utterance
@@ -150,3 +157,14 @@ def test_utterances_outside_the_limits_are_left_out_and_counted(corpus, capsys):
 def test_impossible_settings_are_named(named, given):
     with pytest.raises(UsageError, match=named):
         DataConfig(**given)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 11, 40])
+def test_a_subset_is_fixed_and_spread(corpus: list[Utterance], count: int) -> None:
+    subset = spread_evenly(corpus, count)
+    places = [corpus.index(one) for one in subset]
+    assert len(subset) == (len(corpus) if count in (0, 40) else count)
+    assert places == sorted(set(places))
+    gaps = [after - before for before, after in zip(places, places[1:], strict=False)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    assert subset == spread_evenly(corpus, count)

@@ -10,29 +10,16 @@ import pytest
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.console import Interrupted
-from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError, TrainingError, UsageError
 from seq2seq_asr.training.faults import clearer_error, stop_children
 from seq2seq_asr.training.session import (
     Session,
     build_trainer,
     train,
-    validation_subset,
 )
 from seq2seq_asr.training.signals import SignalWatch
 
 Build = Callable[..., Session]
-
-
-@pytest.mark.parametrize("count", [0, 1, 5, 12, 40])
-def test_the_validation_subset_is_fixed_and_spread(tones: list[Utterance], count: int) -> None:
-    subset = validation_subset(tones, count)
-    places = [tones.index(one) for one in subset]
-    assert len(subset) == (len(tones) if count in (0, 40) else count)
-    assert places == sorted(set(places))
-    gaps = [after - before for before, after in zip(places, places[1:], strict=False)]
-    assert not gaps or max(gaps) - min(gaps) <= 1
-    assert subset == validation_subset(tones, count)
 
 
 @pytest.mark.parametrize(("devices", "world"), [(0, 1), (1, 1), (2, 2)])

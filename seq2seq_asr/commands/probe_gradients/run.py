@@ -25,7 +25,7 @@ from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import Batch, SpeechDataset, collate
-from seq2seq_asr.data.loading import read_split
+from seq2seq_asr.data.loading import read_split, spread_evenly
 from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.data.utterance import Utterance
@@ -99,8 +99,7 @@ def find_utterances(config: ProbeGradientsConfig, fit: FitConfig, progress: Prog
     """Utterances spread evenly over the manifest, or over the run's own dev."""
     manifests = (config.manifest,) if config.manifest is not None else resolve_split("dev", fit.data, progress)
     found = read_split(manifests, root=fit.data.root if config.manifest is None else None)
-    count = min(config.utterances, len(found))
-    return [found[place * len(found) // count] for place in range(count)]
+    return spread_evenly(found, config.utterances)
 
 
 def read_utterances(utterances: Sequence[Utterance], model: Model, targets: Targets) -> list[Batch]:
