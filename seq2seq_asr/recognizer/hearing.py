@@ -47,7 +47,7 @@ def rounded_up(hearings: Hearings) -> Hearings:
     )
 
 
-def stretched(
+def stretched_frames(
     frames: Float[Tensor, "B S V"], lengths: Int[Tensor, " B"], own: Encoded
 ) -> tuple[Float[Tensor, "B S2 V"], Int[Tensor, " B"]]:
     """Frames repeated, evenly over an utterance, where it has fewer than at its own speed.

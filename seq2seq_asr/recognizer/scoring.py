@@ -11,7 +11,7 @@ from seq2seq_asr.nn.fused_stepping import FusedStepping
 from seq2seq_asr.nn.lm import LanguageModel
 from seq2seq_asr.nn.model import Encoded, Seq2Seq
 from seq2seq_asr.nn.stepping import Stepping
-from seq2seq_asr.recognizer.hearing import Hearings, marks_of, stretched
+from seq2seq_asr.recognizer.hearing import Hearings, marks_of, stretched_frames
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.coverage import CoverageScorer
@@ -84,6 +84,6 @@ def _joint_scorers(
         return joint_scorers(attention)
     log_probs, lengths = model.ctc_log_probs(heard), heard.lengths
     if heard is not own:
-        log_probs, lengths = stretched(log_probs, lengths, own)
+        log_probs, lengths = stretched_frames(log_probs, lengths, own)
     ctc = ctc_prefix_scorer(log_probs, lengths, kernels)
     return joint_scorers(attention, ctc, ctc_weight)

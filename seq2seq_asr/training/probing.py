@@ -39,13 +39,13 @@ class ProbeMemory(Callback):
         feeding = trainer.datamodule  # type: ignore[attr-defined]
         tempo = pl_module.model.config.specaugment.slowest
         batch = largest_batch(feeding, trainer.global_rank, trainer.world_size, tempo)
-        fits = held(trainer, pl_module, batch)
+        fits = fits_in_memory(trainer, pl_module, batch)
         release(pl_module)
         if agreed(trainer, not fits):
             raise out_of_memory(batch.ids, feeding)
 
 
-def held(trainer: pl.Trainer, module: Any, batch: Batch) -> bool:
+def fits_in_memory(trainer: pl.Trainer, module: Any, batch: Batch) -> bool:
     """Whether the memory holds the batch, as long as it is, and its gradients."""
     tensors = {name: part for name, part in batch._asdict().items() if isinstance(part, torch.Tensor)}
     moved: Any = {name: part.to(module.device) for name, part in tensors.items()}
@@ -89,10 +89,10 @@ def largest_batch(feeding: Any, rank: int, world: int, tempo: float = 1.0) -> Ba
     dataset = SpeechDataset(feeding.train, feeding.tokenizer, feeding.reader)
     batch = collate([dataset[item] for item in shard(largest, rank, world, epoch=0)])
     slowest = min(feeding.config.speed.factors) if feeding.config.speed.probability > 0 else 1.0
-    return stretched(batch, 1 / min(1.0, slowest) / tempo)
+    return stretched_inputs(batch, 1 / min(1.0, slowest) / tempo)
 
 
-def stretched(batch: Batch, factor: float) -> Batch:
+def stretched_inputs(batch: Batch, factor: float) -> Batch:
     """The batch with longer inputs, repeated from the beginning."""
     size = batch.inputs.shape[1]
     length = math.ceil(size * factor)

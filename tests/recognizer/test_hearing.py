@@ -14,7 +14,7 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import Encoded
 from seq2seq_asr.nn.stepping import Stepping
-from seq2seq_asr.recognizer.hearing import speeds_of, stretched
+from seq2seq_asr.recognizer.hearing import speeds_of, stretched_frames
 from seq2seq_asr.recognizer.scoring import Member
 from seq2seq_asr.search.beam import MOST_SPEEDS, BeamConfig
 from seq2seq_asr.search.replay import Places
@@ -105,8 +105,8 @@ def test_ctc_allows_at_each_speed_what_it_allows_at_the_utterances_own(recognize
 
 def test_frames_are_repeated_evenly_where_there_are_too_few() -> None:
     frames, own = torch.tensor([[[1.0], [2.0], [3.0]], [[4.0], [5.0], [9.0]]]), torch.zeros(2, 5, 1)
-    found, lengths = stretched(frames, torch.tensor([3, 2]), Encoded(own, torch.tensor([5, 2])))
+    found, lengths = stretched_frames(frames, torch.tensor([3, 2]), Encoded(own, torch.tensor([5, 2])))
     assert lengths.tolist() == [5, 2] and found[0, :, 0].tolist() == [1, 1, 2, 2, 3]
     assert found[1, :2, 0].tolist() == [4, 5]
-    found, lengths = stretched(frames, torch.tensor([3, 2]), Encoded(own[:, :2], torch.tensor([2, 1])))
+    found, lengths = stretched_frames(frames, torch.tensor([3, 2]), Encoded(own[:, :2], torch.tensor([2, 1])))
     assert lengths.tolist() == [3, 2] and torch.equal(found, frames)
