@@ -26,7 +26,7 @@ StepDecoder = Decoder | Stepping | FusedStepping | CompiledStepping
 """The decoder as the model has it, or arranged for steps."""
 
 
-class Member(NamedTuple):
+class EnsembleModel(NamedTuple):
     """A model of an ensemble; mostly there is one."""
 
     model: Seq2Seq
@@ -34,7 +34,7 @@ class Member(NamedTuple):
 
 
 def scorers_of(
-    members: Sequence[Member],
+    members: Sequence[EnsembleModel],
     hearings: Hearings,
     search: BeamConfig,
     language_model: LanguageModel | None = None,

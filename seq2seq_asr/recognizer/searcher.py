@@ -17,7 +17,7 @@ from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer.assembling import assemble
 from seq2seq_asr.recognizer.confidence import Calibration, calibrated, raw_confidences
 from seq2seq_asr.recognizer.hearing import Hearings, rounded_up, some_of, speeds_of
-from seq2seq_asr.recognizer.scoring import Member, scorers_of
+from seq2seq_asr.recognizer.scoring import EnsembleModel, scorers_of
 from seq2seq_asr.recognizer.transcript import Transcript
 from seq2seq_asr.search.alignment import Span, attention_spans, ctc_spans, word_places
 from seq2seq_asr.search.beam import BeamConfig, beam_search
@@ -67,7 +67,7 @@ class Searcher:
         self.hotwords = HotWords(map(tokenizer.normalise, hotwords), pieces, self.device) if hotwords else None
         self.model = model.eval().to(self.device)
         models = [one.eval().to(self.device) for one in (model, *others)]
-        self.members = tuple(Member(one, stepping(one.decoder)) for one in models)
+        self.members = tuple(EnsembleModel(one, stepping(one.decoder)) for one in models)
         records = self.device.type == "cuda" and model.config.kernels != "off"
         self.places = Places(kernels=no_place(self.model.decoder.embedding.weight) is None) if records else None
         self.tokenizer = tokenizer

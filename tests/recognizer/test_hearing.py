@@ -15,7 +15,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import Encoded
 from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.recognizer.hearing import speeds_of, stretched_frames
-from seq2seq_asr.recognizer.scoring import Member
+from seq2seq_asr.recognizer.scoring import EnsembleModel
 from seq2seq_asr.search.beam import MOST_SPEEDS, BeamConfig
 from seq2seq_asr.search.replay import Places
 from seq2seq_asr.search.rescoring import rescore
@@ -61,7 +61,7 @@ def test_steps_in_places_change_nothing(tones_run: Path, utterances: list[Uttera
     """As on a GPU, where a shape's steps are recorded; here they are not, but all else is done."""
     plain, other = Recognizer.load(tones_run), Recognizer.load(tones_run)
     other.searcher.places = Places()
-    other.searcher.members = (Member(other.model, Stepping(other.model.decoder)),)
+    other.searcher.members = (EnsembleModel(other.model, Stepping(other.model.decoder)),)
     for some in (utterances, utterances[::-1][:3]):
         for one, wanted in zip(other.transcribe(some, SEARCH), plain.transcribe(some, SEARCH), strict=True):
             assert one.text == wanted.text and one.score == pytest.approx(wanted.score, abs=1e-4)

@@ -23,7 +23,7 @@ from seq2seq_asr.errors import AsrError, AudioError, CheckpointError, TokenizerE
 from seq2seq_asr.nn.device import full_precision
 from seq2seq_asr.nn.stepping import Stepping
 from seq2seq_asr.recognizer import Transcript
-from seq2seq_asr.recognizer.scoring import Member
+from seq2seq_asr.recognizer.scoring import EnsembleModel
 from seq2seq_asr.recognizer.searcher import Searcher
 from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig
@@ -370,7 +370,7 @@ def test_rounded_up_shapes_and_steps_in_places_change_nothing(tones_run: Path) -
     """As on a GPU, where a shape's steps are recorded; here they are not, but all else is done."""
     plain, other = Recognizer.load(tones_run), Recognizer.load(tones_run)
     other.searcher.places = Places()
-    other.searcher.members = (Member(other.model, Stepping(other.model.decoder)),)
+    other.searcher.members = (EnsembleModel(other.model, Stepping(other.model.decoder)),)
     utterances = read_manifest(tones_run.parent / "test.jsonl")
     for search in (BeamConfig(), BeamConfig(beam=3, nbest=2, ctc_weight=0.0)):
         for one, wanted in zip(other.transcribe(utterances, search), plain.transcribe(utterances, search), strict=True):

@@ -10,7 +10,7 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.stepping import stepping
 from seq2seq_asr.recognizer import Recognizer
-from seq2seq_asr.recognizer.scoring import Member
+from seq2seq_asr.recognizer.scoring import EnsembleModel
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.vocabulary import EOS
 
@@ -30,7 +30,7 @@ def favour(recognizer: Recognizer, token: int) -> None:
     with torch.no_grad():
         recognizer.model.decoder.output.bias[EOS] -= 1000
         recognizer.model.decoder.output.bias[token] += 100 if token != EOS else 1100
-    recognizer.searcher.members = (Member(recognizer.model, stepping(recognizer.model.decoder)),)
+    recognizer.searcher.members = (EnsembleModel(recognizer.model, stepping(recognizer.model.decoder)),)
 
 
 def test_a_good_recogniser_is_left_alone(recognizer: Recognizer, utterances: list[Utterance]) -> None:
