@@ -9,7 +9,7 @@ from typing import Final
 import matplotlib.image
 import numpy as np
 
-from seq2seq_asr.commands.compare.ranking import Standing
+from seq2seq_asr.commands.compare.ranking import RankedSystem
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
 from seq2seq_asr.data.utterance import Utterance
@@ -24,7 +24,7 @@ TYPICAL: Final = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class AttentionExample:
     """What one run made of the utterance."""
 
     system: str
@@ -43,7 +43,7 @@ def typical(utterances: Sequence[Utterance]) -> Utterance:
     return ordered[int(TYPICAL * (len(ordered) - 1))]
 
 
-def look(one: Standing, utterance: Utterance, checkpoint: CheckpointChoice) -> Seen | None:
+def attention_example(one: RankedSystem, utterance: Utterance, checkpoint: CheckpointChoice) -> AttentionExample | None:
     """What a system's first run sees of the utterance; None where it is no recogniser with attention.
 
     Raises:
@@ -55,7 +55,7 @@ def look(one: Standing, utterance: Utterance, checkpoint: CheckpointChoice) -> S
     with full_precision():
         (example,) = transcribe_with_attention(model.eval(), tokenizer, batch)
     fixed = run.config.model.attention.kind == "none"
-    return Seen(
+    return AttentionExample(
         system=one.system.name,
         seed=run.seed,
         text=example.hypothesis,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from seq2seq_asr.commands.compare.alignments import Seen
+from seq2seq_asr.commands.compare.alignments import AttentionExample
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.pool import Failure
@@ -37,7 +37,7 @@ class Comparison:
     missing: Sequence[str] = ()
     """Runs that are not finished."""
     failures: Sequence[Failure] = ()
-    looks: Sequence[Seen] = ()
+    looks: Sequence[AttentionExample] = ()
     """Attention of every system over one utterance."""
     reference: str = ""
     """Text of that utterance."""

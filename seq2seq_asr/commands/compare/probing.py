@@ -10,7 +10,7 @@ import numpy as np
 
 from seq2seq_asr.commands.compare.charts import Point, legend
 from seq2seq_asr.commands.compare.html_table import Cell, table
-from seq2seq_asr.commands.compare.ranking import Ranking, Standing
+from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
 from seq2seq_asr.commands.compare.series import curve, epochs, panel_charts, panels, reach
 from seq2seq_asr.commands.compare.stages import PROBED
 from seq2seq_asr.commands.compare.tables import mean
@@ -120,7 +120,7 @@ def _reach(layers: Sequence[dict[str, Any]], key: str) -> float | None:
     return mean([layer[key] * (layer["seconds_per_step"] or 1.0) for layer in layers])
 
 
-def clipped(one: Standing) -> float | None:
+def clipped(one: RankedSystem) -> float | None:
     """Percent of all updates whose gradient was clipped, where that was logged."""
     shares = [float(row["clipped_share"]) for run in one.runs for row in run.curve if row.get("clipped_share")]
     return None if not shares else 100 * sum(shares) / len(shares)

@@ -21,7 +21,7 @@ Verdict = Literal["best", "not significant", "significantly worse", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class RankedSystem:
     """A system's place among the others."""
 
     system: System
@@ -58,13 +58,13 @@ class Standing:
 class Ranking:
     """All systems, best first."""
 
-    standings: tuple[Standing, ...]
+    standings: tuple[RankedSystem, ...]
     test: ScoredSet
     order: tuple[str, ...]
     """Names of the systems as the grid has them."""
 
     @property
-    def best(self) -> Standing:
+    def best(self) -> RankedSystem:
         """The lowest mean rate."""
         return self.standings[0]
 
@@ -101,22 +101,22 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
     )
 
 
-def _alone(system: System, runs: tuple[RunResult, ...]) -> Standing:
+def _alone(system: System, runs: tuple[RunResult, ...]) -> RankedSystem:
     test = runs[0].test
     errors = np.stack([run.errors for run in runs])
     labelled = is_classification(runs[0].run)
     interval = seeds_interval(errors, test.lengths, test.speakers, share=labelled)
-    return Standing(system=system, runs=runs, interval=interval)
+    return RankedSystem(system=system, runs=runs, interval=interval)
 
 
-def _judged(other: Standing, p_value: float) -> Standing:
+def _judged(other: RankedSystem, p_value: float) -> RankedSystem:
     assert other.difference is not None
     if not other.difference.interval.known:
         return replace(other, p_value=1.0, verdict="unknown")
     return replace(other, p_value=p_value, verdict="significantly worse" if p_value <= LEVEL else "not significant")
 
 
-def _against(better: Standing, other: Standing, test: ScoredSet, comparisons: int) -> Standing:
+def _against(better: RankedSystem, other: RankedSystem, test: ScoredSet, comparisons: int) -> RankedSystem:
     errors = better.errors.mean(axis=0), other.errors.mean(axis=0)
     enough = speakers_suffice(*errors, test.speakers, comparisons)
     permutation = paired_permutation(*errors, test.speakers if enough else None)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from seq2seq_asr.commands.compare.alignments import Seen, look, typical
+from seq2seq_asr.commands.compare.alignments import AttentionExample, attention_example, typical
 from seq2seq_asr.commands.compare.budget import Corpora, Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.cost import flops_a_second
@@ -98,7 +98,7 @@ def operations(ranking: Ranking, measured: dict[str, Measured]) -> dict[str, flo
     return counted
 
 
-def attention_of(config: CompareConfig, ranking: Ranking) -> tuple[list[Seen], str, list[str]]:
+def attention_of(config: CompareConfig, ranking: Ranking) -> tuple[list[AttentionExample], str, list[str]]:
     """What every system sees of one utterance, its text, and what went wrong."""
     first = ranking.best.runs[0].run
     if is_classification(first):
@@ -106,7 +106,7 @@ def attention_of(config: CompareConfig, ranking: Ranking) -> tuple[list[Seen], s
     try:
         manifests = resolve_split(config.split, first.config.data)
         utterance = typical(read_split(manifests))
-        looks = [look(one, utterance, config.checkpoint) for one in ranking.standings]
+        looks = [attention_example(one, utterance, config.checkpoint) for one in ranking.standings]
     except AsrError as error:
         return [], "", [f"Attention is not shown: {error}"]
     place = ranking.test.ids.index(utterance.id) if utterance.id in ranking.test.ids else None

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from seq2seq_asr.commands.compare.alignments import Seen
+from seq2seq_asr.commands.compare.alignments import AttentionExample
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.charts import Bar, forest_plot, legend
 from seq2seq_asr.commands.compare.html_table import VERDICT, Cell, table
-from seq2seq_asr.commands.compare.ranking import Ranking, Standing
+from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
 from seq2seq_asr.commands.compare.series import (
     by_length,
     curve,
@@ -45,7 +45,7 @@ def ranking_section(ranking: Ranking) -> str:
     )
 
 
-def _bar(one: Standing, labelled: bool) -> Bar:
+def _bar(one: RankedSystem, labelled: bool) -> Bar:
     turned = [100 * (1 - run.rate if labelled else run.rate) for run in one.runs]
     low, high = 100 * one.interval.low, 100 * one.interval.high
     if labelled and one.interval.known:
@@ -60,7 +60,7 @@ def _bar(one: Standing, labelled: bool) -> Bar:
     )
 
 
-def _ranking_row(one: Standing, labelled: bool) -> tuple[str, list[Cell]]:
+def _ranking_row(one: RankedSystem, labelled: bool) -> tuple[str, list[Cell]]:
     sign = -1 if labelled else 1
     difference = one.difference
     kind = {"best": "best", "significantly worse": "worse"}.get(one.verdict, "")
@@ -133,7 +133,7 @@ def cost_section(ranking: Ranking, measured: Mapping[str, Measured], flops: Mapp
     return "<h2>What it costs</h2><p class='quiet'>Means over seeds.</p>" + table(heads, rows)
 
 
-def attention_section(looks: Sequence[Seen], reference: str) -> str:
+def attention_section(looks: Sequence[AttentionExample], reference: str) -> str:
     """One utterance, seen by every system."""
     if not looks:
         return ""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from seq2seq_asr.commands.compare.charts import Point, Series, line_chart
-from seq2seq_asr.commands.compare.ranking import Ranking, Standing
+from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
 from seq2seq_asr.commands.compare.results import RunResult
 
 BINS: Final = 6
@@ -18,7 +18,7 @@ class Panel(NamedTuple):
     """Systems that share a chart."""
 
     title: str
-    members: Sequence[tuple[int, str, Standing]]
+    members: Sequence[tuple[int, str, RankedSystem]]
     """Colour, name within the panel, and system."""
 
 
@@ -29,7 +29,7 @@ def panels(ranking: Ranking) -> tuple[list[Panel], list[str]]:
     """
     standings = ranking.standings
     order: list[str] = []
-    grouped: dict[str, list[tuple[int, str, Standing]]] = {}
+    grouped: dict[str, list[tuple[int, str, RankedSystem]]] = {}
     for one in sorted(standings, key=lambda one: ranking.order.index(one.system.name)):
         values = list(one.system.place.values()) or [one.system.name]
         if values[0] not in order:
@@ -40,7 +40,7 @@ def panels(ranking: Ranking) -> tuple[list[Panel], list[str]]:
 
 
 def curve(
-    one: Standing, figure: str, along: Callable[[RunResult], Sequence[float]], factor: float = 1.0
+    one: RankedSystem, figure: str, along: Callable[[RunResult], Sequence[float]], factor: float = 1.0
 ) -> list[Point]:
     """A figure of metrics.csv over epochs or minutes, mean over seeds, where all of them have it.
 
@@ -85,7 +85,7 @@ def length_bins(lengths: Float[np.ndarray, " B"]) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=True))
 
 
-def by_length(one: Standing, bins: Sequence[tuple[int, int]]) -> list[Point]:
+def by_length(one: RankedSystem, bins: Sequence[tuple[int, int]]) -> list[Point]:
     """Word error rate (percent) of each range of reference lengths, mean over seeds."""
     lengths = one.runs[0].test.lengths
     points = []

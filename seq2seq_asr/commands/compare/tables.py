@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq_asr.commands.compare.budget import Measured
-from seq2seq_asr.commands.compare.ranking import Ranking, Standing
+from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
 from seq2seq_asr.commands.compare.results import RunResult
 from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.whole_file import write_csv, writing
@@ -26,7 +26,7 @@ def write_tables(
             write_csv(folder / f"{name}{suffix}.csv", rows)
 
 
-def system_row(one: Standing, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> dict[str, Any]:
+def system_row(one: RankedSystem, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> dict[str, Any]:
     """A system's figures; ``error_rate`` is the WER or, in classification, one minus the accuracy."""
     low, high = (one.interval.low, one.interval.high) if one.interval.known else ("", "")
     against, tested = one.difference, None if one.verdict == "unknown" else one.difference
@@ -56,7 +56,7 @@ def system_row(one: Standing, measured: Mapping[str, Measured], flops: Mapping[s
     }
 
 
-def run_row(run: RunResult, one: Standing) -> dict[str, Any]:
+def run_row(run: RunResult, one: RankedSystem) -> dict[str, Any]:
     """A run's figures."""
     return {
         "run": run.run.name,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
-from seq2seq_asr.commands.compare.ranking import Ranking, Standing
+from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
 from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.commands.compare.tables import mean
 from seq2seq_asr.data.splits import existing_split
@@ -21,7 +21,7 @@ def measure_name(ranking: Ranking) -> str:
     return "accuracy" if labels(ranking) else "WER"
 
 
-def shown_rate(one: Standing, labelled: bool) -> float:
+def shown_rate(one: RankedSystem, labelled: bool) -> float:
     """Percent: word error rate, or accuracy."""
     return 100 * (1 - one.rate if labelled else one.rate)
 
@@ -39,7 +39,7 @@ def p_words(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
-def verdict_words(one: Standing) -> str:
+def verdict_words(one: RankedSystem) -> str:
     """The verdict, with its p-value."""
     if one.verdict in ("best", "unknown"):
         return one.verdict
