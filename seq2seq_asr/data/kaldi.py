@@ -107,7 +107,7 @@ def _spans(folder: Path, recordings: dict[str, tuple[int, Path]]) -> dict[str, _
     for name, (line, audio) in recordings.items():
         known = durations.get(name)
         source = folder / "wav.scp"
-        duration = _seconds(folder / "utt2dur", *known) if known else _told(audio_duration, audio, source, line)
+        duration = _seconds(folder / "utt2dur", *known) if known else _from_header(audio_duration, audio, source, line)
         spans[name] = _Span(audio, 0.0, duration, source, line)
     return spans
 
@@ -121,17 +121,18 @@ def _segment(
     if len(times) not in (2, 3):
         raise fault(path, line, "expected <utterance> <recording> <start> <end>")
     audio = recordings[recording][1]
-    if len(times) == 3 and _told(channels, audio, path, line) > 1:  # a channel; averaged, its speaker would be mixed
+    # The third is a channel; averaged, its speaker would be mixed.
+    if len(times) == 3 and _from_header(channels, audio, path, line) > 1:
         raise fault(path, line, f"channel {times[2]!r} of {audio}: make a file of each channel first")
     start, end = (_number(path, line, time) for time in times[:2])
     if end == -1:
-        end = _told(audio_duration, audio, path, line)
+        end = _from_header(audio_duration, audio, path, line)
     if not 0 <= start < end:
         raise fault(path, line, f"expected 0 <= start < end, found {times[0]} and {times[1]}")
     return _Span(audio, start, end - start, path, line)
 
 
-def _told(what: Callable[[Path], _Number], audio: Path, path: Path, line: int) -> _Number:
+def _from_header(what: Callable[[Path], _Number], audio: Path, path: Path, line: int) -> _Number:
     """What the header of a recording tells, or an error that names the line as well."""
     try:
         return what(audio)

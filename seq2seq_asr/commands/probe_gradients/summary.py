@@ -103,7 +103,7 @@ def clipping_line(clipping: Mapping[str, Any]) -> str:
     if not epochs:
         return "clipping: metrics.csv has no epoch"
     first, last = (epoch["gradient_norm"] for epoch in (epochs[0], epochs[-1]))
-    norms = f"mean norm {_told(first)} in the first epoch, {_told(last)} in the last"
+    norms = f"mean norm {_shown(first)} in the first epoch, {_shown(last)} in the last"
     shares = [epoch["clipped_share"] for epoch in epochs if epoch["clipped_share"] is not None]
     if not shares:
         return f"clipping above {limit:g}: not logged by this run; {norms}"
@@ -194,5 +194,5 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _told(value: float | None) -> str:
+def _shown(value: float | None) -> str:
     return "not known" if value is None else f"{value:.3g}"
