@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,7 @@ def parse(cls: type[T], argv: list[str], name: str, *, description: str | None =
         raise
     if options.config != file:
         raise UsageError(f"--config: expected a YAML file, got {str(options.config)!r}")
+    _refuse_nan(options.settings)
     if options.print_config:
         sys.stdout.write(to_yaml(options.settings))
         raise SystemExit(0)
@@ -79,6 +81,17 @@ def unboxed(box: str) -> str:
     lines = [line.strip("│ ") for line in plain.splitlines() if not line.startswith(("╭", "╰"))]
     paragraphs = re.split(r"\s*─{3,}\s*", " ".join(" ".join(lines).split()))
     return "; ".join(paragraph.rstrip(". ") for paragraph in paragraphs if paragraph)
+
+
+def _refuse_nan(config: Any, prefix: str = "--") -> None:
+    """Refuse "nan", which tyro takes for a number and which passes most checks of a range; no file may hold it."""
+    for name in config_fields(type(config)):
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            _refuse_nan(value, f"{prefix}{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and math.isnan(number):
+                raise UsageError(f"{prefix}{name}: expected a number, got nan")
 
 
 def _config_file(argv: Sequence[str]) -> Path | None:

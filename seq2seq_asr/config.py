@@ -48,6 +48,8 @@ class FitConfig:
             raise UsageError(f"name: {self.name!r} cannot be a folder name")
         if not 0 <= self.seed < 2**32:  # a step's seed is some 2**32 times as large, see training.module.seed_step
             raise UsageError(f"seed: must be from 0 to {2**32 - 1}, got {self.seed}")
+        if self.keep_tokenizer and self.tokenizer.model is not None:
+            raise UsageError("tokenizer.model: keep_tokenizer takes that of init_from: give one of the two")
         if self.model.features.kind == "precomputed" and self.data.noise.probability > 0:
             raise UsageError("data.noise.probability: noise is added to audio, not to precomputed features")
         if self.model.task == "classify":

@@ -211,6 +211,7 @@ def test_wrong_flags_end_with_code_2_and_are_named(argv, named, capsys):
         (["--model.encoder.units", "3"], "error: units must be even, got 3"),
         (["--resume", "--name", "new"], "error: resume and name: a new run cannot be resumed"),
         (["--config", "nowhere.yaml"], "error: nowhere.yaml: cannot be read (No such file or directory)"),
+        (["--model.encoder.drop_out", "nan"], "error: --model.encoder.drop_out: expected a number, got nan"),
         (["--config", ""], "error: --config: expected a YAML file, got '.'"),
         (["--config="], "error: --config: expected a YAML file, got '.'"),
     ],

@@ -3,6 +3,7 @@
 import math
 import os
 import stat
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from seq2seq_asr.data.completeness import LONGEST_HEADER, require_no_holes, requ
 from seq2seq_asr.data.signal_checks import SignalChecks
 from seq2seq_asr.errors import AudioError
 
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
+"""Samples a second: beyond these a header is damaged, and resampling would take all memory."""
 TOLERANCE = 0.025
 """Seconds by which a file may be shorter than asked for: rounded durations and the padding of lossy codecs."""
 
@@ -121,7 +124,7 @@ def read_features(path: Path, *, dim: int | None = None) -> Float32[np.ndarray, 
     try:
         with open(path, "rb") as file:
             features = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+    except (ValueError, OSError, EOFError, MemoryError, SyntaxError, TypeError, tokenize.TokenError) as error:
         raise AudioError(f"{path}: not a .npy array: {_one_line(error)}") from error
     if features.ndim != 2 or features.dtype.kind != "f":
         raise AudioError(f"{path}: expected floating-point frames × bins, found {features.dtype} of {features.shape}")
@@ -203,14 +206,19 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     """Open a recording.
 
     Raises:
-        AudioError: The file is missing, not a regular file, or not audio.
+        AudioError: The file is missing, not a regular file, not audio, or of a rate that its header cannot mean.
     """
     if _require_regular_file(path) == 0:  # libsndfile would say that it does not exist
         raise AudioError(f"{path}: cannot be read as audio: the file is empty")
     try:
-        return soundfile.SoundFile(path)
+        file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         raise AudioError(f"{path}: cannot be read as audio: {_one_line(error)}") from error
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        file.close()
+        wanted = f"expected {LOWEST_RATE} to {HIGHEST_RATE}"
+        raise AudioError(f"{path}: its header tells {file.samplerate} samples a second, {wanted}")
+    return file
 
 
 def read_span(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Float32[np.ndarray, "N C"]:

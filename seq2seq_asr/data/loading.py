@@ -1,5 +1,6 @@
 """Manifests to loaders: which utterances, read how, in which batches."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,8 +76,10 @@ class DataConfig:
             raise UsageError("data.train and data.dev: give both, or neither for the embedded corpus")
         if not self.train and max(self.connect.train, self.connect.dev, self.connect.test) > 0:
             raise UsageError("data.connect: joins the words of manifests; give data.train and data.dev")
-        if self.workers < 0:
-            raise UsageError("data.workers: must be 0 or more")
+        if self.workers < 0 or not 0 <= self.memory_mb < math.inf:
+            raise UsageError("data.workers and data.memory_mb: must be 0 or more, data.memory_mb finite")
+        if not 0 <= self.min_seconds <= self.max_seconds:
+            raise UsageError("data.min_seconds: must be 0 or more, and data.max_seconds not less")
 
 
 def read_split(

@@ -1,5 +1,6 @@
 """Additive noise for training utterances: recordings, noise of random colour, or crackle."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,9 @@ class NoiseConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.probability <= 1.0:
             raise UsageError(f"noise.probability: expected a number from 0 to 1, found {self.probability}")
-        if not self.snr_min <= self.snr_max:
-            raise UsageError(f"noise.snr_min, snr_max: expected min <= max, found {self.snr_min}, {self.snr_max}")
+        if not -math.inf < self.snr_min <= self.snr_max < math.inf:
+            found = f"{self.snr_min}, {self.snr_max}"
+            raise UsageError(f"noise.snr_min, snr_max: expected finite numbers, min <= max, found {found}")
 
 
 class NoiseAdder:

@@ -1,5 +1,6 @@
 """The whole recogniser: features, encoder, attention decoder and CTC head."""
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
@@ -61,8 +62,8 @@ class ModelConfig:
             raise UsageError("model.ctc_weight: must lie in [0, 1)")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError("model.label_smoothing: must lie in [0, 1)")
-        if self.guided_weight < 0 or self.guided_width <= 0:
-            raise UsageError("model.guided_weight: must be 0 or more, and model.guided_width above 0")
+        if not 0 <= self.guided_weight < math.inf or self.guided_width <= 0:
+            raise UsageError("model.guided_weight: must be 0 or more, and finite, and model.guided_width above 0")
         self._refuse_parts_of_the_other_task()
         self._check_combination()
 

@@ -1,5 +1,6 @@
 """Regularisation of recurrences: dropout with one mask for all steps, zoneout, noise on the weights."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ class RegularisationConfig:
         for name in ("recurrent_dropout", "zoneout", "zoneout_memory"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"regularisation.{name}: must lie in [0, 1)")
-        if self.weight_noise < 0:
-            raise UsageError("regularisation.weight_noise: must be 0 or more")
+        if not 0 <= self.weight_noise < math.inf:
+            raise UsageError("regularisation.weight_noise: must be 0 or more, and finite")
 
     @property
     def stepwise(self) -> bool:

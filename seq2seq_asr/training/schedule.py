@@ -34,8 +34,10 @@ class OptimizerConfig:
     """Share of all steps after which scheduled sampling begins to rise."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.clip_norm <= 0:
-            raise UsageError("optimizer.lr and optimizer.clip_norm: must be above 0")
+        if not 0 < self.lr < math.inf or self.clip_norm <= 0:
+            raise UsageError("optimizer.lr and optimizer.clip_norm: must be above 0, optimizer.lr finite")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError("optimizer.weight_decay: must be 0 or more, and finite")
         held = self.hold if self.schedule == "hold-decay" else 0.0
         if min(self.warmup, self.hold) < 0 or self.warmup + held >= 1:
             raise UsageError("optimizer.warmup and optimizer.hold: shares of all steps, together below 1")

@@ -1,5 +1,6 @@
 """Settings of a training run that belong to no single class: devices, length, logging."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,10 +42,10 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.validate_every < 1 or self.num_nodes < 1:
             raise UsageError("trainer.epochs, validate_every and num_nodes: must be 1 or more")
-        if self.read_timeout <= 0:
-            raise UsageError("trainer.read_timeout: must be above 0")
-        if self.devices < 0:
-            raise UsageError("trainer.devices: must be 0 or more")
+        if not 0 < self.read_timeout < math.inf or self.save_minutes < 0:
+            raise UsageError("trainer.read_timeout: must be above 0 and finite, and trainer.save_minutes 0 or more")
+        if min(self.devices, self.validation_utterances, self.max_skipped) < 0:
+            raise UsageError("trainer.devices, trainer.validation_utterances, trainer.max_skipped: must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,7 @@ class LoggingConfig:
     """Tell W&B the host name, the command line, hardware and absolute paths as well."""
 
     def __post_init__(self) -> None:
-        if self.every < 0:
-            raise UsageError("logging.every: must be 0 or more")
-        if self.alignment_epochs < 0:
-            raise UsageError("logging.alignment_epochs: must be 0 or more")
+        if min(self.examples, self.every, self.alignment_epochs) < 0:
+            raise UsageError("logging.examples, logging.every, logging.alignment_epochs: must be 0 or more")
         if not 0 <= self.alignment_floor <= 1:
             raise UsageError("logging.alignment_floor: must lie in [0, 1]")

@@ -229,6 +229,17 @@ def test_damaged_feature_files_are_an_error(tmp_path, content):
         read_features(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize(("place", "byte"), [(8, 1), (21, 44), (26, 66)])
+def test_a_damaged_header_of_features_is_an_error(tmp_path, place, byte):
+    """Three bytes over which numpy's reader fails in three other ways."""
+    np.save(tmp_path / "a.npy", np.ones((20, 13), np.float32))
+    content = bytearray((tmp_path / "a.npy").read_bytes())
+    content[place] = byte
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(AudioError, match=r"a\.npy: not a \.npy array"):
+        read_features(tmp_path / "a.npy")
+
+
 def test_features_cut_short_or_archived_are_an_error(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((10, 3), np.float32))
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-4])

@@ -101,6 +101,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "opposed.wav": (lambda path: write(path, stereo(lambda left: -left)), "channels cancel out"),
     "opposed.mp3": (lambda path: write(path, stereo(lambda left: -left)), "channels cancel out"),
     "nearly_opposed.flac": (lambda path: write(path, stereo(lambda left: -0.99 * left)), "channels cancel out"),
+    "rate_of_1_Hz.wav": (lambda path: write(path, speech(), 1), "its header tells 1 samples a second"),
+    "rate_of_2_GHz.wav": (lambda path: write(path, speech(), 2_000_000_011), "tells 2000000011 samples a second"),
     "scale_of_16_bits.wav": (lambda path: write(path, 32768 * speech(), subtype="FLOAT"), "full scale is 1"),
 }
 

@@ -152,6 +152,10 @@ def test_utterances_outside_the_limits_are_left_out_and_counted(corpus, capsys):
         ("data.train and data.dev", {"train": (Path("a"),)}),
         ("data.train and data.dev", {"dev": (Path("a"),)}),
         ("data.workers", {"workers": -1}),
+        ("data.memory_mb", {"memory_mb": float("inf")}),
+        ("data.memory_mb", {"memory_mb": -1.0}),
+        ("data.min_seconds", {"min_seconds": -1.0}),
+        ("data.max_seconds", {"min_seconds": 2.0, "max_seconds": 1.0}),
     ],
 )
 def test_impossible_settings_are_named(named, given):

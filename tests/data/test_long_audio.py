@@ -117,6 +117,16 @@ def test_what_is_wrong_with_a_file_is_told(kind: str, why: str, tmp_path: Path) 
         plan(FileRecording(broken(kind, tmp_path / "a.wav")), CONFIG)
 
 
+def test_a_hole_in_a_stream_that_is_read_block_by_block_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, speech(8000), 8000)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match="bytes in the middle of the stream cannot be read"):
+        plan(FileRecording(path), CONFIG)
+
+
 def test_a_part_beyond_the_end_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", speech(8000), 8000)
     for offset, duration in ((20.0, 10.0), (30.0, 1.0)):

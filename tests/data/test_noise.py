@@ -23,6 +23,13 @@ def test_speech_over_noise_is_as_asked(snr):
     assert np.abs(mixed).max() <= 1
 
 
+def test_what_goes_beyond_full_scale_is_scaled_back_as_a_whole():
+    noise = np.random.default_rng(0).standard_normal(8000, dtype=np.float32)
+    loud, quiet = mix(tone(), noise, -40.0), mix(tone() / 1000, noise / 1000, -40.0)
+    assert np.abs(loud).max() == 1 and np.abs(quiet).max() < 0.1
+    assert np.allclose(loud, quiet / np.abs(quiet).max(), atol=1e-5)
+
+
 @pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
 def test_power_falls_with_frequency_as_the_colour_says(slope):
     noise = coloured_noise(1 << 16, slope, np.random.default_rng(0))
@@ -88,6 +95,14 @@ def test_recordings_are_cut_repeated_and_resampled_to_the_length(tmp_path):
     assert signs == {1.0, -1.0}
 
 
+def test_a_recording_longer_than_the_speech_begins_anywhere(tmp_path):
+    soundfile.write(tmp_path / "rising.wav", np.linspace(0, 1, 80000), 8000, subtype="FLOAT")
+    adder = NoiseAdder(NoiseConfig(probability=1.0, snr_min=0.0, snr_max=0.0, folders=(tmp_path,)), 8000)
+    added = [adder(tone(), np.random.default_rng(seed)) - tone() for seed in range(40)]
+    begins = np.array([one[0] / (one[-1] - one[0]) for one in added])  # in lengths of the speech, a tenth of the file
+    assert begins.min() < 2 and begins.max() > 7 and begins.max() <= 9.01
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_recording_of_noise_that_is_not_finite_is_named_before_it_spoils_speech(tmp_path, bad):
     noise = np.zeros(9000, np.float32)
@@ -107,7 +122,10 @@ def test_silent_noise_changes_nothing():
     assert np.array_equal(mix(tone(), np.zeros(8000, np.float32), 0.0), tone())
 
 
-@pytest.mark.parametrize("settings", [{"probability": 1.5}, {"snr_min": 9.0, "snr_max": 3.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"probability": 1.5}, {"snr_min": 9.0, "snr_max": 3.0}, {"snr_min": float("-inf")}, {"snr_max": float("inf")}],
+)
 def test_impossible_settings_are_named(settings):
     with pytest.raises(UsageError, match="noise."):
         NoiseConfig(**settings)

@@ -30,11 +30,12 @@ def test_an_interval_over_units_alone_misses_the_spread_over_seeds() -> None:
     assert both.high - both.low > 5 * (alone.high - alone.low)
 
 
-def test_of_three_seeds_two_are_drawn() -> None:
-    """The nine draws of two seeds have means from 40 to 60; of three, the extremes would be rarer than 2.5 % (1/27)."""
-    errors = np.repeat(np.array([[40.0], [47.0], [60.0]]), 50, axis=1)
-    told = seeds_interval(errors, np.full(50, 100.0))
-    assert (told.low, told.high) == pytest.approx((0.4, 0.6))
+def test_of_four_seeds_or_units_three_are_drawn() -> None:
+    """That three of three are the bad one happens in 1.6 %, that two are in 14 %; that three of four are in 4.7 %."""
+    errors = np.array([[40.0], [40.0], [40.0], [60.0]])
+    for table in (np.repeat(errors, 50, axis=1), errors.T):
+        told = seeds_interval(table, np.full(table.shape[1], 100.0))
+        assert (told.low, told.high) == pytest.approx((0.4, (40 + 2 * 60) / 300))
 
 
 def test_a_difference_is_that_of_welch_over_seeds_and_of_students_pairs_over_units() -> None:

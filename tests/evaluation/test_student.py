@@ -32,6 +32,12 @@ def test_many_degrees_are_a_normal_distribution(t: float) -> None:
     assert two_sided(t, 1e6) == pytest.approx(2 * NormalDist().cdf(-t), abs=2e-6)
 
 
+@pytest.mark.parametrize("degrees", [200.0, 29999.0, 1e6])
+def test_a_difference_beyond_any_doubt_has_a_p_value_too(degrees: float) -> None:
+    """Where mpmath's series no longer converges."""
+    assert 0 <= two_sided(67.87, degrees) <= two_sided(40.1, degrees) <= two_sided(39.9, degrees) < 1e-90
+
+
 def test_a_p_value_falls_as_t_and_as_the_degrees_grow() -> None:
     falling = [two_sided(t, 7.5) for t in (0.0, 1.0, 2.0, 9.0)]
     assert falling == sorted(falling, reverse=True) and len(set(falling)) == 4

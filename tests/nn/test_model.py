@@ -185,6 +185,7 @@ NONE, DOT = AttentionConfig(kind="none"), AttentionConfig(kind="dot")
     ("named", "settings"),
     [
         ("guided_weight", {"guided_weight": -1.0}),
+        ("guided_weight", {"guided_weight": float("inf")}),
         ("guided_width", {"guided_width": 0.0}),
         ("guided_weight", {"guided_weight": 1.0, "attention": NONE}),
         ("decoder.tied", {"decoder": DecoderConfig(tied=True)}),

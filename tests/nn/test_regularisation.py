@@ -188,5 +188,6 @@ def test_noise_ends_with_an_error_too_and_is_never_in_evaluation():
 def test_impossible_settings_are_named(settings):
     with pytest.raises(UsageError, match=f"regularisation.{next(iter(settings))}"):
         RegularisationConfig(**settings)
-    with pytest.raises(UsageError, match=r"regularisation.weight_noise"):
-        RegularisationConfig(weight_noise=-0.1)
+    for noise in (-0.1, float("inf")):
+        with pytest.raises(UsageError, match=r"regularisation.weight_noise"):
+            RegularisationConfig(weight_noise=noise)

@@ -90,6 +90,9 @@ def test_weight_decay_shrinks_matrices_and_spares_biases_and_frozen_weights():
     "settings",
     [
         {"lr": 0.0},
+        {"lr": float("inf")},
+        {"weight_decay": -0.1},
+        {"weight_decay": float("inf")},
         {"clip_norm": 0.0},
         {"warmup": -0.1},
         {"warmup": 1.0},

@@ -1,5 +1,6 @@
 """Which attention, and its sizes."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,8 +46,8 @@ class AttentionConfig:
     def __post_init__(self) -> None:
         if min(self.size, self.filters, self.heads, self.mixtures) < 1:
             raise UsageError("attention.size, attention.filters, attention.heads, attention.mixtures: 1 or more")
-        if self.width % 2 == 0:
-            raise UsageError(f"attention.width: must be odd, not {self.width}")
+        if self.width < 1 or self.width % 2 == 0:
+            raise UsageError(f"attention.width: must be an odd number above 0, not {self.width}")
         if self.size % self.heads:
             raise UsageError(f"attention.heads: {self.heads} heads do not divide attention.size {self.size}")
         if self.window < 0:
@@ -55,8 +56,8 @@ class AttentionConfig:
             raise UsageError("attention.cumulative, attention.window: only for attention.kind location")
         if self.cumulative and self.window:
             raise UsageError("attention.window: needs the last alignment, which attention.cumulative replaces")
-        if self.chunk < 1 or self.noise < 0:
-            raise UsageError("attention.chunk: must be 1 or more, and attention.noise 0 or more")
+        if self.chunk < 1 or not 0 <= self.noise < math.inf:
+            raise UsageError("attention.chunk: must be 1 or more, and attention.noise 0 or more, and finite")
         if self.kind in ("mocha", "forward", "gaussian") and self.smoothing:
             raise UsageError(f"attention.smoothing: attention.kind {self.kind} weighs a few frames, which need none")
         if self.kind == "none" and (self.heads > 1 or self.smoothing):

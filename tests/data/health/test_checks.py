@@ -56,6 +56,7 @@ def sick_corpus(folder: Path) -> tuple[list[Utterance], list[Utterance]]:
         replace(long, duration=1.0, text="acb"),
         replace(short, duration=1.01, text="bac"),
         replace(short, id="c-missing-end", duration=2.0, audio=utterance(folder, "c2", sound(18)).audio, text="cba"),
+        replace(utterance(folder, "c-part-missing", sound(23, 0.8), text="acab"), duration=0.85),
         utterance(folder, "a-tight", sound(6, 0.3), text="abcabcabc"),
         utterance(folder, "a-repeats", sound(7, 0.32), text="aabbcc"),
         utterance(folder, "a-no-words", sound(8), text="?!"),
@@ -90,7 +91,7 @@ def health(tmp_path_factory: pytest.TempPathFactory) -> Health:
 
 EXPECTED: dict[str, list[tuple[str, ...]]] = {
     "unreadable": [("b-unreadable",)],
-    "duration": [("c-long",), ("c-missing-end",)],
+    "duration": [("c-long",), ("c-missing-end",), ("c-part-missing",)],
     "ctc": [("a-tight",), ("a-repeats",)],
     "contradiction": [("b-contrary", "b-contrary-2")],
     "audio_leak": [("t-heard", "a-well")],
@@ -129,13 +130,13 @@ def test_details_tell_what_to_do_about_it(health: Health) -> None:
 def test_the_summary_counts(health: Health) -> None:
     train, test = health.summaries
     assert (train.utterances, train.readable, train.speakers, train.kinds) == (
+        21,
         20,
-        19,
         3,
-        {"8000 Hz": 18, "16000 Hz": 1},
+        {"8000 Hz": 19, "16000 Hz": 1},
     )
     assert train.longest == pytest.approx(5.3) and train.shortest == pytest.approx(0.3)
-    assert train.histogram == {"0-0.5": 2, "0.5-1": 0, "1-2": 15, "2-3": 1, "3-5": 0, "5-8": 1}
+    assert train.histogram == {"0-0.5": 2, "0.5-1": 1, "1-2": 15, "2-3": 1, "3-5": 0, "5-8": 1}
     assert train.unknown_rate == pytest.approx(1 / train.tokens) and test.unknown_rate == 0
     assert test.histogram == {"1-2": 3}
     assert train.without_text == 1
@@ -143,13 +144,13 @@ def test_the_summary_counts(health: Health) -> None:
 
 def test_text_and_json_tell_the_same(health: Health) -> None:
     values = json.loads(json.dumps(health_json(health), allow_nan=False))
-    assert (values["errors"], values["warnings"], values["notes"]) == (8, 9, 2)
+    assert (values["errors"], values["warnings"], values["notes"]) == (9, 9, 2)
     assert {
         name: [tuple(one["ids"]) for one in check["findings"]] for name, check in values["checks"].items()
     } == EXPECTED
     values["checks"] = {name: check for name, check in values["checks"].items() if check["count"]}
     text = format_health(health)
-    assert text.endswith("\n8 errors, 9 warnings, 2 notes\n")
+    assert text.endswith("\n9 errors, 9 warnings, 2 notes\n")
     for name, check in values["checks"].items():
         assert f"{check['severity']}: " in text and f" x {name}: {check['meaning']}" in text
         assert all(one["detail"] in text for one in check["findings"])
