@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from seq2seq_asr.commands.decode.config import Format
 from seq2seq_asr.evaluation.layout import printable
@@ -44,35 +44,44 @@ def write_formats(
     Raises:
         CheckpointError: A file cannot be written.
     """
+    stems = file_names([one.id for one in transcripts])
     with writing(folder):
         for name in formats:
             if name in ("ctm", "txt"):
                 _write(folder / f"hyp.{name}", "".join(WHOLE[name](one) for one in transcripts))
                 continue
             (folder / name).mkdir(exist_ok=True)
-            for stem, one, length in zip(file_names(transcripts), transcripts, seconds, strict=True):
+            for stem, one, length in zip(stems, transcripts, seconds, strict=True):
                 _write(folder / name / f"{stem}.{name}", SINGLE[name](cues(one.words, length)))
 
 
-def remove_formats(folder: Path) -> None:
-    """Take away what an earlier decoding wrote here: it would not belong to the transcripts to come.
+def format_files(formats: Sequence[Format], ids: Sequence[str]) -> list[str]:
+    """The files that `write_formats` writes of utterances with these ids, by their place in the folder."""
+    stems = file_names(ids)
+    return [
+        one
+        for name in formats
+        for one in ([f"hyp.{name}"] if name in WHOLE else [f"{name}/{stem}.{name}" for stem in stems])
+    ]
+
+
+def remove_formats(folder: Path, ids: Sequence[str]) -> None:
+    """Take away what an earlier decoding of utterances with these ids wrote here: it would not belong any more.
 
     Raises:
         CheckpointError: A file cannot be removed.
     """
-    stale = [folder / f"hyp.{name}" for name in WHOLE]
-    stale += [path for name in SINGLE for path in (folder / name).glob(f"*.{name}")]
     with writing(folder):
-        for path in stale:
-            path.unlink(missing_ok=True)
+        for name in format_files(get_args(Format), ids):
+            (folder / name).unlink(missing_ok=True)
 
 
-def file_names(transcripts: Sequence[Transcript]) -> list[str]:
+def file_names(ids: Sequence[str]) -> list[str]:
     """A file name for each utterance, without its suffix; what would come twice gets a number."""
     taken: set[str] = set()
     names = []
-    for transcript in transcripts:
-        path = Path(transcript.id)
+    for id in ids:
+        path = Path(id)
         name = path.stem if path.suffix.lower() in _AUDIO else path.name
         base = re.sub(r"[^\w.+-]", "_", name).lstrip(".")[:100] or "utterance"
         unique, number = base, 2

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.report import Report, Scored, format_report, report_json
 from seq2seq_asr.evaluation.trn import TrnLine, write_trn
 from seq2seq_asr.recognizer import Transcript
@@ -24,6 +25,34 @@ CLASS_SCORES = ("accuracy.txt", "accuracy.json", "confusion.csv", "confusion.png
 
 MOST_LISTED = 2**16
 """Characters of the audio files' paths in ``decode.yaml``, at most: a file of settings is read up to 1 MiB."""
+
+
+HEADER = "# Decoded with seq2seq_asr "
+"""How a ``decode.yaml`` of ours begins."""
+
+
+def require_own(folder: Path, formats: Sequence[str] = ()) -> None:
+    """Refuse a folder that no decoding made, where files would be replaced or removed.
+
+    Args:
+        folder: Where results are to go.
+        formats: What is to be written besides what always is, by its place in the folder.
+
+    Raises:
+        UsageError: There are such files.
+    """
+    settings = folder / "decode.yaml"
+    try:
+        with settings.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(len(HEADER))
+    except OSError:
+        head = ""
+    if head == HEADER:
+        return
+    written = ("hyp.jsonl", *SCORES, *CLASS_SCORES, *formats)
+    for name in (*[settings.name] * bool(head), *written):
+        if (folder / name).exists():
+            raise UsageError(f"{folder / name}: not written by decode, which would replace it: give another --out")
 
 
 def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: bool = True) -> None:
@@ -45,7 +74,7 @@ def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: 
         else f"# The {len(config.audio)} audio files are too many to list here: name them to decode again.\n"
     )
     values = to_yaml(replace(config, out=folder, resume=False, audio=config.audio if listed else ()))
-    settings = f"# Decoded with seq2seq_asr {package_version()}.\n{mark}\n{told}{values}"
+    settings = f"{HEADER}{package_version()}.\n{mark}\n{told}{values}"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Transcripts before settings: a kill in between must not leave them to be taken for the new settings'.

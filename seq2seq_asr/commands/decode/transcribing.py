@@ -9,13 +9,13 @@ from pathlib import Path
 
 from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.commands.decode.formats import remove_formats, write_formats
+from seq2seq_asr.commands.decode.formats import format_files, remove_formats, write_formats
 from seq2seq_asr.commands.decode.marks import fingerprint, is_of_others, is_otherwise
-from seq2seq_asr.commands.decode.results import HypothesisFile, start_results
+from seq2seq_asr.commands.decode.results import HypothesisFile, require_own, start_results
 from seq2seq_asr.commands.decode.resuming import KeptLine, kept_lines
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.console import say
-from seq2seq_asr.data.sources import Source, source_seconds
+from seq2seq_asr.data.sources import Source, source_id, source_seconds
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.recognizer import DECODING_BATCHES, Recognizer, Transcriber, Transcript
@@ -40,6 +40,8 @@ def decode_all(
     recognizer: Transcriber, sources: Sequence[Source], config: DecodeConfig, folder: Path | None, decoded: Decoded
 ) -> None:
     """Decode in batches into ``decoded``, writing every batch to the folder as soon as it is done."""
+    if folder is not None:
+        require_own(folder, format_files(config.formats, ids_of(sources)))
     alone = nullcontext() if folder is None else claimed(folder, "decode.yaml", "decoding", "give another --out")
     with alone:
         kept = {} if folder is None else take_up(folder, config, sources)
@@ -96,6 +98,11 @@ def references(recognizer: Transcriber, sources: Sequence[Source]) -> dict[int, 
     }
 
 
+def ids_of(sources: Sequence[Source]) -> list[str]:
+    """The ids that transcripts of these will have."""
+    return [source_id(source, place) for place, source in enumerate(sources)]
+
+
 def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> dict[int, KeptLine]:
     """Prepare the folder and, to resume, take over what stands in it."""
     mark = fingerprint(config, sources)
@@ -107,7 +114,7 @@ def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> di
     elif is_otherwise(folder, config, mark):
         say(f"{folder}: transcripts of the same utterances by other settings, weights or files are replaced")
     start_results(folder, config, mark, anew=not config.resume)
-    remove_formats(folder)
+    remove_formats(folder, ids_of(sources))
     return kept
 
 

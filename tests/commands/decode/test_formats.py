@@ -80,7 +80,7 @@ def test_a_subtitle_can_be_read_where_there_is_time(words: list[tuple[int, int, 
 
 def test_file_names_are_safe_and_never_clash() -> None:
     ids = ["a/b.wav", "c/b.flac", "B.mp3", "v1.5", "../..", "é x", "", "." * 3, "n" * 300, "a\nb"]
-    names = file_names([transcript(id) for id in ids])
+    names = file_names(ids)
     assert names[:4] == ["b", "b-2", "B-3", "v1.5"] and len({name.lower() for name in names}) == len(ids)
     assert all(re.fullmatch(r"[\w+-][\w.+-]{0,110}", name) for name in names)
 
@@ -89,6 +89,30 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "srt").write_text("in the way")
     with pytest.raises(CheckpointError, match="srt: cannot be written"):
         write_formats(tmp_path, [transcript("a")], ("srt",), [4000.0])
+
+
+@pytest.mark.parametrize("name", ["decode.yaml", "hyp.trn", "hyp.txt", "srt/{id}.srt"])
+def test_files_of_others_are_not_replaced(tones_run: Path, tmp_path: Path, name: str, capsys) -> None:
+    flags = ["--run", str(tones_run), "--beam", "1", "--formats", "srt", "txt"]
+    assert exit_code_of(main, [*flags, "--out", str(tmp_path / "first")]) == 0
+    written = sorted((tmp_path / "first" / "srt").iterdir())[0]
+    mine = tmp_path / "mine" / name.format(id=written.stem)
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    capsys.readouterr()
+    assert exit_code_of(main, [*flags, "--out", str(tmp_path / "mine")]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"error: {mine}: not written by decode, which would replace it: give another --out"
+    assert mine.read_text() == "mine"
+
+
+def test_other_files_of_a_folder_stay(tones_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "srt").mkdir()
+    (tmp_path / "srt" / "mine.srt").write_text("mine")
+    flags = ["--run", str(tones_run), "--out", str(tmp_path), "--beam", "1"]
+    for formats in (["srt"], ["txt"]):
+        assert exit_code_of(main, [*flags, "--formats", *formats]) == 0
+    assert [path.name for path in (tmp_path / "srt").iterdir()] == ["mine.srt"]
 
 
 def test_decode_writes_them_and_takes_the_old_ones_away(tones_run: Path, tmp_path: Path, capsys) -> None:
@@ -100,7 +124,7 @@ def test_decode_writes_them_and_takes_the_old_ones_away(tones_run: Path, tmp_pat
     assert not (tmp_path / "hyp.ctm").exists() and not list((tmp_path / "srt").iterdir())
     hypotheses = [line.rsplit(" (", 1)[0] for line in (tmp_path / "hyp.trn").read_text().splitlines()]
     assert (tmp_path / "hyp.txt").read_text().splitlines() == hypotheses
-    remove_formats(tmp_path)
+    remove_formats(tmp_path, [])
     assert not (tmp_path / "hyp.txt").exists() and (tmp_path / "hyp.trn").exists()
     capsys.readouterr()
     assert exit_code_of(main, ["a.wav", "--formats", "srt"]) == 2

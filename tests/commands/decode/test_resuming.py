@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.marks import fingerprint
-from seq2seq_asr.commands.decode.results import start_results, transcript_line
+from seq2seq_asr.commands.decode.results import HEADER, start_results, transcript_line
 from seq2seq_asr.commands.decode.resuming import kept_lines, read_hypotheses
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
@@ -83,6 +83,7 @@ def test_without_resume_a_decoding_begins_anew(
     tones_run: Path, tmp_path: Path, interrupt: Callable[[int], None], capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "hyp.jsonl").write_text("something else\n")
+    (tmp_path / "decode.yaml").write_text(f"{HEADER}0.0.1.\n")
     flags = ["--run", tones_run, "--beam", 1, "--batch_seconds", 1, "--out", tmp_path]
     interrupt(1)
     assert decode(*flags) == 130
