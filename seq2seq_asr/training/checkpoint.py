@@ -97,12 +97,12 @@ def _check_container(path: Path) -> None:
             raise CheckpointError(f"the CRC-32 of {damaged} is not that of its bytes")
 
 
-def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Weights under the names of `Seq2Seq`."""
+def model_weights(checkpoint: Mapping[str, Any], part: str = "state_dict") -> dict[str, torch.Tensor]:
+    """Weights in a part of a checkpoint, under the names of `Seq2Seq`."""
     prefix = "model."
     return {
         name.removeprefix(prefix): value
-        for name, value in checkpoint["state_dict"].items()
+        for name, value in checkpoint[part].items()
         if name.startswith(prefix) and isinstance(value, torch.Tensor)
     }
 

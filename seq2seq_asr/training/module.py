@@ -102,6 +102,8 @@ class Recognition(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on adding up, at the rates that are asked for now."""
         adopt_rates(checkpoint, self.optimizer)
+        if self.optimizer.ema_decay == 0 and "current_model_state" in checkpoint:
+            checkpoint["state_dict"] = checkpoint["current_model_state"]  # the weights themselves, not their average
         self.epoch_sums = self.epoch_sums | checkpoint.get("epoch_sums", {})
 
     def on_train_epoch_start(self) -> None:

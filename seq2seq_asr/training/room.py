@@ -13,9 +13,9 @@ STATES = 3
 """Copies of the weights in a training state: themselves and AdamW's two moments."""
 
 
-def state_bytes(model: nn.Module) -> int:
-    """About the size of one training state."""
-    return STATES * sum(value.numel() * value.element_size() for value in model.state_dict().values())
+def state_bytes(model: nn.Module, *, averaged: bool = False) -> int:
+    """About the size of one training state; an average of the weights is a copy more."""
+    return (STATES + averaged) * sum(value.numel() * value.element_size() for value in model.state_dict().values())
 
 
 def check_room(folder: Path, size: int) -> None:

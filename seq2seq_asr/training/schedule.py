@@ -28,6 +28,8 @@ class OptimizerConfig:
     """Share of all steps at the peak (hold-decay only)."""
     clip_norm: float = 5.0
     """Largest norm of the whole gradient."""
+    ema_decay: float = 0.0
+    """Decay a step of an average of the weights, validated and saved in their place; 0 is none, 0.998 is usual."""
     sampling: float = 0.0
     """Final probability of scheduled sampling (Bengio 2015); 0 is plain teacher forcing."""
     sampling_start: float = 0.3
@@ -38,6 +40,8 @@ class OptimizerConfig:
             raise UsageError("optimizer.lr and optimizer.clip_norm: must be above 0, optimizer.lr finite")
         if not 0 <= self.weight_decay < math.inf:
             raise UsageError("optimizer.weight_decay: must be 0 or more, and finite")
+        if not 0 <= self.ema_decay < 1:
+            raise UsageError("optimizer.ema_decay: must be 0 or more, and below 1")
         held = self.hold if self.schedule == "hold-decay" else 0.0
         if min(self.warmup, self.hold) < 0 or self.warmup + held >= 1:
             raise UsageError("optimizer.warmup and optimizer.hold: shares of all steps, together below 1")

@@ -21,6 +21,7 @@ from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.training import bar
 from seq2seq_asr.training.alignment import WatchAlignment
+from seq2seq_asr.training.averaging import AverageWeights
 from seq2seq_asr.training.callbacks import SaveCheckpoints, StopOnSignal, ValidateLastEpoch
 from seq2seq_asr.training.checkpoint import sweep_leftovers
 from seq2seq_asr.training.claim import held
@@ -125,7 +126,7 @@ def train(session: Session, *, resume: bool = False, extra_callbacks: Sequence[C
     with held(session.run), SignalWatch() as watch:
         if is_main_process():
             clean(session.run, state)
-            check_room(session.run.path, state_bytes(session.model))
+            check_room(session.run.path, state_bytes(session.model, averaged=session.optimizer.ema_decay > 0))
         trainer = build_trainer(session, watch, extra_callbacks)
         module, feeding = build_parts(session)
         try:
@@ -220,7 +221,9 @@ def build_callbacks(session: Session, watch: SignalWatch) -> list[Callback]:
     plots = LogExamples(session.run.plots, session.logging.examples, log if wanted else None)
     examples = [plots] if isinstance(session.model, Seq2Seq) else []  # a class has no attention over pieces to show
     saving = SaveCheckpoints(session.run, session.trainer.save_minutes, session.record)
+    averaging = [AverageWeights(session.optimizer.ema_decay)] if session.optimizer.ema_decay > 0 else []
     return [
+        *averaging,
         ProbeMemory(),
         ValidateLastEpoch(),
         *wanted,
@@ -244,5 +247,7 @@ def quieten_lightning() -> None:
         ".*does not have many workers.*",
         ".*your dataloader is not resumable.*",
         ".*isinstance.*LeafSpec.*",
+        ".*was not created with WeightAveraging.*",  # we say what changes where a run is resumed
+        ".*add the following callbacks: .'AverageWeights'.*",
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -13,6 +13,8 @@ from seq2seq_asr.training.schedule import OptimizerConfig, build_optimizer
 
 NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "Feeding", "epoch", "global_step")
 """Without one of these Lightning would begin that part anew, in silence."""
+AVERAGED = ("current_model_state", "averaging_state")
+"""What a training that averages its weights saves beside their average, which is its ``state_dict``."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _TOLD = 3
 
@@ -29,11 +31,13 @@ def require_state(checkpoint: Mapping[str, Any], model: nn.Module, optimizer: Op
     Raises:
         CheckpointError: Parts are missing, or tensors have other names or shapes than the model's.
     """
-    if missing := [name for name in NEEDED if name not in checkpoint]:
+    averaged = any(name in checkpoint for name in AVERAGED)
+    if missing := [name for name in NEEDED + AVERAGED * averaged if name not in checkpoint]:
         raise CheckpointError(f"{path}: no state to go on from, it has no {', '.join(missing)}")
-    found, wanted = model_weights(checkpoint), model.state_dict()
-    if wrong := [f"{name} is missing" for name in wanted if name not in found] + misfits(found, wanted):
-        raise CheckpointError(f"{path}: weights do not fit the model of config.yaml: {told(wrong)}")
+    for part in ("state_dict", "current_model_state")[: 1 + averaged]:
+        found, wanted = model_weights(checkpoint, part), model.state_dict()
+        if wrong := [f"{name} is missing" for name in wanted if name not in found] + misfits(found, wanted):
+            raise CheckpointError(f"{path}: weights do not fit the model of config.yaml: {told(wrong)}")
     # A parameter that has had no gradient yet has no moments.
     if wrong := misfits(_moments(checkpoint), _wanted_moments(model, optimizer)):
         raise CheckpointError(f"{path}: the optimiser's state does not fit the model of config.yaml: {told(wrong)}")
