@@ -64,10 +64,13 @@ def transcribe_long(
     spans = [(one.start / cut.rate, one.end / cut.rate) for one in cut.segments]
     found: dict[int, Transcript] = {}
     progress(id, 0, round(spans[-1][1]))
-    names = [f"{id} from {start:.3f} s" for start, _ in spans]
-    for chunk in _chunks(recording, cut, reader, AHEAD * batching.batch_seconds):
-        found |= _decode_chunk(chunk, names, decode, batching, reader.rate)
-        progress(id, round(spans[chunk[-1][0]][1]), round(spans[-1][1]))
+    for batch in segment_batches(recording, cut, reader, batching):
+        results = decode([(f"{id} from {spans[number][0]:.3f} s", samples) for number, samples in batch])
+        for (number, _), result in zip(batch, results, strict=True):
+            if isinstance(result, AsrError):
+                raise result
+            found[number] = result
+        progress(id, round(spans[max(found)][1]), round(spans[-1][1]))
     return stitch(id, [found.get(number, QUIET) for number in range(len(spans))], spans)
 
 
@@ -86,10 +89,19 @@ def open_recording(source: Source, reader: InputReader) -> Recording:
     return FileRecording(Path(source))
 
 
+def segment_batches(
+    recording: Recording, cut: Plan, reader: InputReader, batching: BatchingConfig
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Batches of the segments that are searched, each with its number and its samples as the model reads them."""
+    for chunk in _chunks(recording, cut, reader, AHEAD * batching.batch_seconds):
+        for batch in plan_in_order(np.array([len(samples) / reader.rate for _, samples in chunk]), batching):
+            yield [chunk[row] for row in batch.tolist()]
+
+
 def _chunks(
     recording: Recording, cut: Plan, reader: InputReader, seconds: float
 ) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """Segments to search, some batches at a time, by place; what is quiet, all alike or tiny is left out."""
+    """Segments to search, some batches at a time, by number; what is quiet, all alike or tiny is left out."""
     chunk: list[tuple[int, np.ndarray]] = []
     held = 0.0
     for number, samples in enumerate(read_segments(recording, cut.segments, reader.rate)):
@@ -102,18 +114,3 @@ def _chunks(
             chunk, held = [], 0.0
     if chunk:
         yield chunk
-
-
-def _decode_chunk(
-    chunk: Sequence[tuple[int, np.ndarray]], names: Sequence[str], decode: Decode, batching: BatchingConfig, rate: int
-) -> dict[int, Transcript]:
-    """Transcripts of some segments."""
-    found = {}
-    for batch in plan_in_order(np.array([len(samples) / rate for _, samples in chunk]), batching):
-        chosen = [chunk[row] for row in batch.tolist()]
-        results = decode([(names[number], samples) for number, samples in chosen])
-        for (number, _), result in zip(chosen, results, strict=True):
-            if isinstance(result, AsrError):
-                raise result
-            found[number] = result
-    return found

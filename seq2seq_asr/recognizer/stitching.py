@@ -37,7 +37,7 @@ def stitch(id: str, parts: Sequence[Transcript], spans: Sequence[tuple[float, fl
     weights = [len(part.pieces) + 1 for part in searched]
     return Transcript(
         id=id,
-        text=_joined([part.text for part in searched if part.text]),
+        text=joined([part.text for part in searched if part.text]),
         score=_mean([part.score for part in searched], weights),
         log_prob=math.fsum(part.log_prob for part in searched),
         pieces=tuple(piece for part in searched for piece in part.pieces),
@@ -51,7 +51,8 @@ def stitch(id: str, parts: Sequence[Transcript], spans: Sequence[tuple[float, fl
     )
 
 
-def _joined(texts: Sequence[str]) -> str:
+def joined(texts: Sequence[str]) -> str:
+    """Texts of segments, none of them empty, as one."""
     text = "".join(texts[:1])
     for following in texts[1:]:
         text += ("" if _UNSPACED.fullmatch(text[-1] + following[0]) else " ") + following

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seq2seq_asr.commands.tune.cache import EncodedSet
+from seq2seq_asr.commands.tune.cache import EncodedSet, Part
 from seq2seq_asr.commands.tune.plots import reliability_figure
 from seq2seq_asr.evaluation.calibration import expected_calibration_error, fit_platt, fit_platt_apart, reliability
 from seq2seq_asr.evaluation.wer import align
@@ -63,16 +63,18 @@ def collect(searcher: Searcher, encoded: EncodedSet, search: BeamConfig) -> tupl
     raw: list[float] = []
     right: list[bool] = []
     speakers: list[str] = []
-    for places, hearings in encoded:
+    heard: dict[Part, list[tuple[str, float]]] = {}
+    for parts, hearings in encoded:
         found = searcher.guarded(hearings, searcher.hypotheses(hearings, search), search)
         tokens = [nbest[0].tokens for nbest in found]
-        for place, said, sure in zip(places, tokens, searcher.raw_confidences(hearings, tokens, search), strict=True):
-            utterance = encoded.utterances[place]
-            words = recognised_words(searcher, said, sure)
-            reference = searcher.tokenizer.normalise(utterance.text).split()
-            raw += [confidence for _, confidence in words]
-            right += right_words(reference, [word for word, _ in words])
-            speakers += [utterance.speaker or utterance.id] * len(words)
+        for part, said, sure in zip(parts, tokens, searcher.raw_confidences(hearings, tokens, search), strict=True):
+            heard[part] = recognised_words(searcher, said, sure)
+    for utterance, segments in zip(encoded.utterances, encoded.by_utterance(heard), strict=True):
+        words = [word for segment in segments for word in segment]
+        reference = searcher.tokenizer.normalise(utterance.text).split()
+        raw += [confidence for _, confidence in words]
+        right += right_words(reference, [word for word, _ in words])
+        speakers += [utterance.speaker or utterance.id] * len(words)
     return np.array(raw, dtype=float), np.array(right, dtype=bool), np.array(speakers, dtype=str)
 
 

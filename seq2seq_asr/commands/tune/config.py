@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.utterance import Split
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.search.beam import BeamConfig
@@ -56,6 +57,8 @@ class TuneConfig:
     """n-gram model of words, an ARPA file such as `fit_ngram` writes; it joins the search."""
     hotwords: Path | None = None
     """File of words and phrases to expect, one a line."""
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    """How long recordings are cut, as `decode` cuts them."""
     batch_seconds: float = 100.0
     """Padded seconds of audio searched together, at most."""
     memory_mb: float = 1024.0

@@ -1,6 +1,7 @@
 """What ``tune`` does: encode a dev set once, sweep settings over it, keep the best, calibrate word confidences."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def tune(config: TuneConfig) -> int:
     with temporary_folder() as folder:
         limits = {"batch_seconds": config.batch_seconds, "memory_mb": config.memory_mb, "disk_mb": config.disk_mb}
         speeds = most_speeds(start, settings)
-        encoded = encode_set(recognizer, utterances, Path(folder), **limits, speeds=speeds)
+        encoded = encode_set(recognizer, utterances, Path(folder), **limits, speeds=speeds, segment=config.segment)
         sweeper = sweep(recognizer, encoded, start, settings, config, run.path / TABLE)
         best = sweeper.best(config.slack)
         calibration = calibrate(recognizer.searcher, encoded, best.search, run.path, weights)
@@ -146,9 +147,10 @@ def line(stage: str, trial: Trial) -> str:
     interval = (
         f"{100 * trial.interval.low:.2f} – {100 * trial.interval.high:.2f}" if trial.interval.known else "unknown"
     )
+    missed = "unknown" if math.isnan(trial.search_errors) else f"{100 * trial.search_errors:.1f} %"
     return (
         f"{stage:>20} {value!s:>8} {trial.search.beam:>5} {100 * trial.rate:>7.2f} {interval:>15} "
-        f"{trial.real_time_factor:>8.4f} {100 * trial.search_errors:>12.1f} %"
+        f"{trial.real_time_factor:>8.4f} {missed:>14}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from seq2seq_asr.commands.tune.cache import EncodedSet
+from seq2seq_asr.commands.tune.cache import EncodedSet, Part
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
 from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
 from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.recognizer.hearing import Hearings
+from seq2seq_asr.recognizer.stitching import joined
 from seq2seq_asr.search.beam import BeamConfig
+from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.rescoring import ranked, rescore
 from seq2seq_asr.strict_yaml import from_mapping, to_mapping
 from seq2seq_asr.training.criterion import CER, Choice, Criterion, find_criterion
@@ -45,7 +49,10 @@ class Trial:
     real_time_factor: float
     """Seconds of reading, encoder, search and guards per second of audio."""
     search_errors: float
-    """Share of utterances whose reference scores higher than what was found: the search missed it."""
+    """Share of utterances whose reference scores higher than what was found: the search missed it.
+
+    Of those that are not cut: nobody knows which words of a reference are a segment's. NaN where all are.
+    """
 
     @property
     def rate(self) -> float:
@@ -107,22 +114,22 @@ class Sweeper:
         return min((one for one in trials if one.rate <= most), key=lambda one: (one.search.beam, one.rate))
 
     def _measure(self, search: BeamConfig) -> Trial:
-        texts: dict[int, str] = {}
+        texts: dict[Part, str] = {}
         searcher = self.recognizer.searcher
-        missed, seconds = 0, self.encoded.seconds(search.speeds)
-        for places, hearings in self.encoded:
+        missed, whole, seconds = 0, 0, self.encoded.seconds(search.speeds)
+        for parts, hearings in self.encoded:
             started = time.perf_counter()
             found = searcher.hypotheses(hearings, search)
             kept = searcher.guarded(hearings, found, search)
             seconds += time.perf_counter() - started
             tokens = [nbest[0].tokens for nbest in kept]
-            texts |= dict(zip(places, map(searcher.tokenizer.decode, tokens), strict=True))
-            scorers = searcher.scorers(hearings, search)
-            said = [searcher.tokenizer.encode(self.references[place]) for place in places]
-            for gains, nbest in zip(rescore(scorers, said, searcher.device), found, strict=True):
-                missed += ranked(gains, scorers, search.ranking) > nbest[0].score + _TOLERANCE
+            texts |= dict(zip(parts, map(searcher.tokenizer.decode, tokens), strict=True))
+            if parts[0].segment is None:
+                whole += len(parts)
+                missed += self._missed(parts, hearings, found, search)
+        transcripts = [joined([text for text in segments if text]) for segments in self.encoded.by_utterance(texts)]
         words, characters = (
-            [count(text, texts[place]) for place, text in enumerate(self.references)]
+            [count(*pair) for pair in zip(self.references, transcripts, strict=True)]
             for count in (word_errors, character_errors)
         )
         judged = characters if self.criterion == CER else words
@@ -135,8 +142,18 @@ class Sweeper:
             characters=sum(characters, ErrorCounts()),
             interval=bootstrap_interval(errors, lengths, speakers, seed=self.seed),
             real_time_factor=seconds / self.encoded.audio,
-            search_errors=missed / len(self.references),
+            search_errors=missed / whole if whole else math.nan,
         )
+
+    def _missed(
+        self, parts: Sequence[Part], hearings: Hearings, found: Sequence[list[Hypothesis]], search: BeamConfig
+    ) -> int:
+        """In how many of these utterances the reference scores higher than what was found."""
+        searcher = self.recognizer.searcher
+        scorers = searcher.scorers(hearings, search)
+        said = [searcher.tokenizer.encode(self.references[part.utterance]) for part in parts]
+        pairs = zip(rescore(scorers, said, searcher.device), found, strict=True)
+        return sum(ranked(gains, scorers, search.ranking) > nbest[0].score + _TOLERANCE for gains, nbest in pairs)
 
 
 def trial_rows(sweeper: Sweeper) -> list[dict[str, Any]]:

@@ -6,17 +6,22 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.tune.cache import encode_set, temporary_folder
+from seq2seq_asr.commands.tune.calibrating import collect
 from seq2seq_asr.commands.tune.config import TuneConfig
 from seq2seq_asr.commands.tune.plots import sweep_figure
 from seq2seq_asr.commands.tune.run import described, find_set
@@ -34,7 +39,9 @@ from seq2seq_asr.commands.tune.sweep import (
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.data.manifest import read_manifest, write_manifest
+from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.evaluation.wer import ErrorCounts, word_errors
@@ -238,12 +245,39 @@ def test_a_trial_counts_what_decoding_counts(sweeper: Sweeper, tmp_path: Path) -
     assert sweeper.attempt(BeamConfig(beam=2), "again") is trial
 
 
+def test_long_recordings_are_cut_as_decoding_cuts_them(tones_run: Path, tmp_path: Path) -> None:
+    """Trials and raw confidences are those of transcripts that `Recognizer` stitches, whatever else is in the set."""
+    recognizer, utterances = Recognizer.load(tones_run), read_manifest(tones_run.parent / "test.jsonl")
+    pause = np.zeros(4000, np.float32)
+    samples = np.concatenate([part for one in utterances for part in (recognizer.reader(one), pause)])
+    soundfile.write(tmp_path / "long.wav", samples, 8000)
+    text = " ".join(one.text for one in utterances)
+    long = Utterance(id="long", text=text, audio=tmp_path / "long.wav", duration=len(samples) / 8000, speaker="a")
+    mixed, search = [utterances[0], long, utterances[1]], BeamConfig(beam=2, guards="off")
+    cut = SegmentConfig(above=4.0, shortest=0.15, longest=1.5, pause=0.3, margin=0.05)
+    limits: dict[str, Any] = {"batch_seconds": 2.0, "memory_mb": 10.0, "disk_mb": 10.0}
+    encoded = encode_set(recognizer, mixed, tmp_path, **limits, segment=cut)
+    found = recognizer.transcribe(mixed, search, segment=cut)
+    assert max(one.duration for one in utterances) < cut.above and len(found[1].segments) > len(utterances)
+    sweeper = Sweeper(recognizer, encoded, seed=0)
+    trial = sweeper.attempt(search, "beam")
+    assert trial.words == sum((word_errors(a.text, b.text) for a, b in zip(mixed, found, strict=True)), ErrorCounts())
+    whole = Sweeper(recognizer, encode_set(recognizer, utterances[:2], tmp_path, **limits), seed=0)
+    assert trial.search_errors == whole.attempt(search, "beam").search_errors
+    raw, right, speakers = collect(recognizer.searcher, encoded, search)
+    words = [word for one in found for word in one.words]
+    assert raw.tolist() == pytest.approx([word.confidence for word in words], abs=1e-4)
+    assert len(right) == len(words) and speakers.tolist().count("a") == len(found[1].words)
+    alone = encode_set(recognizer, [long], tmp_path, **limits, segment=cut)
+    assert math.isnan(Sweeper(recognizer, alone, seed=0).attempt(search, "beam").search_errors)
+
+
 def test_speeds_are_swept_over_a_set_heard_once(tones_run: Path, tmp_path: Path) -> None:
     recognizer, utterances = Recognizer.load(tones_run), read_manifest(tones_run.parent / "test.jsonl")
     start = BeamConfig(beam=2)
     settings = read_settings(["speeds=1,5"], start)
     assert most_speeds(start, settings) == 5 and most_speeds(BeamConfig(speeds=7), settings) == 7
-    limits = {"batch_seconds": 2.0, "memory_mb": 0.1, "disk_mb": 10.0}
+    limits: dict[str, Any] = {"batch_seconds": 2.0, "memory_mb": 0.1, "disk_mb": 10.0}
     encoded = encode_set(recognizer, utterances, tmp_path, **limits, speeds=5)
     assert list(tmp_path.glob("*.pt")) and any(not isinstance(kept, Path) for _, kept in encoded.batches)
     assert 0 < encoded.seconds(1) < encoded.seconds(5)
@@ -387,7 +421,7 @@ def test_a_full_disk_is_told_in_one_line(
         (full / f"{number}.pt").symlink_to("/dev/full")
 
     def encode(_: object) -> int:
-        limits = {"batch_seconds": 2.0, "memory_mb": 0.0, "disk_mb": 10.0}
+        limits: dict[str, Any] = {"batch_seconds": 2.0, "memory_mb": 0.0, "disk_mb": 10.0}
         return len(encode_set(sweeper.recognizer, utterances, full, **limits, speeds=1).batches)
 
     assert exit_code_of(encode, []) == 1
