@@ -1,5 +1,6 @@
 """Is a recording all there? libsndfile quietly shortens a file that was cut; what it noticed stands in its log."""
 
+import mmap
 import os
 import re
 from pathlib import Path
@@ -20,6 +21,10 @@ _BYTES_CUT = re.compile(
 _LONGEST_OGG_PAGE = 65307
 _OGG_END_OF_STREAM = 4
 _OGG_DAMAGED = re.compile(r"Ogg : Skipped (\d+) bytes looking for the next page")
+_OGG_LATER_PAGE = re.compile(rb"OggS\0[\0\1\4\5]")
+"""Any page but the first of a stream; all first pages come before it, where no file is chained to another."""
+_OGG_FIRST_PAGE = b"OggS\0\2"
+_FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 _SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 _SPHERE_HEADER = 1024
 _SPARE_FRAMES = 2
@@ -39,7 +44,7 @@ def require_whole_file(file: soundfile.SoundFile, path: Path) -> int:
         Samples of a channel that can be read.
 
     Raises:
-        AudioError: There is less than promised, or no telling.
+        AudioError: There is less than promised, or more than will be read, or no telling.
     """
     if file.frames >= LONGEST_HEADER:
         raise AudioError(f"{path}: its header does not tell its length: write the file again or give a duration")
@@ -48,6 +53,11 @@ def require_whole_file(file: soundfile.SoundFile, path: Path) -> int:
             raise AudioError(f"{path}: cut short: expected {cut['said']} bytes of samples, found {cut['found']}")
     if file.format == "OGG" and not _ogg_ends(path):
         raise AudioError(f"{path}: cut short: the stream does not end, {file.frames / file.samplerate:.3f} s are there")
+    if file.format in ("OGG", "FLAC") and _others_follow(path, file.format):
+        raise AudioError(
+            f"{path}: holds several recordings one after the other, only the first, {file.frames / file.samplerate:.3f}"
+            " s, would be read: convert it to wav with a program that reads all of them, such as ffmpeg"
+        )
     promised = _sphere_samples(path) if file.format == "NIST" else None
     if promised is not None and file.frames < promised:
         raise AudioError(f"{path}: cut short: expected {promised} samples, found {file.frames}")
@@ -107,6 +117,15 @@ def _ogg_ends(path: Path) -> bool:
     if len(page) < 27 or not page[5] & _OGG_END_OF_STREAM:
         return False
     return len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _others_follow(path: Path, format: str) -> bool:
+    """Whether files are joined: libsndfile reads the first alone, also of an Ogg chain (RFC 3533, section 4)."""
+    with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if format == "OGG":
+            later = _OGG_LATER_PAGE.search(content)
+            return later is not None and content.find(_OGG_FIRST_PAGE, later.end()) != -1
+        return len(_FLAC_BEGINS.findall(content)) > 1
 
 
 def _sphere_samples(path: Path) -> int | None:

@@ -13,6 +13,7 @@ import soundfile
 
 from seq2seq_asr.data.audio import audio_duration, read_audio
 from seq2seq_asr.data.dataset import InputReader
+from seq2seq_asr.data.long_audio import FileRecording
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError
 
@@ -198,6 +199,25 @@ def test_no_bit_flipped_in_an_ogg_page_goes_unnoticed(options: dict[str, Any], s
     flip(path, share, **options)
     with pytest.raises(AudioError):
         read_audio(path)
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["itself", "another"])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".ogg", {}), (".ogg", OPUS), (".flac", {}), (".flac", {"subtype": "PCM_24"})],
+    ids=["vorbis", "opus", "flac", "flac_24"],
+)
+def test_recordings_joined_are_not_read_as_the_first_of_them(
+    suffix: str, options: dict[str, Any], again: bool, tmp_path: Path
+) -> None:
+    """``cat`` makes such files, and those who record streams; libsndfile reads the first recording and says nothing."""
+    first = write(tmp_path / f"a{suffix}", speech(), **options)
+    second = write(tmp_path / f"b{suffix}", speech() if again else speech(seconds=1.0), **options)
+    assert len(read_audio(tmp_path / f"a{suffix}")) == len(speech())
+    (tmp_path / f"ab{suffix}").write_bytes(first + (first if again else second))
+    for read in (read_audio, FileRecording):
+        with pytest.raises(AudioError, match=f"ab{suffix}: holds several recordings.* the first, 3.000 s, would be"):
+            read(tmp_path / f"ab{suffix}")
 
 
 def three_hours(path: Path) -> np.ndarray:
