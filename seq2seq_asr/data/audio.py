@@ -221,17 +221,20 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     return file
 
 
-def read_span(file: soundfile.SoundFile, path: Path, start: int, count: int) -> Float32[np.ndarray, "N C"]:
+def read_span(
+    file: soundfile.SoundFile, path: Path, start: int, count: int, here: int = 0
+) -> Float32[np.ndarray, "N C"]:
     """Samples of all channels from `start` on, fewer at the end.
 
     A frame of an mp3 takes bits and overlap from those before, which a seek loses, and soundfile seeks after each read:
-    what comes before is decoded too, and dropped.
+    what comes before is decoded too, and dropped. So is all that comes before where a codec cannot seek (GSM, G.721).
 
     Args:
-        file: Opened; where it stands does not matter.
+        file: Opened.
         path: Its path, for the error.
         start: First sample.
         count: How many.
+        here: Where the file stands, at `start` or before; no matter where a codec can seek.
 
     Raises:
         AudioError: The file is damaged, or they do not fit into memory.
@@ -239,8 +242,10 @@ def read_span(file: soundfile.SoundFile, path: Path, start: int, count: int) -> 
     if count == 0:
         return np.zeros((0, file.channels), np.float32)
     before = min(start, round(_MP3_BEFORE * file.samplerate)) if file.format == "MP3" else 0
+    if not file.seekable():
+        before = start - here
     try:
-        if file.tell() != start - before:  # seeking leaves traces in the log of an Ogg stream
+        if file.seekable() and file.tell() != start - before:  # seeking leaves traces in the log of an Ogg stream
             file.seek(start - before)
         return file.read(before + count, dtype="float32", always_2d=True)[before:]
     except (soundfile.SoundFileError, ValueError, MemoryError) as error:

@@ -64,17 +64,17 @@ class FileRecording:
         Raises:
             AudioError: The file is damaged.
         """
-        place, end = self.start, self.start + self.wanted
+        here, place, end = 0, self.start, self.start + self.wanted
         with open_audio(self.path) as file:
             for size in sizes:
                 if place == end:
                     break
-                block = read_span(file, self.path, place, min(size, end - place))
+                block = read_span(file, self.path, place, min(size, end - place), here)
                 if len(block) == 0:
                     raise AudioError(
                         f"{self.path}: cut short: {(end - place) / self.rate:.3f} s are missing at its end"
                     )
-                place += len(block)
+                here = place = place + len(block)
                 yield block
             if place == end and self.to_the_end and self.start == 0:
                 require_no_holes(file, self.path)

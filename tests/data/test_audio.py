@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq_asr.data.audio import audio_duration, check_length, read_audio, read_features, resample
+from seq2seq_asr.data.long_audio import FileRecording
 from seq2seq_asr.errors import AudioError
 
 FORMATS = {"wav": 1e-4, "flac": 1e-4, "ogg": 0.2, "mp3": 0.2}
@@ -56,6 +57,23 @@ def test_a_part_is_the_slice_of_the_whole(tmp_path, suffix):
     assert len(part) == 12000
     assert np.allclose(part, whole[8000:20000], atol=2e-3)
     assert np.array_equal(read_audio(path, offset=0.5)[:12000], part)
+
+
+UNSEEKABLE = [("wav", "GSM610"), ("wav", "NMS_ADPCM_24"), ("wav", "G721_32"), ("au", "G723_24"), ("aiff", "GSM610")]
+"""Codecs of telephony in which libsndfile cannot seek."""
+
+
+@pytest.mark.parametrize(("suffix", "codec"), UNSEEKABLE)
+def test_codecs_that_cannot_seek_are_read_whole_and_in_parts(tmp_path, suffix, codec):
+    path = written(tmp_path / f"a.{suffix}", tone(2.0, 8000), 8000, subtype=codec)
+    assert not soundfile.SoundFile(path).seekable()
+    whole = read_audio(path, rate=8000)
+    assert len(whole) == round(8000 * audio_duration(path)) >= 16000
+    assert np.corrcoef(whole[:16000], tone(2.0, 8000))[0, 1] > 0.95
+    assert np.array_equal(read_audio(path, rate=8000, offset=0.5, duration=0.75), whole[4000:10000])
+    found = list(FileRecording(path, offset=0.5).blocks(iter([3000, 2500, 99999])))
+    assert [len(block) for block in found] == [3000, 2500, len(whole) - 4000 - 5500]
+    assert np.array_equal(np.concatenate(found)[:, 0], whole[4000:])
 
 
 @pytest.mark.parametrize(
