@@ -18,6 +18,11 @@ _LENGTH_UNKNOWN = 0x7FFF0000
 _BYTES_CUT = re.compile(
     r"^\s*(?:data|SSND|Data Size|Riff size|riff) *: (?P<said>\d+) \(should be (?P<found>\d+)\)", re.MULTILINE
 )
+_NO_CHUNK = re.compile(r"(?:Unknown chunk marker.*|Have 0 marker) at position (?P<place>0x[0-9A-F]+|\d+)")
+"""What the log of a wav or aiff says of bytes that are no chunk, as behind samples more than the header tells."""
+_UNPADDED_CHUNK = re.compile(rb"[A-Za-z_][A-Za-z0-9_ ]{3}")
+_LONGEST_RUBBISH = 1024
+"""Bytes behind the last chunk that are no samples, such as the tag of an mp3; zeros may be more."""
 _LONGEST_OGG_PAGE = 65307
 _OGG_END_OF_STREAM = 4
 _OGG_DAMAGED = re.compile(r"Ogg : Skipped (\d+) bytes looking for the next page")
@@ -51,6 +56,11 @@ def require_whole_file(file: soundfile.SoundFile, path: Path) -> int:
     for cut in _BYTES_CUT.finditer(file.extra_info):
         if int(cut["found"]) < int(cut["said"]) < _LENGTH_UNKNOWN:
             raise AudioError(f"{path}: cut short: expected {cut['said']} bytes of samples, found {cut['found']}")
+    if (rest := _behind_all_chunks(file, path)) > _LONGEST_RUBBISH:
+        raise AudioError(
+            f"{path}: its header does not tell its length: {file.frames / file.samplerate:.3f} s would be read, "
+            f"{rest} bytes that are no chunk come behind: write the file again"
+        )
     if file.format == "OGG" and not _ogg_ends(path):
         raise AudioError(f"{path}: cut short: the stream does not end, {file.frames / file.samplerate:.3f} s are there")
     if file.format in ("OGG", "FLAC") and _others_follow(path, file.format):
@@ -117,6 +127,20 @@ def _ogg_ends(path: Path) -> bool:
     if len(page) < 27 or not page[5] & _OGG_END_OF_STREAM:
         return False
     return len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _behind_all_chunks(file: soundfile.SoundFile, path: Path) -> int:
+    """Bytes that no header tells of, as a recorder leaves that was killed, or 32 bits beyond 4 GiB; zeros are none."""
+    if not (found := _NO_CHUNK.search(file.extra_info)):
+        return 0
+    with path.open("rb") as raw:
+        start = int(found["place"], 0)
+        raw.seek(start - 1)
+        # A chunk of odd size should have a byte more than it tells, and libsndfile reads on behind that.
+        if _UNPADDED_CHUNK.match(raw.read(4)):
+            return 0
+        raw.seek(start)
+        return 0 if not raw.read(1 << 20).strip(b"\0") else raw.seek(0, os.SEEK_END) - start
 
 
 def _others_follow(path: Path, format: str) -> bool:

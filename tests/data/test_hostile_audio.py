@@ -220,6 +220,42 @@ def test_recordings_joined_are_not_read_as_the_first_of_them(
             read(tmp_path / f"ab{suffix}")
 
 
+def told(content: bytes, size: int) -> bytes:
+    """The wav or aiff with a header that tells of so many bytes of samples, as one of a recorder that was killed."""
+    name, order = (b"data", "<I") if b"data" in content else (b"SSND", ">I")
+    place = content.index(name) + 4
+    return content[:place] + struct.pack(order, size) + content[place + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"), [(".wav", {}), (".wav", {"format": "WAVEX"}), (".aiff", {})], ids=["wav", "wavex", "aiff"]
+)
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.5])
+def test_a_header_that_tells_less_than_there_is_is_no_length(
+    suffix: str, options: dict[str, Any], seconds: float, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(told(write(path, speech(), **options), round(2 * seconds * RATE)))
+    for read in (read_audio, FileRecording):
+        with pytest.raises(AudioError, match=f"a{suffix}: its header does not tell its length: {seconds:.3f} s would"):
+            read(path)
+
+
+LIST = b"LIST" + struct.pack("<I", 5004) + b"INFO" + bytes(5000)
+
+
+@pytest.mark.parametrize(
+    "behind", [LIST, b"\0" + LIST, b"TAG" + bytes(125), b"\0" * 9000, b"rubbish" * 9], ids=range(5)
+)
+def test_what_comes_behind_the_samples_may_be_chunks_tags_zeros(behind: bytes, tmp_path: Path) -> None:
+    """The second chunk stands where it should, the first where those put it who forget to pad an odd size."""
+    samples = speech()[:-1]
+    content = write(tmp_path / "a.wav", samples, subtype="PCM_U8")
+    start = content.index(b"data") + 8
+    (tmp_path / "a.wav").write_bytes(content[: start + len(samples)] + behind)
+    assert len(read_audio(tmp_path / "a.wav")) == FileRecording(tmp_path / "a.wav").wanted == len(samples)
+
+
 def three_hours(path: Path) -> np.ndarray:
     """Three hours of µ-law at 8 kHz that take no room on the disk; all is quiet but for the last three seconds."""
     tail = speech(8000)
