@@ -211,7 +211,7 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     if _require_regular_file(path) == 0:  # libsndfile would say that it does not exist
         raise AudioError(f"{path}: cannot be read as audio: the file is empty")
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # which need not be UTF-8
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         raise AudioError(f"{path}: cannot be read as audio: {_one_line(error)}") from error
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:

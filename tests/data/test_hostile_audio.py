@@ -178,6 +178,14 @@ def test_what_can_be_used_is_read_right(name: str, tmp_path: Path) -> None:
     assert audio_duration(tmp_path / name) == pytest.approx(SECONDS, abs=1e-3)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_a_name_need_not_be_utf_8(suffix: str, tmp_path: Path) -> None:
+    """Such as one in Latin-1, off an old disk or out of a zip."""
+    write(tmp_path / f"a.{suffix}", speech())
+    path = (tmp_path / f"a.{suffix}").rename(tmp_path / os.fsdecode(b"caf\xe9 \xff." + suffix.encode()))
+    assert len(read_audio(path)) == FileRecording(path).wanted == RATE * audio_duration(path) == RATE * SECONDS
+
+
 def test_clipping_is_kept_as_it_is(tmp_path: Path) -> None:
     clipped = np.clip(5 * speech(), -1.0, 1.0)
     write(tmp_path / "a.wav", clipped)
