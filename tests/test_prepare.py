@@ -36,6 +36,21 @@ def test_a_corpus_gives_a_line_a_split(digits, capsys):
     ]
 
 
+def test_a_manifest_of_something_else_stays(digits, capsys):
+    """Of another corpus in the same folder, or edited since; nothing is written then. The same may be written again."""
+    out = digits / "out"
+    assert prepare("fsdd", "--raw", digits / "raw", "--out", out) == 0
+    train = (out / "train.jsonl").read_bytes()
+    assert prepare("fsdd", "--raw", digits / "raw", "--out", out) == 0 and (out / "train.jsonl").read_bytes() == train
+    (out / "train.jsonl").unlink()
+    (out / "test.jsonl").write_text('{"mine": 1}\n')
+    capsys.readouterr()
+    assert prepare("fsdd", "--raw", digits / "raw", "--out", out) == 2
+    assert f"error: {out / 'test.jsonl'}: holds something else" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["test.jsonl"]
+    assert (out / "test.jsonl").read_text() == '{"mine": 1}\n'
+
+
 def test_connected_is_made_with_its_flags(digits, capsys):
     prepare("fsdd", "--raw", digits / "raw", "--out", digits / "words")
     capsys.readouterr()

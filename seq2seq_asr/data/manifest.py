@@ -76,11 +76,20 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
         path: File to write; its folder is made. Paths below that folder become relative to it.
         utterances: Utterances in the order to write.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for utterance in utterances:
-            file.write(json.dumps(_entry(utterance, folder), ensure_ascii=False) + "\n")
+        file.writelines(_lines(path, utterances))
+
+
+def is_manifest_of(path: Path, utterances: Iterable[Utterance]) -> bool:
+    """Whether a file holds what `write_manifest` would write."""
+    return path.read_bytes() == "".join(_lines(path, utterances)).encode()
+
+
+def _lines(path: Path, utterances: Iterable[Utterance]) -> Iterator[str]:
+    folder = os.path.dirname(os.path.abspath(path))
+    for utterance in utterances:
+        yield json.dumps(_entry(utterance, folder), ensure_ascii=False) + "\n"
 
 
 def read_utterances(path: Path, *, allow_empty_text: bool = False, root: Path | None = None) -> list[Utterance]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from seq2seq_asr.console import say
 from seq2seq_asr.data.audio import audio_duration
-from seq2seq_asr.data.manifest import write_manifest
+from seq2seq_asr.data.manifest import is_manifest_of, write_manifest
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError, ManifestError, UsageError
 from seq2seq_asr.whole_file import writing
@@ -64,6 +64,7 @@ def write_splits(
     Raises:
         AudioError: A recording is missing or damaged.
         ManifestError: There is no utterance in any split, one split has an id twice, or `out` cannot be written.
+        UsageError: A manifest of that name is there and holds something else, such as another corpus.
     """
     with writing(out, ManifestError):
         _try_writing(out)
@@ -72,6 +73,10 @@ def write_splits(
     manifests = {split: out / f"{split}.jsonl" for split, utterances in measured.items() if utterances}
     if not manifests:
         raise ManifestError(f"{out}: no utterances found for {', '.join(splits)}")
+    for split, manifest in manifests.items():
+        with writing(manifest, ManifestError):
+            if manifest.exists() and not is_manifest_of(manifest, measured[split]):
+                raise UsageError(f"{manifest}: holds something else: give another --out, or remove it")
     for split, manifest in manifests.items():
         with writing(manifest, ManifestError):
             write_manifest(manifest, measured[split])
