@@ -15,13 +15,13 @@ from seq2seq_asr.errors import ManifestError
 from seq2seq_asr.whole_file import replacing
 
 _UNKNOWN: Final = "unknown"
-"""Stands for a missing speaker: sclite wants one."""
+"""Stands for a missing speaker: sclite wants one. One of that name has its first letter escaped."""
 # A percent sign is escaped only where it would be read back as an escape, so that "100%" stays readable.
 _PERCENT: Final = r"%(?=[0-9a-fA-F]{2})"
 # Brackets mark optional words and alternatives, ";" opens a comment, "@" is the empty word, U+FEFF a byte order mark.
 _IN_TEXT: Final = re.compile(rf"{_PERCENT}|[(){{}}\ufeff]|^;|(?<!\S)@(?!\S)")
 _IN_ID: Final = re.compile(rf"{_PERCENT}|[()\s\ufeff]")
-_IN_SPEAKER: Final = re.compile(rf"{_PERCENT}|[()\s\ufeff_-]")
+_IN_SPEAKER: Final = re.compile(rf"{_PERCENT}|[()\s\ufeff_-]|\Au(?=nknown\Z)")
 _LINE: Final = re.compile(r"(?P<text>.*?)\s*\((?P<name>[^()\s]+)\)\s*", re.DOTALL)
 
 
@@ -34,7 +34,7 @@ class TrnLine:
     text: str
     """Words with single spaces between them; may be empty."""
     speaker: str | None = None
-    """Speaker, if known; "unknown" is read back as None."""
+    """Speaker, if known."""
 
 
 def write_trn(path: Path, lines: Iterable[TrnLine]) -> None:
@@ -43,7 +43,7 @@ def write_trn(path: Path, lines: Iterable[TrnLine]) -> None:
     Raises:
         ManifestError: An empty or repeated id.
     """
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str | None, str]] = set()
     rendered: list[str] = []
     for number, line in enumerate(lines, start=1):
         if not line.id:
@@ -67,7 +67,7 @@ def read_trn(path: Path) -> list[TrnLine]:
     except UnicodeDecodeError as error:
         number = raw.count(b"\n", 0, error.start) + 1
         raise ManifestError(f"{path}:{number}: not UTF-8 text") from error
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str | None, str]] = set()
     lines: list[TrnLine] = []
     for number, row in enumerate(content.split("\n"), start=1):
         if not row.strip() or row.startswith(";;"):
@@ -85,7 +85,8 @@ def as_read(line: TrnLine) -> TrnLine:
 
 def _render(line: TrnLine) -> str:
     text = _escape(_IN_TEXT, " ".join(line.text.split()))
-    name = f"{_escape(_IN_SPEAKER, line.speaker or _UNKNOWN)}-{_escape(_IN_ID, line.id)}"
+    speaker = _escape(_IN_SPEAKER, line.speaker) if line.speaker else _UNKNOWN
+    name = f"{speaker}-{_escape(_IN_ID, line.id)}"
     return f"{text} ({name})" if text else f"({name})"
 
 
@@ -105,8 +106,8 @@ def _parse(row: str, where: str) -> TrnLine:
     )
 
 
-def _claim(seen: set[tuple[str, str]], line: TrnLine, where: str) -> None:
-    key = (line.speaker or _UNKNOWN, line.id)
+def _claim(seen: set[tuple[str | None, str]], line: TrnLine, where: str) -> None:
+    key = (line.speaker or None, line.id)
     if key in seen:
         raise ManifestError(f"{where}: utterance {line.id!r} is listed twice")
     seen.add(key)
