@@ -43,8 +43,10 @@ def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | Non
     spans = _spans(folder, recordings)
     texts = {name: (span.line, "") for name, span in spans.items()} if told is None else told
     speakers = _optional_table(folder / "utt2spk")
-    _require_same_ids(folder, texts, spans)
-    utterances = [
+    if not texts and not spans:
+        raise ManifestError(f"{folder / 'text'}:1: empty")
+    _require_same_ids(folder, texts, spans, speakers)
+    return [
         Utterance(
             id=name,
             text=text,
@@ -55,9 +57,6 @@ def read_kaldi(folder: Path, *, allow_empty_text: bool = False, root: Path | Non
         )
         for name, (_, text) in texts.items()
     ]
-    if not utterances:
-        raise ManifestError(f"{folder / 'text'}:1: empty")
-    return utterances
 
 
 def kaldi_tables(folder: Path) -> list[Path]:
@@ -157,10 +156,15 @@ def _seconds(path: Path, line: int, text: str) -> float:
     return number
 
 
-def _require_same_ids(folder: Path, texts: _Table, spans: dict[str, _Span]) -> None:
+def _require_same_ids(folder: Path, texts: _Table, spans: dict[str, _Span], speakers: _Table) -> None:
     for name, (line, _) in texts.items():
         if name not in spans:
             raise fault(folder / "text", line, f"utterance {name!r} has no audio in wav.scp or segments")
     for name, span in spans.items():
         if name not in texts:
             raise fault(span.source, span.line, f"utterance {name!r} has no line in text")
+        if speakers and name not in speakers:
+            raise fault(span.source, span.line, f"utterance {name!r} has no line in utt2spk")
+    for name, (line, _) in speakers.items():
+        if name not in spans:
+            raise fault(folder / "utt2spk", line, f"utterance {name!r} has no audio in wav.scp or segments")

@@ -29,6 +29,7 @@ def write(folder, name, *lines):
 def with_segments(folder, *segments):
     write(folder, "segments", *segments)
     write(folder, "text", "u1 EINS", "u2 ZWEI")
+    (folder / "utt2spk").unlink(missing_ok=True)
 
 
 def test_whole_files_are_measured(folder):
@@ -66,6 +67,9 @@ def test_known_durations_spare_the_headers(folder):
         ("text", ["r1 EINS", "r2 ZWEI", "r1 DREI"], "text:3: 'r1' is already on line 1"),
         ("text", ["r1 EINS", "r2 "], "text:2: expected two columns"),
         ("text", ["r1 EINS", "r2 \0"], "text:2: NUL"),
+        ("utt2spk", ["r1 anna"], "wav.scp:2: utterance 'r2' has no line in utt2spk"),
+        ("utt2spk", ["r1 anna", "r2 bert", "r3 bert"], "utt2spk:3: utterance 'r3' has no audio"),
+        ("utt2spk", ["r1 anna", "R2 bert"], "wav.scp:2: utterance 'r2' has no line in utt2spk"),
         ("utt2dur", ["r1 1.0", "r2 0"], "utt2dur:2: expected more than 0"),
         ("utt2dur", ["r1 nan"], "utt2dur:1: expected a number"),
     ],
