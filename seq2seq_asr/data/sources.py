@@ -6,6 +6,7 @@ import numpy as np
 
 from seq2seq_asr.data.audio import audio_duration, check_length, read_audio
 from seq2seq_asr.data.dataset import FULL_SCALE, InputReader, quantise
+from seq2seq_asr.data.signal_checks import SignalChecks
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AudioError
 
@@ -74,7 +75,7 @@ def check_samples(array: np.ndarray, reader: InputReader) -> None:
     """Refuse an array that the model cannot read.
 
     Raises:
-        AudioError: It is of another type or shape, not finite, or silent.
+        AudioError: It is of another type, shape or scale, not finite, or silent.
     """
     shape = (len(array), reader.feature_size) if reads_features(reader) else (len(array),)
     if array.dtype.kind != "f" or array.shape != shape:
@@ -82,8 +83,11 @@ def check_samples(array: np.ndarray, reader: InputReader) -> None:
         raise AudioError(f"samples: expected floating-point {wanted}, found {array.dtype} of {array.shape}")
     if not np.isfinite(array).all():
         raise AudioError("samples: hold NaN or infinite values")
-    if not reads_features(reader) and array.min() == array.max():
-        raise AudioError(f"samples: silent: all {len(array)} samples are {array[0]:g}")
+    if not reads_features(reader):
+        checks = SignalChecks(Path("samples"))
+        with np.errstate(over="ignore"):
+            checks.add(array.astype(np.float32)[:, None])
+        checks.require_sound()
 
 
 def as_stored(samples: np.ndarray) -> np.ndarray:

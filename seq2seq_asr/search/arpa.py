@@ -91,9 +91,8 @@ class _Reader:
         """Take up a line."""
         self.number = number
         if self.section == -1:
-            if line.removeprefix(b"\xef\xbb\xbf") != b"\\data\\":
-                self.fail(f"not an ARPA file: it starts with {_shown(line)}, not with \\data\\")
-            self.section = 0
+            if line.removeprefix(b"\xef\xbb\xbf") == b"\\data\\":  # what stands above is a comment
+                self.section = 0
         elif self.section == -2:
             self.fail(f"{_shown(line)} behind \\end\\")
         elif line == b"\\end\\":
@@ -181,7 +180,9 @@ class _Reader:
         """What was read."""
         if self.section != -2:
             self.number = max(self.number, 1)
-            self.fail("empty: not an ARPA file" if self.section == -1 else "the file ends without \\end\\")
+            self.fail(
+                "not an ARPA file: no line is \\data\\" if self.section == -1 else "the file ends without \\end\\"
+            )
         if b"</s>" not in self.words:
             self.fail("no 1-gram </s>: the end of a sentence has no probability")
         integers = (np.array(part, dtype=np.int64) for part in (self.length, self.history, self.word))

@@ -178,6 +178,8 @@ def test_one_hot_word_alone_is_refused(tones_run: Path) -> None:
         (np.zeros(0, np.float32), "too short"),
         (np.ones(100, np.float32), "too short"),
         (np.full(4000, np.nan), "NaN"),
+        (np.linspace(-9e3, 9e3, 4000), "samples reach 9000 where full scale is 1"),
+        (np.linspace(-9e3, 9e3, 50 * 8000), "samples reach 9000 where full scale is 1"),
         (np.ones((4000, 2), np.float32), "expected floating-point"),
         (np.ones((1, 4000), np.float32), "too short"),
         (np.arange(4000, dtype=np.int16), "expected floating-point"),

@@ -7,6 +7,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seq2seq_asr.console import exit_code_of
@@ -141,8 +142,8 @@ def test_a_name_that_ends_in_gz_is_a_compressed_file(ngram: Path, tones_run: Pat
 @pytest.mark.parametrize(
     ("old", "new", "line", "why"),
     [
-        (ARPA, "", 1, "empty: not an ARPA file"),
-        (ARPA, "low top\n", 1, "not an ARPA file: it starts with 'low top'"),
+        (ARPA, "", 1, "not an ARPA file: no line is"),
+        (ARPA, "low\ntop\n\n", 2, "not an ARPA file: no line is"),
         ("ngram 2=2\n", "", 5, "a 1-gram has a log probability, 1 word: not 3 columns"),
         ("ngram 2=2", "ngram 3=2", 5, "without a gap"),
         ("ngram 2=2", "ngram 2=x", 3, "expected a count"),
@@ -175,6 +176,17 @@ def test_files_that_are_no_arpa_are_told_with_their_line(
     path.write_bytes(ARPA.replace(old, new).encode("utf-8", "surrogateescape"))
     with pytest.raises(ManifestError, match=rf"a\.arpa:{line}: .*({why})"):
         read_arpa(path)
+
+
+def test_what_stands_above_the_counts_is_a_comment(tmp_path: Path) -> None:
+    """CMU's toolkit writes its licence there, which may look like counts."""
+    for name, above in (
+        ("plain", ""),
+        ("cmu", "###### Copyright\n\nngram 1 : nr  # of unigrams\nngram 1=7\n\\1-grams:\n"),
+    ):
+        (tmp_path / f"{name}.arpa").write_text(above + ARPA)
+    plain, commented = (read_arpa(tmp_path / f"{name}.arpa") for name in ("plain", "cmu"))
+    assert commented.words == plain.words and np.array_equal(commented.log_prob, plain.log_prob)
 
 
 def test_an_ngram_without_its_history_is_told(tmp_path: Path) -> None:
