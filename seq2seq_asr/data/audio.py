@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from seq2seq_asr.data.completeness import LONGEST_HEADER, require_no_holes, require_whole_file, told_length
+from seq2seq_asr.data.completeness import LONGEST_HEADER, cut_short, require_no_holes, require_whole_file, told_length
 from seq2seq_asr.data.signal_checks import SignalChecks
 from seq2seq_asr.errors import AudioError
 
@@ -80,11 +80,7 @@ def read_channels(
         if duration is None and start == 0:
             require_no_holes(file, path)
         if len(samples) < wanted - (TOLERANCE * rate if duration is not None else 0):
-            told_length(file, path)  # it may be the header of an mp3 that is wrong
-            raise AudioError(
-                f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {offset:.3f} s on, "
-                f"found {len(samples)} ({len(samples) / rate:.3f} s)"
-            )
+            raise cut_short(file, path, start, wanted, len(samples))
     return samples, rate
 
 

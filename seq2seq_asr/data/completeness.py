@@ -32,6 +32,8 @@ _OGG_FIRST_PAGE = b"OggS\0\2"
 _FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 _SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 _SPHERE_HEADER = 1024
+_MOST_ADDED = 0.25
+"""Seconds that encoders add to an mp3, at most; at 8 kHz LAME may add as much."""
 _SPARE_FRAMES = 2
 """Frames by which the length of an mp3 may be wrong: encoders count differently, and a first frame may be partial."""
 
@@ -101,6 +103,31 @@ def told_length(file: soundfile.SoundFile, path: Path) -> int:
     if file.frames > counted.samples + spare:
         raise AudioError(f"{path}: cut short: expected {file.frames} samples, found {counted.samples}")
     return file.frames
+
+
+def cut_short(file: soundfile.SoundFile, path: Path, start: int, wanted: int, found: int) -> AudioError:
+    """The error of a part that ends too early, with a remedy where the duration may be that of the frames of an mp3.
+
+    These hold what its encoder added, which libsndfile leaves out.
+
+    Args:
+        file: Just opened.
+        path: Its path.
+        start: First sample of the part.
+        wanted: Samples asked for.
+        found: Samples that are there.
+
+    Raises:
+        AudioError: The header of an mp3 is wrong.
+    """
+    rate, length = file.samplerate, told_length(file, path)
+    added = file.format == "MP3" and length < start + wanted < length + _MOST_ADDED * rate
+    return AudioError(
+        f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {start / rate:.3f} s on, "
+        f"found {found} ({found / rate:.3f} s)"
+        + f"; a duration must leave out what the encoder added: the file has {length / rate:.3f} s"
+        * added
+    )
 
 
 def require_no_holes(file: soundfile.SoundFile, path: Path) -> None:

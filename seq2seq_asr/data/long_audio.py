@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from seq2seq_asr.data.audio import TOLERANCE, open_audio, read_span, resample
-from seq2seq_asr.data.completeness import require_no_holes, require_whole_file, told_length
+from seq2seq_asr.data.completeness import cut_short, require_no_holes, require_whole_file
 from seq2seq_asr.data.segmenting import Segment, SegmentConfig, energies, frame_size, plan_segments
 from seq2seq_asr.data.signal_checks import SignalChecks, mixed
 from seq2seq_asr.errors import AudioError
@@ -52,10 +52,7 @@ class FileRecording:
             there = (require_whole_file(file, path) if duration is None else file.frames) - self.start
             self.wanted = there if duration is None else round(duration * self.rate)
             if self.wanted <= 0 or there < self.wanted - TOLERANCE * self.rate:
-                told_length(file, path)  # it may be the header of an mp3 that is wrong
-                raise AudioError(
-                    f"{path}: cut short: expected {self.wanted} samples from {offset:.3f} s on, found {max(there, 0)}"
-                )
+                raise cut_short(file, path, self.start, self.wanted, max(there, 0))
             self.wanted = min(self.wanted, there)
 
     def blocks(self, sizes: Iterator[int]) -> Iterator[Float32[np.ndarray, "N C"]]:

@@ -106,6 +106,19 @@ def test_a_part_beyond_what_libsndfile_reads_tells_of_the_header(tmp_path: Path)
             read(path, offset=2.0, duration=1.0)
 
 
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_a_duration_of_frames_is_told_from_a_cut_recording(tmp_path: Path, rate: int) -> None:
+    """Other programs count what the encoder added; a manifest of theirs is refused, with what to do."""
+    path = saved(tmp_path, mp3(rate, "CONSTANT"))
+    there = mpeg_length(path)
+    assert there is not None and there.samples > 3.03 * rate
+    for read in (read_audio, FileRecording):
+        with pytest.raises(AudioError, match=r"cut short: .*; a duration must leave out .* the file has 3\.000 s"):
+            read(path, offset=1.0, duration=there.samples / rate - 1)
+        with pytest.raises(AudioError, match=r"cut short: .* \([12]\.\d{3} s\)$"):
+            read(path, offset=1.0, duration=4.0)
+
+
 @pytest.mark.parametrize("before", [b"", ID3V2])
 @pytest.mark.parametrize("behind", [b"", ID3V1, APE, APE + ID3V1])
 @pytest.mark.parametrize("tagged", [True, False], ids=["Xing", "none"])
