@@ -106,6 +106,17 @@ def test_a_part_beyond_what_libsndfile_reads_tells_of_the_header(tmp_path: Path)
             read(path, offset=2.0, duration=1.0)
 
 
+@pytest.mark.parametrize("rate", [16000, 22050, 44100])
+@pytest.mark.parametrize("cut", [1, 100, 200, 300])
+def test_a_stream_that_begins_within_a_frame_is_read(tmp_path: Path, rate: int, cut: int) -> None:
+    """As one recorded off the air: libsndfile guesses less than a frame fewer than are there."""
+    path = saved(tmp_path, without_tag(mp3(rate, "CONSTANT"))[cut:])
+    there = mpeg_length(path)
+    assert there is not None and not there.promised
+    found = read_audio(path, rate=rate)
+    assert abs(len(found) - there.samples) < there.frame and len(found) == FileRecording(path).wanted
+
+
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 def test_a_duration_of_frames_is_told_from_a_cut_recording(tmp_path: Path, rate: int) -> None:
     """Other programs count what the encoder added; a manifest of theirs is refused, with what to do."""

@@ -234,6 +234,18 @@ def test_a_text_is_missed_only_where_others_have_one(tmp_path: Path) -> None:
     assert [(one.check, one.set, one.ids) for one in found] == [("empty_text", "some", ("d",))]
 
 
+def test_texts_that_the_normaliser_makes_equal_contradict_nothing(tmp_path: Path) -> None:
+    same, other = (
+        [utterance(tmp_path, f"{name}{place}", sound(seed), text=text) for place, text in enumerate(texts)]
+        for name, seed, texts in (("a", 1, ("Abc, bca!", "abc  bca")), ("b", 2, ("Abc, bca!", "abc cab")))
+    )
+    found = diagnose(examined("train", same), [examined("test", other)], TARGET).findings
+    assert {(one.check, one.set) for one in found if one.check in ("contradiction", "duplicate_audio")} == {
+        ("duplicate_audio", "train"),
+        ("contradiction", "test"),
+    }
+
+
 def test_two_ways_to_write_a_letter_are_noticed_and_one_is_not(tmp_path: Path) -> None:
     tokenizer = Tokenizer.train(["caf\u00e9 cafe\u0301 abc"], TokenizerConfig(kind="char", normaliser="none"))
     target = replace(TARGET, targets=tokenizer)

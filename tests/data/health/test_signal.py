@@ -30,6 +30,17 @@ def test_clipping_is_seen_at_any_level(level: float) -> None:
     assert clipped_share(level * clipped) == pytest.approx(beyond / RATE, rel=0.1)
 
 
+def test_clipping_is_that_of_the_worst_channel(tmp_path: Path) -> None:
+    """Their average, where one is clipped and the other is not, never stands still."""
+    clipped, clean = np.clip(tone(), -0.3, 0.3), 0.1 * np.sin(np.arange(RATE) / 3).astype(np.float32)
+    found = [
+        measure(utterance(tmp_path / f"{place}.wav", np.stack(both, 1), subtype="FLOAT"), whole=True).clipped
+        for place, both in enumerate([(clipped, clean), (clean, clipped), (clean, clean)])
+    ]
+    assert found == [clipped_share(clipped), clipped_share(clipped), 0]
+    assert clipped_share(clipped) > 0.3 and clipped_share((clipped + clean) / 2) == 0
+
+
 def test_silence_is_no_clipping() -> None:
     assert clipped_share(np.concatenate([np.zeros(4000, np.float32), np.abs(tone())])) == 0
 
