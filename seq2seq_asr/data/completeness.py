@@ -18,7 +18,9 @@ _LENGTH_UNKNOWN = 0x7FFF0000
 _BYTES_CUT = re.compile(
     r"^\s*(?:data|SSND|Data Size|Riff size|riff) *: (?P<said>\d+) \(should be (?P<found>\d+)\)", re.MULTILINE
 )
-_NO_CHUNK = re.compile(r"(?:Unknown chunk marker.*|Have 0 marker) at position (?P<place>0x[0-9A-F]+|\d+)")
+_NO_CHUNK = re.compile(
+    r"(?:Unknown chunk marker.*|Have 0 marker) at position (?P<place>0x[0-9A-F]+|\d+)\b(?! with length \d+\. Skipping)"
+)
 """What the log of a wav or aiff says of bytes that are no chunk, as behind samples more than the header tells."""
 _UNPADDED_CHUNK = re.compile(rb"[A-Za-z_][A-Za-z0-9_ ]{3}")
 _LONGEST_RUBBISH = 1024

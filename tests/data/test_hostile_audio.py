@@ -264,6 +264,14 @@ def test_what_comes_behind_the_samples_may_be_chunks_tags_zeros(behind: bytes, t
     assert len(read_audio(tmp_path / "a.wav")) == FileRecording(tmp_path / "a.wav").wanted == len(samples)
 
 
+def test_a_chunk_that_nobody_knows_may_stand_before_the_samples(tmp_path: Path) -> None:
+    content, chunk = write(tmp_path / "a.w64", speech()), bytes(range(16)) + struct.pack("<Q", 5024) + b"\7" * 5000
+    place = content.index(b"data")
+    (tmp_path / "a.w64").write_bytes(content[:place] + chunk + content[place:])
+    assert "Unknown chunk marker" in soundfile.SoundFile(tmp_path / "a.w64").extra_info
+    assert len(read_audio(tmp_path / "a.w64")) == FileRecording(tmp_path / "a.w64").wanted == len(speech())
+
+
 def three_hours(path: Path) -> np.ndarray:
     """Three hours of µ-law at 8 kHz that take no room on the disk; all is quiet but for the last three seconds."""
     tail = speech(8000)
