@@ -21,6 +21,7 @@ from seq2seq_asr.recognizer.searcher import Searcher
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.rescoring import rescore
 from seq2seq_asr.training.checkpoint import read_checkpoint, write_atomically
+from seq2seq_asr.whole_file import digest_of
 
 SEARCH = BeamConfig(beam=4, speeds=3, guards="off")
 
@@ -92,6 +93,20 @@ def test_decode_takes_an_ensemble(
     assert exit_code_of(main, ["--config", str(folder / "decode.yaml"), "--resume"]) == 0
     assert "12 of 12 were decoded before" in capsys.readouterr().err
     assert ", model2 " in (folder / "decode.yaml").read_text()
+
+
+def test_of_every_run_the_best_weights_are_taken_whatever_another_has(
+    tones_run: Path, other_run: Path, tmp_path: Path, utterances: list[Utterance]
+) -> None:
+    run = shutil.copytree(tones_run, tmp_path / "run", ignore=shutil.ignore_patterns("best.ckpt", "decode_*", "plots"))
+    other = shutil.copytree(other_run, tmp_path / "other")
+    shutil.copy(tones_run / "last.ckpt", other)
+    flags = ["--run", str(run), "--beam", "2", "--ensemble", str(other), "--out", str(tmp_path / "out")]
+    assert exit_code_of(main, flags) == 0
+    assert f"model2 {digest_of(other / 'best.ckpt')}" in (tmp_path / "out" / "decode.yaml").read_text()
+    expected = Recognizer.load(run, ensemble=[other]).transcribe(utterances, BeamConfig(beam=2))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "hyp.jsonl").read_text().splitlines()]
+    assert [line["score"] for line in lines] == pytest.approx([one.score for one in expected], abs=1e-4)
 
 
 def test_what_does_not_go_together_is_refused(recognizer: Recognizer, other_run: Path, tmp_path: Path) -> None:

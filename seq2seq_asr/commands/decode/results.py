@@ -60,7 +60,7 @@ def start_results(folder: Path, config: DecodeConfig, mark: str = "#", *, anew: 
 
     Args:
         folder: Where the results go.
-        config: The settings, with the run and checkpoint that were found; ``--config decode.yaml`` repeats them.
+        config: The settings, with the run that was found; ``--config decode.yaml`` repeats them.
         mark: A comment for ``decode.yaml``, to know the same weights and utterances by.
         anew: Remove an earlier decoding's transcripts too.
 

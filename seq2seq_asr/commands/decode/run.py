@@ -23,7 +23,7 @@ from seq2seq_asr.evaluation.layout import printable
 from seq2seq_asr.evaluation.report import Scored, format_report, make_report
 from seq2seq_asr.nn.allocation import keep_freed_memory
 from seq2seq_asr.nn.quiet_threads import start_quiet_threads
-from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, Transcriber, available, is_classifier
+from seq2seq_asr.recognizer import Recognizer, SpeechClassifier, Transcriber, is_classifier
 from seq2seq_asr.strict_yaml import load_yaml
 from seq2seq_asr.training.portable import is_portable
 from seq2seq_asr.training.run_folder import RunFolder, chosen_run
@@ -34,7 +34,7 @@ def decode(config: DecodeConfig) -> int:
     keep_freed_memory()
     start_quiet_threads()
     run = find_run(config)
-    config = replace(config, run=run.path, checkpoint=available(run, config.checkpoint))
+    config = replace(config, run=run.path)
     recognizer: Transcriber = load_classifier(config) if is_classifier(run.path) else load_recognizer(config, run)
     decoded = transcribe_files(recognizer, config) if config.audio else decode_set(recognizer, config, run)
     return 0 if not decoded.errors or (config.allow_skips and decoded.transcripts) else 1
