@@ -19,6 +19,8 @@ SHORTEST_CUE_SECONDS = 1.0
 """Seconds a subtitle stands, at least, where the next one and the end of the recording leave it time."""
 LONGEST_PAUSE = 1.0
 """Seconds without a word that end a subtitle."""
+_LONGEST_NAME = 200
+"""Bytes of a file name, at most, beside a number and a suffix; file systems take 255."""
 _AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm", ".npy"}
 
 
@@ -83,7 +85,8 @@ def file_names(ids: Sequence[str]) -> list[str]:
     for id in ids:
         path = Path(id)
         name = path.stem if path.suffix.lower() in _AUDIO else path.name
-        base = re.sub(r"[^\w.+-]", "_", name).lstrip(".")[:100] or "utterance"
+        safe = re.sub(r"[^\w.+-]", "_", name).lstrip(".")[:100]
+        base = safe.encode()[:_LONGEST_NAME].decode(errors="ignore") or "utterance"
         unique, number = base, 2
         while unique.lower() in taken:  # some file systems do not tell cases apart
             unique, number = f"{base}-{number}", number + 1

@@ -79,10 +79,11 @@ def test_a_subtitle_can_be_read_where_there_is_time(words: list[tuple[int, int, 
 
 
 def test_file_names_are_safe_and_never_clash() -> None:
-    ids = ["a/b.wav", "c/b.flac", "B.mp3", "v1.5", "../..", "é x", "", "." * 3, "n" * 300, "a\nb"]
+    ids = ["a/b.wav", "c/b.flac", "B.mp3", "v1.5", "../..", "é x", "", "...", "n" * 300, "a\nb", "語" * 99, "語" * 300]
     names = file_names(ids)
     assert names[:4] == ["b", "b-2", "B-3", "v1.5"] and len({name.lower() for name in names}) == len(ids)
     assert all(re.fullmatch(r"[\w+-][\w.+-]{0,110}", name) for name in names)
+    assert max(len(name.encode()) for name in names) <= 255 - len(".srt")
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
