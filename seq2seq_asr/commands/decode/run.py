@@ -14,6 +14,7 @@ from seq2seq_asr.commands.decode.transcribing import Decoded, decode_all
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
+from seq2seq_asr.data.confinement import Confinement
 from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.splits import existing_split, resolve_split
 from seq2seq_asr.data.tokenizer import Tokenizer
@@ -33,11 +34,26 @@ def decode(config: DecodeConfig) -> int:
     """Decode as configured; returns the exit code."""
     keep_freed_memory()
     start_quiet_threads()
+    require_confined(config)
     run = find_run(config)
     config = replace(config, run=run.path)
     recognizer: Transcriber = load_classifier(config) if is_classifier(run.path) else load_recognizer(config, run)
     decoded = transcribe_files(recognizer, config) if config.audio else decode_set(recognizer, config, run)
     return 0 if not decoded.errors or (config.allow_skips and decoded.transcripts) else 1
+
+
+def require_confined(config: DecodeConfig) -> None:
+    """Audio files of the command line lie in the data root, as those of a manifest do.
+
+    Raises:
+        UsageError: One leads elsewhere.
+    """
+    confinement = Confinement(config.data_root)
+    for path in config.audio:
+        try:
+            confinement.require(path)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:

@@ -133,6 +133,18 @@ def test_a_data_root_confines_manifests(tones_run: Path, tmp_path: Path, capsys:
         assert decode(*flags, "--data-root", tones_run.parent) == 0
 
 
+def test_a_data_root_confines_audio_files(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags: list[object] = ["--run", tones_run, "--beam", 1]
+    audio = tones_run.parent / "test-0.wav"
+    (tmp_path / "link.wav").symlink_to(audio)
+    assert decode(*flags, audio, tmp_path / "link.wav", "--data_root", tones_run.parent) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for elsewhere in (audio, tmp_path / "link.wav"):
+        assert decode(*flags, elsewhere, "--data_root", tmp_path) == 2
+        printed, said = capsys.readouterr()
+        assert not printed and said.startswith(f"error: {elsewhere}: leads to") and "outside of the data root" in said
+
+
 def test_references_are_normalised_as_in_training(tones_run: Path, tmp_path: Path) -> None:
     utterances = read_manifest(tones_run.parent / "test.jsonl")
     write_manifest(tmp_path / "a.jsonl", [dataclasses.replace(one, text=f"  {one.text} ") for one in utterances])
