@@ -130,7 +130,9 @@ class Searcher:
 
         Raises:
             ValueError: At fewer.
+            UsageError: As `require_possible`.
         """
+        self.require_possible(search)
         wanted = search.speeds * len(self.members)
         if len(hearings) < wanted:
             raise ValueError(f"heard at {len(hearings) // len(self.members)} speeds, the search wants {search.speeds}")
@@ -148,6 +150,15 @@ class Searcher:
             gains = rescore(scorers, tokens, self.device)
         places = [word_places(self.tokenizer.pieces(said)) for said in tokens]
         return [raw_confidences(one, scorers, words) for one, words in zip(gains, places, strict=True)]
+
+    def require_possible(self, search: BeamConfig) -> None:
+        """Refuse what this model cannot be searched by.
+
+        Raises:
+            UsageError: Coverage is to count, but there is no attention.
+        """
+        if search.coverage_weight > 0 and not self.model.decoder.aligns:
+            raise UsageError("coverage_weight: the model has no attention that could cover an utterance: set it to 0")
 
     def ctc_share(self, search: BeamConfig) -> float:
         """How much of a raw confidence is CTC's."""

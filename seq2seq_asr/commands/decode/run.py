@@ -78,8 +78,7 @@ def load_recognizer(config: DecodeConfig, run: RunFolder) -> Recognizer:
     timed = [name for name in config.formats if name != "txt"]
     if timed and not recognizer.searcher.aligns:
         raise UsageError(f"--formats {timed[0]}: {run.path} has neither attention nor CTC: no word has a time")
-    if config.search.coverage_weight > 0 and not recognizer.model.decoder.aligns:
-        raise UsageError(f"--coverage_weight: {run.path} has no attention that could cover an utterance: leave it out")
+    recognizer.searcher.require_possible(config.search)
     return recognizer
 
 

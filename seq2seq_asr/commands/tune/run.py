@@ -17,6 +17,7 @@ from seq2seq_asr.commands.tune.sweep import (
     Setting,
     Sweeper,
     Trial,
+    changed,
     most_speeds,
     read_settings,
     sweep_beams,
@@ -67,6 +68,8 @@ def tune(config: TuneConfig) -> int:
         tuned=False,  # what was tuned before is not where this starts
         calibrate=False,
     )
+    for search in (start, *(changed(start, {name: value}) for name, values in settings for value in values)):
+        recognizer.searcher.require_possible(search)
     say(f"tuning {run.path} on {len(utterances)} utterances of {name}")
     with temporary_folder() as folder:
         limits = {"batch_seconds": config.batch_seconds, "memory_mb": config.memory_mb, "disk_mb": config.disk_mb}

@@ -235,6 +235,8 @@ def usual_settings(recognizer: Recognizer, encoded: EncodedSet, search: BeamConf
     names = [one.name for one in dataclasses.fields(BeamConfig) if one.name.endswith("_weight")]
     if recognizer.searcher.language_model is None and recognizer.searcher.ngram is None:
         names.remove("ilm_weight")  # it makes room for a language model
+    if not recognizer.model.decoder.aligns:
+        names.remove("coverage_weight")
     _, first = next(iter(encoded))
     find = recognizer.searcher.hypotheses
 

@@ -382,7 +382,9 @@ def test_without_attention_only_ctc_tells_times(
     flags = [audio, "--run", run, *(word for name, value in search.items() for word in (f"--{name}", value)), "--out"]
     assert decode(*flags, tmp_path / "out", "--formats", "txt") == 0
     assert decode(*flags, tmp_path / "covered", "--coverage_weight", 0.1) == 2
-    assert "--coverage_weight: " in capsys.readouterr().err
+    assert "coverage_weight: " in capsys.readouterr().err and not (tmp_path / "covered").exists()
+    with pytest.raises(UsageError, match="coverage_weight: "):
+        Recognizer.load(run).transcribe([audio], BeamConfig(coverage_weight=0.1))
     (said,) = lines_of(tmp_path / "out")
     assert said["text"] and said["times"] == []
     capsys.readouterr()

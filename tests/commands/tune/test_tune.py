@@ -20,7 +20,7 @@ import torch
 
 from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.commands.tune.cache import encode_set, temporary_folder
+from seq2seq_asr.commands.tune.cache import EncodedSet, encode_set, temporary_folder
 from seq2seq_asr.commands.tune.calibrating import collect
 from seq2seq_asr.commands.tune.config import TuneConfig
 from seq2seq_asr.commands.tune.plots import sweep_figure
@@ -45,11 +45,13 @@ from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import CheckpointError, ManifestError, UsageError
 from seq2seq_asr.evaluation.intervals import Interval
 from seq2seq_asr.evaluation.wer import ErrorCounts, word_errors
+from seq2seq_asr.nn.model import ModelConfig, Seq2Seq
 from seq2seq_asr.recognizer import Recognizer
 from seq2seq_asr.recognizer.confidence import CALIBRATION, Calibration
+from seq2seq_asr.recognizer.searcher import Searcher
 from seq2seq_asr.recognizer.tuned import TUNED, Tuned
 from seq2seq_asr.search.beam import BeamConfig
-from seq2seq_asr.strict_yaml import load_yaml, to_yaml
+from seq2seq_asr.strict_yaml import from_mapping, load_yaml, to_yaml
 from seq2seq_asr.training.criterion import WER
 from seq2seq_asr.training.run_folder import RunFolder
 from seq2seq_asr.whole_file import temporary_of
@@ -394,6 +396,17 @@ def test_a_smaller_beam_may_cost_a_little(sweeper: Sweeper) -> None:
 def test_weights_that_say_nothing_are_not_swept(sweeper: Sweeper) -> None:
     names = [name for name, _ in usual_settings(sweeper.recognizer, sweeper.encoded, BeamConfig(beam=2))]
     assert names == ["ctc_weight", "coverage_weight", "length_bonus"]
+
+
+def test_coverage_is_not_swept_without_attention(run: Path) -> None:
+    settings = {"features": {"rate": 8000, "bins": 5}, "attention": {"kind": "none"}}
+    tokenizer = Tokenizer.load(RunFolder(run).tokenizer)
+    model = Seq2Seq(from_mapping(ModelConfig, settings), len(tokenizer))
+    searcher = Searcher(model, tokenizer)
+    hearings = searcher.encode([np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)])
+    search = BeamConfig(beam=2, max_length_ratio=0.5)
+    names = [name for name, _ in usual_settings(Recognizer(searcher), EncodedSet([], [([0], hearings)]), search)]
+    assert names == ["ctc_weight", "length_bonus"]
 
 
 @pytest.mark.parametrize(
