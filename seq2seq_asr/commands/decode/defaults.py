@@ -1,13 +1,17 @@
 """Flags of ``decode`` over the settings that ``tune`` found best for the run that the flags name."""
 
+import sys
 from dataclasses import replace
 
 from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.console import say
-from seq2seq_asr.errors import AsrError
+from seq2seq_asr.errors import AsrError, UsageError
+from seq2seq_asr.search.beam import BeamConfig
 
 _PRINTS = ("--print_config", "--print-config")
+_LOOSEST = BeamConfig(beam=sys.maxsize, max_length_ratio=sys.float_info.max)
+"""Refuses no setting because of another."""
 
 
 def parse_for_run(argv: list[str]) -> DecodeConfig:
@@ -21,9 +25,13 @@ def parse_for_run(argv: list[str]) -> DecodeConfig:
         CheckpointError: The tuned settings are of another tokenizer.
     """
     silent = [argument for argument in argv if argument not in _PRINTS]
-    config = parse(DecodeConfig, silent, "decode")
+    fits = True
+    try:
+        config = parse(DecodeConfig, silent, "decode")
+    except UsageError:  # flags may fit what was tuned alone
+        fits, config = False, parse(DecodeConfig, silent, "decode", base=DecodeConfig(search=_LOOSEST))
     base = tuned_defaults(config) if config.tuned else None
-    if base is None and silent == argv:
+    if base is None and fits and silent == argv:
         return config
     return parse(DecodeConfig, argv, "decode", base=base)
 

@@ -20,6 +20,7 @@ import torch
 
 from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
+from seq2seq_asr.commands.decode.defaults import parse_for_run
 from seq2seq_asr.commands.tune.cache import EncodedSet, encode_set, temporary_folder
 from seq2seq_asr.commands.tune.calibrating import collect
 from seq2seq_asr.commands.tune.config import TuneConfig
@@ -116,6 +117,17 @@ def test_decoding_starts_from_it_and_flags_override(
     with pytest.raises(SystemExit) as stop:
         decode.main(["--run", str(run), "--print_config"])
     assert stop.value.code == 0 and f"beam: {tuned.search.beam}\n" in capsys.readouterr().out
+
+
+def test_flags_are_checked_beside_what_was_tuned(run: Path, printed: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    search = BeamConfig(beam=16, max_length_ratio=4.0)
+    (copy / TUNED).write_text(to_yaml(dataclasses.replace(load_yaml(run / TUNED, Tuned), search=search)))
+    flags = ["--run", str(copy), "--nbest", "10", "--min_length_ratio", "3"]
+    assert parse_for_run(flags).search == dataclasses.replace(search, nbest=10, min_length_ratio=3.0)
+    for wrong in ("--nbest 17", "--no_tuned", "--min_length_ratio 5", "--ctc_weight 2"):
+        with pytest.raises(UsageError, match="must be "):
+            parse_for_run([*flags, *wrong.split()])
 
 
 def test_confidences_are_calibrated_from_then_on(run: Path, printed: str, tones_run: Path, tmp_path: Path) -> None:
