@@ -45,7 +45,7 @@ class System:
     wrong: int
     """Utterances with at least one word error."""
     interval: Interval
-    """95 % interval of the error rate, a bootstrap as in ``wer.txt``."""
+    """95 % interval of the error rate, as in ``wer.txt`` or ``accuracy.txt``."""
 
     @property
     def total(self) -> ErrorCounts:
@@ -114,7 +114,8 @@ def score_systems(
         lengths = np.array([one.reference_length for one in counts])
         if not lengths.any():
             raise UsageError(f"{decoding.folder}: nothing to compare, every reference is empty")
-        interval = bootstrap_interval(np.array([one.errors for one in counts]), lengths, speakers, seed=seed)
+        errors, share = np.array([one.errors for one in counts]), unit == "utterances"
+        interval = bootstrap_interval(errors, lengths, speakers, share=share, seed=seed)
         wrong = sum(utterance_errors(one.reference, one.hypothesis).errors for one in texts)
         systems.append(
             System(name=name, folder=decoding.folder, speakers=speakers, counts=counts, wrong=wrong, interval=interval)

@@ -13,11 +13,13 @@ from seq2seq_asr.commands.significance.pairs import compare_pairs
 from seq2seq_asr.commands.significance.printing import table
 from seq2seq_asr.commands.significance.reading import read_decoding, same_utterances
 from seq2seq_asr.commands.significance.systems import System, score_systems
+from seq2seq_asr.evaluation.classification import make_class_report
 from seq2seq_asr.evaluation.hierarchy import seeds_difference
 from seq2seq_asr.evaluation.intervals import bootstrap_interval
 from seq2seq_asr.evaluation.layout import display_width
 from seq2seq_asr.evaluation.report import make_report
 from seq2seq_asr.evaluation.significance import holm, paired_permutation
+from seq2seq_asr.evaluation.trn import TrnLine, write_trn
 from seq2seq_asr.evaluation.wer import character_errors, word_errors
 from tests.commands.significance.conftest import decode, rows, system
 
@@ -87,6 +89,25 @@ def test_the_systems_are_scored_as_decode_scores_them(tmp_path: Path) -> None:
             assert (one.total, one.interval) == (counts, interval)
             assert one.sentence_error_rate == report.sentence_error_rate
             assert one.counts == tuple(judge(x.reference, x.hypothesis) for x in read_decoding(folder).scored)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_labels_are_scored_as_decode_scores_them(tmp_path: Path, rate: float) -> None:
+    folder = decode(tmp_path / "a", rate)
+    (one,) = scored([folder], "utterances")
+    texts = read_decoding(folder).scored
+    report = make_class_report(texts, sorted({text for x in texts for text in (x.reference, x.hypothesis)}))
+    assert one.interval.high - one.interval.low > 0.01 and one.wrong == len(texts) - report.right
+    assert (one.interval.low, one.interval.high) == pytest.approx((1 - report.interval.high, 1 - report.interval.low))
+
+
+def test_an_utterance_is_wrong_by_its_words_in_whatever_errors_are_counted(tmp_path: Path) -> None:
+    for name, text in (("ref", "今天 天气"), ("hyp", "今天天气")):  # a space that means nothing among characters
+        lines = [TrnLine(id="a", text=text, speaker=None), TrnLine(id="b", text="x", speaker=None)]
+        write_trn(tmp_path / f"{name}.trn", lines)
+    for unit in ("words", "characters", "utterances"):
+        (one,) = scored([tmp_path], unit)
+        assert one.wrong == 1 and one.errors.any() == (unit != "characters")
 
 
 def test_by_speaker(tmp_path: Path, call, draw_nothing) -> None:
