@@ -17,13 +17,13 @@ from seq2seq_asr.commands.tune.sweep import (
     Setting,
     Sweeper,
     Trial,
-    changed,
     most_speeds,
     read_settings,
     sweep_beams,
     sweep_coordinates,
     sweep_grid,
     trial_rows,
+    tried,
     usual_settings,
 )
 from seq2seq_asr.console import say
@@ -68,7 +68,7 @@ def tune(config: TuneConfig) -> int:
         tuned=False,  # what was tuned before is not where this starts
         calibrate=False,
     )
-    for search in (start, *(changed(start, {name: value}) for name, values in settings for value in values)):
+    for search in tried(start, settings):
         recognizer.searcher.require_possible(search)
     say(f"tuning {run.path} on {len(utterances)} utterances of {name}")
     with temporary_folder() as folder:

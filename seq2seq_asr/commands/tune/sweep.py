@@ -4,12 +4,11 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import yaml
 
 from seq2seq_asr.commands.tune.cache import EncodedSet, Part
 from seq2seq_asr.errors import UsageError
@@ -21,7 +20,7 @@ from seq2seq_asr.recognizer.stitching import joined
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.rescoring import ranked, rescore
-from seq2seq_asr.strict_yaml import from_mapping, to_mapping
+from seq2seq_asr.strict_yaml import override, to_mapping
 from seq2seq_asr.training.criterion import CER, Choice, Criterion, find_criterion
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -31,7 +30,7 @@ BONUSES = (0.0, 0.25, 0.5, 1.0)
 _TOLERANCE = 1e-5
 """Ranking scores that differ by less are equal: batches of another shape round otherwise."""
 
-Setting = tuple[str, tuple[Any, ...]]
+Setting = tuple[str, Sequence[Any]]
 """A field of `BeamConfig` and the values to try."""
 
 
@@ -95,7 +94,7 @@ class Sweeper:
     def sweep(self, name: str, start: BeamConfig, values: Sequence[Any]) -> list[Trial]:
         """Try values of one setting, everything else as at the start, which comes first."""
         self.starts[name] = start
-        return [self.attempt(one, name) for one in [start, *(changed(start, {name: value}) for value in values)]]
+        return [self.attempt(one, name) for one in tried(start, [(name, values)])]
 
     def along(self, name: str) -> list[Trial]:
         """All trials that differ in one setting alone from where its last sweep started, by its value."""
@@ -192,8 +191,8 @@ def sweep_grid(sweeper: Sweeper, start: BeamConfig, settings: Sequence[Setting])
     """Try all combinations; among equals the earliest is best, the start before all."""
     names = [name for name, _ in settings]
     combined = [dict(zip(names, values, strict=True)) for values in itertools.product(*(v for _, v in settings))]
-    tried = [sweeper.attempt(one, "grid") for one in [start, *(changed(start, values) for values in combined)]]
-    best = min(tried, key=lambda trial: trial.rate).search
+    trials = [sweeper.attempt(one, "grid") for one in [start, *(replace(start, **values) for values in combined)]]
+    best = min(trials, key=lambda trial: trial.rate).search
     sweeper.starts |= dict.fromkeys(names, best)
     return best
 
@@ -210,19 +209,18 @@ def read_settings(given: Sequence[str], search: BeamConfig) -> list[Setting]:
     Raises:
         UsageError: There is no such setting, or it cannot have such a value.
     """
-    found = []
+    found = list[Setting]()
     for text in given:
         name, equals, listed = text.partition("=")
         if not equals or not listed or name == "beam":
             raise UsageError(f"sweep: expected name=value,value with a setting of the search, not {text!r}")
-        try:
-            values = tuple(yaml.safe_load(value) for value in listed.split(","))
-        except yaml.YAMLError as error:
-            raise UsageError(f"sweep: {text!r} has a value that cannot be read") from error
-        for value in values:
-            changed(search, {name: value})
-        found.append((name, values))
+        found.append((name, tuple(getattr(override(search, {name: value}), name) for value in listed.split(","))))
     return found
+
+
+def tried(start: BeamConfig, settings: Sequence[Setting]) -> list[BeamConfig]:
+    """The start, and each value of each setting beside it."""
+    return [start, *(replace(start, **{name: value}) for name, values in settings for value in values)]
 
 
 def most_speeds(search: BeamConfig, settings: Sequence[Setting]) -> int:
@@ -241,22 +239,8 @@ def usual_settings(recognizer: Recognizer, encoded: EncodedSet, search: BeamConf
     find = recognizer.searcher.hypotheses
 
     def tells(name: str) -> bool:
-        sides = (find(first, changed(search, {name: value})) for value in (WEIGHTS[0], WEIGHTS[-1]))
+        sides = (find(first, one) for one in tried(search, [(name, (WEIGHTS[0], WEIGHTS[-1]))])[1:])
         off, on = ([(nbest[0].tokens, nbest[0].score) for nbest in side] for side in sides)
         return off != on
 
     return [*((name, WEIGHTS) for name in names if tells(name)), ("length_bonus", BONUSES)]
-
-
-def changed(search: BeamConfig, values: Mapping[str, Any]) -> BeamConfig:
-    """The search with other values, checked as strictly as a file.
-
-    Raises:
-        UsageError: There is no such setting, or it cannot have such a value.
-    """
-    numbers = {name: _as_kind(value, getattr(search, name, None)) for name, value in values.items()}
-    return from_mapping(BeamConfig, {**to_mapping(search), **numbers})
-
-
-def _as_kind(value: Any, present: Any) -> Any:
-    return float(value) if isinstance(present, float) and isinstance(value, int) else value

@@ -421,8 +421,15 @@ def test_coverage_is_not_swept_without_attention(run: Path) -> None:
     assert names == ["ctc_weight", "length_bonus"]
 
 
+def test_values_are_read_as_a_file_of_settings_has_them() -> None:
+    given = ["guards=off,flag", "alpha=1,1e-1", "patience=null,4", "speeds=3"]
+    found = dict(read_settings(given, BeamConfig()))
+    assert found == {"guards": ("off", "flag"), "alpha": (1.0, 0.1), "patience": (None, 4), "speeds": (3,)}
+    assert isinstance(found["alpha"][0], float)
+
+
 @pytest.mark.parametrize(
-    "wrong", ["beam=1,2", "ctc_weight", "ctc_weight=", "ctc=0.1", "ctc_weight=2", "alpha=x", "alpha={"]
+    "wrong", ["beam=1,2", "ctc_weight", "ctc_weight=", "ctc=0.1", "ctc_weight=2", "alpha=x", "alpha={", "a.b=1"]
 )
 def test_settings_that_cannot_be_swept(wrong: str) -> None:
     with pytest.raises(UsageError):
