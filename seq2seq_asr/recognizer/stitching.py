@@ -52,7 +52,7 @@ def stitch(id: str, parts: Sequence[Transcript], spans: Sequence[tuple[float, fl
 
 
 def joined(texts: Sequence[str]) -> str:
-    """Texts of segments, none of them empty, as one."""
+    """Texts, none of them empty, with a space in between where their scripts write one."""
     text = "".join(texts[:1])
     for following in texts[1:]:
         text += ("" if _UNSPACED.fullmatch(text[-1] + following[0]) else " ") + following

@@ -1,5 +1,6 @@
 """Transcripts as other programs read them: NIST ctm, SubRip, WebVTT, tab-separated values and plain text."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from seq2seq_asr.commands.decode.config import Format
-from seq2seq_asr.evaluation.layout import printable
+from seq2seq_asr.evaluation.layout import display_width, printable
 from seq2seq_asr.recognizer import Transcript, Word
+from seq2seq_asr.recognizer.stitching import joined
+from seq2seq_asr.unspaced import CJK_PUNCTUATION, HAN, KANA, UNSPACED
 from seq2seq_asr.whole_file import writing
 
 LONGEST_CUE = 84
-"""Characters of a subtitle: two lines of 42, the habit of broadcasters."""
+"""Columns of a subtitle: two lines of 42, the habit of broadcasters; a Chinese character takes two."""
 LONGEST_CUE_SECONDS = 7.0
 """Seconds a subtitle stands, at most, unless one word takes longer."""
 SHORTEST_CUE_SECONDS = 1.0
@@ -22,6 +25,8 @@ LONGEST_PAUSE = 1.0
 _LONGEST_NAME = 200
 """Bytes of a file name, at most, beside a number and a suffix; file systems take 255."""
 _AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm", ".npy"}
+_BREAK = re.compile(f"(?<=[{UNSPACED}{CJK_PUNCTUATION}])(?=[{KANA}{HAN}])")
+"""Where a subtitle may end within what the recogniser takes for a word."""
 
 
 class Cue(NamedTuple):
@@ -103,7 +108,7 @@ def cues(words: Sequence[Word], seconds: float = math.inf) -> list[Cue]:
         seconds: Length of the recording.
     """
     groups: list[list[Word]] = []
-    for word in words:
+    for word in itertools.chain.from_iterable(map(_parts, words)):
         group = groups[-1] if groups else None
         if group is None or _is_full(group, word):
             groups.append([word])
@@ -113,16 +118,25 @@ def cues(words: Sequence[Word], seconds: float = math.inf) -> list[Cue]:
     return [_cue(group, limit) for group, limit in zip(groups, limits, strict=True)]
 
 
+def _parts(word: Word) -> list[Word]:
+    """The word, or of Chinese and Japanese its characters, each with an equal share of its time."""
+    if len(texts := _BREAK.split(word.text)) == 1:
+        return [word]
+    places = itertools.accumulate(map(len, texts), initial=0)
+    times = [round(word.start + (word.end - word.start) * place / len(word.text), 3) for place in places]
+    return [Word(*part) for part in zip(texts, times, times[1:], strict=False)]
+
+
 def _cue(group: Sequence[Word], limit: float) -> Cue:
     """The subtitle of some words; what its words need it has, and beyond them no more than up to the limit."""
     start, end = group[0].start, group[-1].end
     readable = round(min(start + SHORTEST_CUE_SECONDS, limit), 3)
-    return Cue(start, max(end, readable), " ".join(printable(word.text) for word in group))
+    return Cue(start, max(end, readable), printable(joined([word.text for word in group])))
 
 
 def _is_full(group: Sequence[Word], word: Word) -> bool:
-    characters = sum(len(one.text) + 1 for one in group) + len(word.text)
-    too_long = characters > LONGEST_CUE or word.end - group[0].start > LONGEST_CUE_SECONDS
+    columns = display_width(joined([one.text for one in (*group, word)]))
+    too_long = columns > LONGEST_CUE or word.end - group[0].start > LONGEST_CUE_SECONDS
     return too_long or word.start - group[-1].end > LONGEST_PAUSE
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq_asr.commands.decode.formats import cues, file_names, remove_formats, write_formats
+from seq2seq_asr.commands.decode.formats import Cue, cues, file_names, remove_formats, write_formats
 from seq2seq_asr.console import exit_code_of
 from seq2seq_asr.decode import main
 from seq2seq_asr.errors import CheckpointError
+from seq2seq_asr.evaluation.layout import display_width
 from seq2seq_asr.recognizer import Transcript, Word
 
 WORDS = (Word("call", 0.08, 0.4), Word("<anna>", 0.4, 0.88), Word("&", 2.5, 2.58), Word("co", 3661.24, 3661.5))
@@ -58,6 +59,17 @@ def test_subtitles_are_short_and_hold_every_word_once() -> None:
     assert all(len(cue.text) <= 84 and cue.end - cue.start <= 7 for cue in shown[:-1]) and len(shown) > 4
     assert all(one.end <= other.start for one, other in zip(shown, shown[1:], strict=False))
     assert [cue.text for cue in cues(WORDS)] == ["call <anna>", "&", "co"]
+
+
+def test_subtitles_of_scripts_without_spaces_are_as_short_and_have_none() -> None:
+    text = "今天天气很好，我们去公园玩。" * 12
+    words = [Word("今天", 0.1, 1.0), Word(text, 1.3, 30.0), Word("iPhone", 30.1, 30.5), Word("好い", 30.5, 31.0)]
+    shown = cues(words)
+    assert "".join(cue.text for cue in shown) == f"今天{text} iPhone 好い"
+    assert all(display_width(cue.text) <= 84 and cue.end - cue.start <= 7 for cue in shown)
+    assert shown[0].text.startswith("今天今天天气") and not any(cue.text[0] in "，。" for cue in shown)
+    assert all(one.end <= other.start for one, other in zip(shown, shown[1:], strict=False)) and len(shown) < 8
+    assert cues(words[2:]) == [Cue(30.1, 31.1, "iPhone 好い")]
 
 
 @given(
