@@ -34,5 +34,7 @@ class Tuned:
     """Language model that joined the search; decoding takes it too unless told otherwise."""
     ngram: Path | None = None
     """n-gram model that joined the search, likewise."""
+    hotwords: Path | None = None
+    """Hot words that were expected there; decoding is told of them, as others may be said elsewhere."""
     search: BeamConfig = field(default_factory=BeamConfig)
     """How to search."""

@@ -56,7 +56,10 @@ def tuned_defaults(config: DecodeConfig) -> DecodeConfig | None:
         return None
     tuned = load_belonging(run.path / TUNED, Tuned, Tokenizer.load(run.tokenizer).hash)
     assert tuned is not None
-    found = f"what was best on {tuned.dev}, {100 * tuned.wer:.2f} % WER"
+    rate = tuned.cer if tuned.criterion == "cer" else tuned.wer
+    found = f"what was best on {tuned.dev}, {100 * rate:.2f} % {tuned.criterion.upper()}"
+    if tuned.hotwords is not None and config.hotwords is None:
+        found = f"{found} with --hotwords {tuned.hotwords}"
     warning = warning_of_other_weights(run.path / TUNED, tuned, config.checkpoint)
     say(f"{warning}: the defaults were {found}, there" if warning else f"{run.path / TUNED}: the defaults are {found}")
     return replace(DecodeConfig(), search=tuned.search, lm=tuned.lm, ngram=tuned.ngram)

@@ -185,6 +185,7 @@ def write_tuned(folder: Path, sweeper: Sweeper, config: TuneConfig, name: str, t
         cer=best.characters.rate,
         lm=None if config.lm is None else config.lm.resolve(),
         ngram=None if config.ngram is None else config.ngram.resolve(),
+        hotwords=None if config.hotwords is None else config.hotwords.resolve(),
         search=best.search,
     )
     with writing(folder):

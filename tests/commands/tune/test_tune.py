@@ -119,6 +119,22 @@ def test_decoding_starts_from_it_and_flags_override(
     assert stop.value.code == 0 and f"beam: {tuned.search.beam}\n" in capsys.readouterr().out
 
 
+def test_decoding_says_by_what_and_with_what_it_was_best(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = shutil.copytree(tones_run, tmp_path / "run", ignore=shutil.ignore_patterns("decode_*", "plots"))
+    (words := tmp_path / "words").write_text("low\n")
+    flags = ["--run", run, "--utterances", 3, "--criterion", "cer", "--hotwords", words, "--beams", 1, "--beam", 1]
+    assert call(tune.main, *flags, "--sweep", "hotword_boost=0.5") == 0
+    tuned = dataclasses.replace(load_yaml(run / TUNED, Tuned), wer=0.98, cer=0.06)
+    assert tuned.hotwords == words
+    (run / TUNED).write_text(to_yaml(tuned))
+    for given, ending in (((), f"6.00 % CER with --hotwords {words}\n"), (("--hotwords", str(words)), "6.00 % CER\n")):
+        capsys.readouterr()
+        parse_for_run(["--run", str(run), *given])
+        assert capsys.readouterr().err.endswith(f"the defaults are what was best on dev, {ending}")
+
+
 def test_flags_are_checked_beside_what_was_tuned(run: Path, printed: str, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
     search = BeamConfig(beam=16, max_length_ratio=4.0)
