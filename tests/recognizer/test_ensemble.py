@@ -16,6 +16,7 @@ from seq2seq_asr.decode import main
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.recognizer import Recognizer
+from seq2seq_asr.recognizer.confidence import Calibration
 from seq2seq_asr.recognizer.restoring import restore_others
 from seq2seq_asr.recognizer.searcher import Searcher
 from seq2seq_asr.search.beam import BeamConfig
@@ -107,6 +108,30 @@ def test_of_every_run_the_best_weights_are_taken_whatever_another_has(
     expected = Recognizer.load(run, ensemble=[other]).transcribe(utterances, BeamConfig(beam=2))
     lines = [json.loads(line) for line in (tmp_path / "out" / "hyp.jsonl").read_text().splitlines()]
     assert [line["score"] for line in lines] == pytest.approx([one.score for one in expected], abs=1e-4)
+
+
+def test_confidences_of_several_models_stay_raw(
+    recognizer: Recognizer, other: Seq2Seq, utterances: list[Utterance], capsys: pytest.CaptureFixture
+) -> None:
+    """A calibration is of what one model says."""
+    found = []
+    for others in ([], [other]):
+        heard = Recognizer(Searcher(recognizer.model, recognizer.tokenizer, others=others))
+        before = heard.transcribe(utterances[:2], SEARCH)
+        heard.searcher.calibration = Calibration(
+            tokenizer=recognizer.tokenizer.hash,
+            weights="",
+            ctc_weight=SEARCH.ctc_weight,
+            speeds=SEARCH.speeds,
+            slope=0.0,
+            intercept=0.0,
+            words=9,
+            error_before=0.2,
+            error_after=0.1,
+        )
+        found.append(heard.transcribe(utterances[:2], SEARCH) == before)
+    assert found == [False, True]
+    assert "raw: calibrated with ctc_weight 0.2 and speeds 3 of one model" in capsys.readouterr().err
 
 
 def test_what_does_not_go_together_is_refused(recognizer: Recognizer, other_run: Path, tmp_path: Path) -> None:

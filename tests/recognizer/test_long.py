@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from seq2seq_asr.data.segmenting import SegmentConfig
 from seq2seq_asr.data.utterance import Utterance
 from seq2seq_asr.errors import AsrError, AudioError
 from seq2seq_asr.recognizer import Recognizer, Transcript
+from seq2seq_asr.recognizer.long import transcribe_long
 from seq2seq_asr.recognizer.stitching import QUIET, stitch
 from seq2seq_asr.recognizer.transcript import Word
 from seq2seq_asr.search.beam import BeamConfig
@@ -81,6 +83,20 @@ def test_files_parts_of_files_and_samples_are_alike(recognizer: Recognizer, join
     part = Utterance(id="part", text="", duration=len(joined) / 8000, audio=path, offset=1.0)
     one, other = recognizer.transcribe([part, joined], segment=CUT)
     assert (one.text, one.words) == (other.text, other.words) and (one.id, other.id) == ("part", "1")
+
+
+def test_a_segment_that_stands_still_is_not_searched(recognizer: Recognizer, parts: list[np.ndarray]) -> None:
+    """Even where it lasts for less than a pause; a recording of nothing else would be refused."""
+    searched: list[np.ndarray] = []
+
+    def decode(inputs: Sequence[tuple[str, np.ndarray]]) -> list[Transcript | AsrError]:
+        searched.extend(samples for _, samples in inputs)
+        return list(recognizer.transcribe([samples for _, samples in inputs], BeamConfig(beam=1)))
+
+    cut = dataclasses.replace(CUT, pause=10.0)
+    recording = np.concatenate([parts[3], np.full(40000, 0.5, np.float32), parts[7]])
+    transcribe_long(recording, 0, recognizer.reader, decode, cut, BatchingConfig(), lambda *_: None)
+    assert 0 < sum(map(len, searched)) < len(recording) - 16000
 
 
 def test_batches_change_nothing_and_progress_is_told(recognizer: Recognizer, joined: np.ndarray) -> None:

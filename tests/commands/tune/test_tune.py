@@ -1,5 +1,6 @@
 """Tuning: the best is the lowest of what was printed, and decoding starts from it."""
 
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -55,6 +56,7 @@ from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import from_mapping, load_yaml, to_yaml
 from seq2seq_asr.training.criterion import WER
 from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.vocabulary import EOS
 from seq2seq_asr.whole_file import temporary_of
 
 BEAMS = ("--beams", "1", "2", "4")
@@ -159,6 +161,19 @@ def test_confidences_are_calibrated_from_then_on(run: Path, printed: str, tones_
     assert call(decode.main, "--run", run, "--out", tmp_path) == 0
     entries = [json.loads(entry) for entry in (tmp_path / "hyp.jsonl").read_text().splitlines()]
     assert all(0 <= word["confidence"] <= 1 for entry in entries for word in entry["words"])
+
+
+def test_the_words_of_a_speaker_are_calibrated_without_him(sweeper: Sweeper) -> None:
+    """Whose words are left out together: a speaker's, and where nobody is named an utterance's."""
+    utterances = sweeper.encoded.utterances
+    utterances[:2] = [dataclasses.replace(one, speaker=None) for one in utterances[:2]]
+    raw, right, groups = collect(sweeper.recognizer.searcher, sweeper.encoded, BeamConfig(beam=1))
+    words = {name: int((groups == name).sum()) for name in set(groups.tolist())}
+    said = collections.Counter[str]()
+    for one, found in zip(utterances, sweeper.recognizer.transcribe(utterances, BeamConfig(beam=1)), strict=True):
+        said[one.speaker or one.id] += len(found.words)
+    assert words == said and said.keys() >= {"s0", "s1", "s2", utterances[0].id}
+    assert len(raw) == len(right) == said.total()
 
 
 def test_other_weights_are_not_said_to_have_been_tuned(
@@ -300,6 +315,22 @@ def test_long_recordings_are_cut_as_decoding_cuts_them(tones_run: Path, tmp_path
     assert len(right) == len(words) and speakers.tolist().count("a") == len(found[1].words)
     alone = encode_set(recognizer, [long], tmp_path, **limits, segment=cut)
     assert math.isnan(Sweeper(recognizer, alone, seed=0).attempt(search, "beam").search_errors)
+
+
+@torch.no_grad()
+def test_the_search_errs_no_more_for_what_the_guards_make_of_it(sweeper: Sweeper) -> None:
+    """A decoder that repeats itself is replaced by CTC, which says the same as ever, but thinks little of it."""
+    model = sweeper.recognizer.model
+    model.decoder.output.bias[5] += 10
+    model.decoder.output.bias[EOS] -= 10
+    assert model.ctc is not None
+    for weight in model.ctc.parameters():
+        weight.div_(100)
+    searcher = Searcher(model, sweeper.recognizer.tokenizer)
+    spoilt = Sweeper(Recognizer(searcher), sweeper.encoded, seed=0)
+    off, replaced = (spoilt.attempt(BeamConfig(ctc_weight=0.0, guards=one), "guards") for one in ("off", "replace"))
+    assert off.words.errors > 5 * replaced.words.errors
+    assert off.search_errors == replaced.search_errors == 0
 
 
 def test_speeds_are_swept_over_a_set_heard_once(tones_run: Path, tmp_path: Path) -> None:
