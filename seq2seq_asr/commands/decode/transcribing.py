@@ -47,7 +47,7 @@ def decode_all(
         kept = {} if folder is None else take_up(folder, config, sources)
         decoded.transcripts = {place: one.transcript for place, one in kept.items()}
         decoded.kept = frozenset(kept)
-        if len(kept) < len(sources):
+        if any(is_there(source) for place, source in enumerate(sources) if place not in kept):
             warm_up(recognizer, config)
         started = time.perf_counter()
         with (
@@ -76,6 +76,12 @@ def seconds_of(source: Source, recognizer: Transcriber) -> float:
         return source_seconds(source, recognizer.reader)
     except AsrError:
         return math.inf
+
+
+def is_there(source: Source) -> bool:
+    """Whether there is something to decode."""
+    path = (source.audio or source.features) if isinstance(source, Utterance) else source
+    return not isinstance(path, str | Path) or Path(path).is_file()
 
 
 def warm_up(recognizer: Transcriber, config: DecodeConfig) -> None:

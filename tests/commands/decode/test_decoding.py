@@ -356,6 +356,17 @@ def test_what_is_compiled_first_does_not_count(
     assert [search.beam for search in warmed] == [3]
 
 
+def test_nothing_is_compiled_for_files_that_are_not_there(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed = []
+    monkeypatch.setattr(Recognizer, "warm_up", lambda *_: warmed.append(True))
+    given: list[object] = ["--run", tones_run, "--beam", 1, tmp_path / "gone.wav"]
+    assert decode(*given) == 1 and not warmed
+    assert f"skipped {tmp_path / 'gone.wav'}: cannot be read: No such file" in capsys.readouterr().err
+    assert decode(*given, tones_run.parent / "test-0.wav") == 1 and warmed
+
+
 def without_attention(folder: Path, ctc_weight: float) -> Path:
     """An untrained recogniser with one vector of fixed length, exported."""
     settings = {
