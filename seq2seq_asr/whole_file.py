@@ -70,14 +70,37 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
         table.writerows(rows)
 
 
-def write_whole(path: Path, content: str | bytes, kind: type[AsrError] = CheckpointError) -> None:
+def write_whole(
+    path: Path, content: str | bytes, kind: type[AsrError] = CheckpointError, *, keep: Path | None = None
+) -> None:
     """Write a file whole or not at all.
+
+    Args:
+        path: The file.
+        content: What is to stand in it.
+        kind: Of the error.
+        keep: Where the file that is replaced goes, in the same folder; nowhere by default.
 
     Raises:
         AsrError: Of this kind, when it cannot be written.
     """
     with writing(path, kind), replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        if keep is not None and path.exists():
+            keep_as(path, keep)
+
+
+def keep_as(path: Path, keep: Path) -> None:
+    """Give a file a second name; where the file system knows no links, the first one is lost.
+
+    Raises:
+        OSError: It cannot have that name.
+    """
+    try:
+        with replacing(keep) as link:
+            os.link(path, link)
+    except OSError:
+        os.replace(path, keep)
 
 
 def probe(path: Path) -> None:

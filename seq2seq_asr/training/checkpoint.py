@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.whole_file import replacing
+from seq2seq_asr.whole_file import keep_as, replacing
 
 FORMAT = 1
 """Version of what ``checkpoint["seq2seq_asr"]`` holds."""
@@ -33,19 +33,10 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path, keep: Path | Non
             with temporary.open("wb") as file:
                 torch.save(dict(checkpoint), file)
             if keep is not None and path.exists():
-                _keep(path, keep)
+                keep_as(path, keep)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from error
-
-
-def _keep(path: Path, keep: Path) -> None:
-    """Give a file a second name; where the file system knows no links, the first one is lost."""
-    try:
-        with replacing(keep) as link:
-            os.link(path, link)
-    except OSError:
-        os.replace(path, keep)
 
 
 def _sync_folder(folder: Path) -> None:

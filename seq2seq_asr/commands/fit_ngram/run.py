@@ -89,6 +89,6 @@ def _words(line: str, tokenizer: Tokenizer) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all, compressed where its name ends in ``.gz``."""
-    contents = text.encode()
-    write_whole(path, gzip.compress(contents, mtime=0) if path.suffix == ".gz" else contents)
+    """Write the file whole or not at all, compressed where its name ends in ``.gz``; what it replaces is kept."""
+    contents = gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode()
+    write_whole(path, contents, keep=path.with_name(f"{path.stem}.previous{path.suffix}"))

@@ -133,6 +133,18 @@ def test_a_write_that_fails_leaves_the_old_model(ngram: Path, tones_run: Path, m
     assert ngram.read_bytes() == old and len(list(ngram.parent.iterdir())) == 2
 
 
+@pytest.mark.parametrize("name", ["n.arpa", "n.arpa.gz"])
+def test_the_model_that_is_replaced_is_kept(tones_run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "corpus.txt").write_text("low top\n" * 30)
+    flags, path = ("--text", tmp_path / "corpus.txt", "--run", tones_run, "--out", tmp_path / name), tmp_path / name
+    assert run(*flags) == 0
+    before = path.read_bytes()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["corpus.txt", name]
+    assert run(*flags, "--order", 2) == 0 and path.read_bytes() != before
+    assert path.with_name(f"{path.stem}.previous{path.suffix}").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_name_that_ends_in_gz_is_a_compressed_file(ngram: Path, tones_run: Path, tmp_path: Path) -> None:
     packed = tmp_path / "n.arpa.gz"
     assert run("--text", ngram.with_name("corpus.txt"), "--run", tones_run, "--out", packed) == 0
