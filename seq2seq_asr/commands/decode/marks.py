@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +21,8 @@ MARK = "# sha256: "
 """How the line of ``decode.yaml`` begins that holds the fingerprint."""
 
 
-def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
-    """What transcripts depend on besides the settings, as one line: weights, other files, and what is decoded."""
+def fingerprint(config: DecodeConfig, sources: Sequence[Source], folder: Path) -> str:
+    """What transcripts in a folder depend on besides the settings, as one line: weights, other files, utterances."""
     assert config.run is not None
     calibration = config.run / CALIBRATION
     files = {
@@ -33,12 +34,27 @@ def fingerprint(config: DecodeConfig, sources: Sequence[Source]) -> str:
         "confidence": calibration if calibration.is_file() else None,
     }
     digests = [f"{name} {digest_of(path)}" for name, path in files.items() if path is not None]
-    return f"{MARK}{', '.join([*digests, f'utterances {utterances_digest(sources)}'])}"
+    return f"{MARK}{', '.join([*digests, *utterances_digests(sources, folder)])}"
 
 
-def utterances_digest(sources: Sequence[Source]) -> str:
-    """SHA-256 of what is decoded: ids, paths and places in the files."""
-    return hashlib.sha256("\n".join(map(_named, sources, range(len(sources)))).encode()).hexdigest()
+def utterances_digests(sources: Sequence[Source], folder: Path) -> tuple[str, str]:
+    """SHA-256 of what is decoded, ids, paths and places in the files: by their full paths, and as seen from the folder.
+
+    One of the two stays when a project is moved, with its audio or without. Older folders have the first alone.
+    """
+    full, seen = ([_named(one, place, start) for place, one in enumerate(sources)] for start in (None, folder))
+    return f"utterances {_sha256(full)}", f"seen {_sha256(seen)}"
+
+
+def of_these(mark: str, sources: Sequence[Source], folder: Path) -> bool:
+    """Whether a folder's fingerprint names these utterances."""
+    return any(digest in mark for digest in utterances_digests(sources, folder))
+
+
+def alike(found: str, mark: str) -> bool:
+    """Whether two fingerprints are of the same weights, files and utterances, wherever these lie."""
+    files = [one.partition("utterances ")[0] for one in (found, mark)]
+    return files[0] == files[1] and any(one in found for one in mark.split(", ")[-2:])
 
 
 def free_folder(folder: Path, sources: Sequence[Source]) -> Path:
@@ -53,14 +69,14 @@ def free_folder(folder: Path, sources: Sequence[Source]) -> Path:
 def is_of_others(folder: Path, sources: Sequence[Source]) -> bool:
     """Whether a folder holds transcripts, and those of other utterances."""
     mark = mark_of(folder)
-    return bool(mark) and f"utterances {utterances_digest(sources)}" not in mark
+    return bool(mark) and not of_these(mark, sources, folder)
 
 
 def is_otherwise(folder: Path, config: DecodeConfig, mark: str) -> bool:
     """Whether a folder holds transcripts that another search made, or other weights or files."""
     found = mark_of(folder)
     try:
-        return bool(found) and not (found == mark and same_search(folder, config))
+        return bool(found) and not (alike(found, mark) and same_search(folder, config))
     except UsageError:  # settings of another version
         return True
 
@@ -68,7 +84,7 @@ def is_otherwise(folder: Path, config: DecodeConfig, mark: str) -> bool:
 def made_of(folder: Path, run: Path, checkpoint: CheckpointChoice, sources: Sequence[Source]) -> bool:
     """Whether a folder's transcripts are those of a run's weights, as they are now, of these utterances."""
     mark, weights = mark_of(folder), weights_file(run, checkpoint)
-    return f"weights {digest_of(weights)}" in mark and f"utterances {utterances_digest(sources)}" in mark
+    return f"weights {digest_of(weights)}" in mark and of_these(mark, sources, folder)
 
 
 def mark_of(folder: Path) -> str:
@@ -91,9 +107,14 @@ def same_search(folder: Path, config: DecodeConfig) -> bool:
     return (before.search, before.segment) == (config.search, config.segment)
 
 
-def _named(source: Source, place: int) -> str:
+def _sha256(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _named(source: Source, place: int, start: Path | None) -> str:
     name = source_id(source, place)
     if not isinstance(source, Utterance):
         return name
-    path = str(source.audio or source.features).encode(errors="backslashreplace").decode()
+    path = str(source.audio or source.features)
+    path = (path if start is None else os.path.relpath(path, start)).encode(errors="backslashreplace").decode()
     return f"{name}\t{path}\t{source.offset}\t{source.duration}"

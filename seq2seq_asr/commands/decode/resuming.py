@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.commands.decode.marks import mark_of, same_search
+from seq2seq_asr.commands.decode.marks import alike, mark_of, same_search
 from seq2seq_asr.data.sources import Source, source_id
 from seq2seq_asr.errors import ManifestError, UsageError
 from seq2seq_asr.recognizer import Passage, Transcript, Word
@@ -39,7 +39,7 @@ def kept_lines(folder: Path, config: DecodeConfig, sources: Sequence[Source], ma
     if not path.exists():
         return {}
     searched_alike = same_search(folder, config)
-    if not searched_alike or (path.stat().st_size and mark_of(folder) != mark):
+    if not searched_alike or (path.stat().st_size and not alike(mark_of(folder), mark)):
         what = "weights, files or utterances" if searched_alike else "search settings"
         raise UsageError(f"{folder}: its transcripts are of other {what}: decode them anew, without --resume")
     found = {kept.transcript.id: kept for kept in read_hypotheses(path)}

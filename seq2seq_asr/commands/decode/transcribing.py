@@ -111,7 +111,7 @@ def ids_of(sources: Sequence[Source]) -> list[str]:
 
 def take_up(folder: Path, config: DecodeConfig, sources: Sequence[Source]) -> dict[int, KeptLine]:
     """Prepare the folder and, to resume, take over what stands in it."""
-    mark = fingerprint(config, sources)
+    mark = fingerprint(config, sources, folder)
     kept = kept_lines(folder, config, sources, mark) if config.resume else {}
     if config.resume:
         say(f"{len(kept)} of {len(sources)} were decoded before")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from seq2seq_asr.commands.claiming import claimed
 from seq2seq_asr.commands.decode.config import DecodeConfig
-from seq2seq_asr.commands.decode.marks import fingerprint
+from seq2seq_asr.commands.decode.marks import fingerprint, is_of_others, made_of
 from seq2seq_asr.commands.decode.results import HEADER, start_results, transcript_line
 from seq2seq_asr.commands.decode.resuming import kept_lines, read_hypotheses
 from seq2seq_asr.console import exit_code_of
@@ -181,6 +182,29 @@ def test_nothing_is_mixed_with_transcripts_of_another_decoding(
     assert why in capsys.readouterr().err and contents(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("moved", ["all", "results", "nothing, an older folder", "audio"])
+def test_a_project_may_be_moved(tones_run: Path, tmp_path: Path, moved: str, capsys: pytest.CaptureFixture) -> None:
+    """With its audio or without; where the audio alone has moved, it may be another."""
+    run = shutil.copytree(tones_run, tmp_path / "a" / "run", ignore=shutil.ignore_patterns("decode_*", "plots"))
+    data = shutil.copytree(tones_run.parent, tmp_path / "a" / "data", ignore=shutil.ignore_patterns("tones", "train-*"))
+    out, others = tmp_path / "a" / "out", tmp_path / "b"
+    assert decode("--run", run, "--manifest", data / "test.jsonl", "--beam", 1, "--out", out) == 0
+    mark = (out / "decode.yaml").read_text()
+    if moved.startswith("nothing"):
+        (out / "decode.yaml").write_text(re.sub(", seen .*", "", mark))
+    else:
+        shutil.copytree(tmp_path / "a", others)
+        run, out = (others / "run", others / "out") if moved != "audio" else (run, out)
+        data = others / "data" if moved != "results" else data
+    capsys.readouterr()
+    code = decode("--run", run, "--manifest", data / "test.jsonl", "--beam", 1, "--out", out, "--resume")
+    assert code == (2 if moved == "audio" else 0)
+    said = capsys.readouterr().err
+    assert ("other weights, files or utterances" if moved == "audio" else "12 of 12 were decoded before") in said
+    utterances = read_manifest(data / "test.jsonl")
+    assert made_of(out, run, "best", utterances) == (not is_of_others(out, utterances)) == (moved != "audio")
+
+
 def test_how_fast_and_where_may_change(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     flags = ["--run", tones_run, "--beam", 1, "--out", tmp_path]
     assert decode(*flags) == 0
@@ -208,7 +232,7 @@ def test_many_audio_files_are_resumed_too(tones_run: Path, tmp_path: Path) -> No
     """Their paths take more than a file of settings may hold."""
     many = tuple(Path(*["deep" * 60] * 15, f"{place}.wav") for place in range(300))
     config = DecodeConfig(run=tones_run, audio=many, out=tmp_path)
-    mark = fingerprint(config, many)
+    mark = fingerprint(config, many, tmp_path)
     start_results(tmp_path, config, mark)
     single = Transcript(id=str(many[7]), text="", score=0.0, log_prob=0.0, pieces=(), times=(), ended=True, scores={})
     (tmp_path / "hyp.jsonl").write_text(transcript_line(single) + "\n")
@@ -290,12 +314,13 @@ def test_old_transcripts_go_before_new_settings_stand(tmp_path: Path, monkeypatc
 def test_the_fingerprint_names_every_file(tones_run: Path, tmp_path: Path) -> None:
     (tmp_path / "words").write_text("a\n")
     config = DecodeConfig(run=tones_run, hotwords=tmp_path / "words")
-    first = fingerprint(config, ["a.wav", "b.wav"])
-    assert first.startswith("# ") and "\n" not in first and first == fingerprint(config, ["a.wav", "b.wav"])
+    both = ["a.wav", "b.wav"]
+    first = fingerprint(config, both, tmp_path)
+    assert first.startswith("# ") and "\n" not in first and first == fingerprint(config, both, tmp_path)
     (tmp_path / "words").write_text("b\n")
-    assert len({first, fingerprint(config, ["a.wav", "b.wav"]), fingerprint(config, ["a.wav"])}) == 3
+    assert len({first, fingerprint(config, both, tmp_path), fingerprint(config, both[:1], tmp_path)}) == 3
     with pytest.raises(CheckpointError, match="gone: cannot be read"):
-        fingerprint(dataclasses.replace(config, hotwords=tmp_path / "gone"), [])
+        fingerprint(dataclasses.replace(config, hotwords=tmp_path / "gone"), [], tmp_path)
 
 
 def test_resuming_needs_something_to_go_on_with() -> None:
