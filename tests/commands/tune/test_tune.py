@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -22,7 +21,7 @@ import torch
 from seq2seq_asr import decode, fit_ngram, tune
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.defaults import parse_for_run
-from seq2seq_asr.commands.tune.cache import EncodedSet, encode_set, temporary_folder
+from seq2seq_asr.commands.tune.cache import encode_set, temporary_folder
 from seq2seq_asr.commands.tune.calibrating import collect
 from seq2seq_asr.commands.tune.config import TuneConfig
 from seq2seq_asr.commands.tune.plots import sweep_figure
@@ -457,14 +456,13 @@ def test_weights_that_say_nothing_are_not_swept(sweeper: Sweeper) -> None:
     assert names == ["ctc_weight", "coverage_weight", "length_bonus"]
 
 
-def test_coverage_is_not_swept_without_attention(run: Path) -> None:
+def test_coverage_is_not_swept_without_attention(tones_run: Path, tmp_path: Path) -> None:
     settings = {"features": {"rate": 8000, "bins": 5}, "attention": {"kind": "none"}}
-    tokenizer = Tokenizer.load(RunFolder(run).tokenizer)
-    model = Seq2Seq(from_mapping(ModelConfig, settings), len(tokenizer))
-    searcher = Searcher(model, tokenizer)
-    hearings = searcher.encode([np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)])
-    search = BeamConfig(beam=2, max_length_ratio=0.5)
-    names = [name for name, _ in usual_settings(Recognizer(searcher), EncodedSet([], [([0], hearings)]), search)]
+    tokenizer = Tokenizer.load(RunFolder(tones_run).tokenizer)
+    recognizer = Recognizer(Searcher(Seq2Seq(from_mapping(ModelConfig, settings), len(tokenizer)), tokenizer))
+    utterances = read_manifest(tones_run.parent / "test.jsonl")[:1]
+    encoded = encode_set(recognizer, utterances, tmp_path, batch_seconds=2.0, memory_mb=10.0, disk_mb=0.0)
+    names = [name for name, _ in usual_settings(recognizer, encoded, BeamConfig(beam=2, max_length_ratio=0.5))]
     assert names == ["ctc_weight", "length_bonus"]
 
 
