@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 COLOURS: Final = 8
 """Colours that the style sheet knows, ``c0`` to ``c7``."""
-WHOLE: Final = ("epochs", "words said")
+WHOLE: Final = ("epochs", "words said", "characters said")
 """Labels of axes that count something."""
 _WIDTH, _HEIGHT = 360.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 12.0, 38.0

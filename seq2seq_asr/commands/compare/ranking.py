@@ -11,10 +11,10 @@ from jaxtyping import Float
 
 from seq2seq_asr.commands.compare.grid import System
 from seq2seq_asr.commands.compare.results import RunResult, ScoredSet
-from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.evaluation.hierarchy import Comparison, seeds_difference, seeds_interval
 from seq2seq_asr.evaluation.intervals import Interval, Unit
 from seq2seq_asr.evaluation.significance import LEVEL, holm, paired_permutation, speakers_suffice
+from seq2seq_asr.training.criterion import ACCURACY
 
 Verdict = Literal["best", "not significant", "significantly worse", "unknown"]
 """Unknown where seeds or units are too few to tell their spread: another seed may change as much as lies between."""
@@ -104,8 +104,7 @@ def rank(systems: Sequence[System], results: Mapping[str, Sequence[RunResult]]) 
 def _alone(system: System, runs: tuple[RunResult, ...]) -> RankedSystem:
     test = runs[0].test
     errors = np.stack([run.errors for run in runs])
-    labelled = is_classification(runs[0].run)
-    interval = seeds_interval(errors, test.lengths, test.speakers, share=labelled)
+    interval = seeds_interval(errors, test.lengths, test.speakers, share=test.criterion == ACCURACY)
     return RankedSystem(system=system, runs=runs, interval=interval)
 
 

@@ -11,7 +11,7 @@ from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.page import Comparison, write_page
 from seq2seq_asr.commands.compare.pool import Failure
 from seq2seq_asr.commands.compare.ranking import Ranking, rank
-from seq2seq_asr.commands.compare.results import RunResult, check_same_test, read_result
+from seq2seq_asr.commands.compare.results import RunResult, asked_for, check_same_test, read_result
 from seq2seq_asr.commands.compare.stages import another_setting, decoded, is_classification, trained
 from seq2seq_asr.commands.compare.tables import write_tables
 from seq2seq_asr.commands.compare.words import answer
@@ -20,6 +20,7 @@ from seq2seq_asr.data.loading import read_split
 from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.errors import AsrError
 from seq2seq_asr.nn.classifier import build_model
+from seq2seq_asr.training.criterion import Choice
 
 
 def report(
@@ -39,7 +40,7 @@ def report(
     """
     done = [run for run in runs if trained(run) and decoded(run, config, corpora)]
     finished = [run for run in done if _as_planned(run, config, corpora)]
-    found = _results(finished, config, failures)
+    found = _results(finished, config, asked_for(runs), failures)
     if not found:
         say("no run is finished: there is nothing to report yet")
         return ""
@@ -67,12 +68,14 @@ def report(
     return f"{answer(ranking)}\n{path}"
 
 
-def _results(runs: Sequence[Run], config: CompareConfig, failures: list[Failure]) -> dict[str, list[RunResult]]:
+def _results(
+    runs: Sequence[Run], config: CompareConfig, choice: Choice, failures: list[Failure]
+) -> dict[str, list[RunResult]]:
     """Results of the runs of each system; where they are damaged, that is added to the failures."""
     found: dict[str, list[RunResult]] = {}
     for run in runs:
         try:
-            result = read_result(run, config)
+            result = read_result(run, config, choice)
         except AsrError as error:
             failures.append(Failure(run.name, "results", error.exit_code, str(error)))
         else:

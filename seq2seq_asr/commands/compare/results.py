@@ -1,9 +1,9 @@
 """What finished runs have left: transcripts with references, learning curves, costs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
@@ -12,11 +12,18 @@ from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.stages import decode_folder, is_classification, read_cost
 from seq2seq_asr.commands.significance.reading import SCORES, read_decoding
+from seq2seq_asr.commands.significance.systems import utterance_errors
 from seq2seq_asr.errors import CheckpointError, UsageError
-from seq2seq_asr.evaluation.report import Scored
-from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
+from seq2seq_asr.training.criterion import ACCURACY, CER, WER, Choice, Criterion, find_criterion
 from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.run_folder import RunFolder
+
+_COUNT: Final[dict[Criterion, Callable[[str, str], ErrorCounts]]] = {
+    WER: word_errors,
+    CER: character_errors,
+    ACCURACY: utterance_errors,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +33,15 @@ class ScoredSet:
     ids: tuple[str, ...]
     references: tuple[str, ...]
     speakers: tuple[str | None, ...]
+    criterion: Criterion
+    """What the systems are judged by."""
     lengths: Float[np.ndarray, " B"]
-    """Words of each reference; 1 in classification, where a label is one thing to get right."""
+    """Words, or characters, of each reference; 1 in classification, where a label is one thing to get right."""
+
+    @property
+    def unit(self) -> str:
+        """What the length of a text is counted in."""
+        return "characters" if self.criterion == CER else "words"
 
     @property
     def speaker_count(self) -> int:
@@ -42,7 +56,7 @@ class RunResult:
     run: Run
     test: ScoredSet
     errors: Float[np.ndarray, " B"]
-    """Word errors, or wrong labels, of each utterance."""
+    """Word or character errors, or wrong labels, of each utterance."""
     curve: Sequence[Mapping[str, str]]
     """Rows of metrics.csv."""
     cost: Mapping[str, Any]
@@ -52,7 +66,7 @@ class RunResult:
 
     @property
     def rate(self) -> float:
-        """Errors per reference word, or share of wrong labels."""
+        """Errors per reference word or character, or share of wrong labels."""
         return float(self.errors.sum() / max(1.0, self.test.lengths.sum()))
 
     @property
@@ -66,8 +80,19 @@ class RunResult:
         return int(float(self.curve[-1]["step"])) if self.curve else 0
 
 
-def read_result(run: Run, config: CompareConfig) -> RunResult:
+def asked_for(runs: Sequence[Run]) -> Choice:
+    """The error rate that the configs of all runs ask for; ``auto`` where they do not agree."""
+    choices = {run.config.trainer.criterion for run in runs}
+    return choices.pop() if len(choices) == 1 else "auto"
+
+
+def read_result(run: Run, config: CompareConfig, choice: Choice = "auto") -> RunResult:
     """Read a finished run.
+
+    Args:
+        run: The run.
+        config: Which of its decodings.
+        choice: Error rate to judge recognisers by.
 
     Raises:
         CheckpointError: Its scores or its figures are missing or damaged.
@@ -79,10 +104,20 @@ def read_result(run: Run, config: CompareConfig) -> RunResult:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: no complete results ({error})") from error
     scored = read_decoding(folder).scored
+    references = tuple(one.reference for one in scored)
+    criterion = ACCURACY if labels else find_criterion(choice, references)
+    counts = [_COUNT[criterion](one.reference, one.hypothesis) for one in scored]
+    test = ScoredSet(
+        ids=tuple(one.id for one in scored),
+        references=references,
+        speakers=tuple(one.speaker for one in scored),
+        criterion=criterion,
+        lengths=np.array([float(one.reference_length) for one in counts]),
+    )
     return RunResult(
         run=run,
-        test=_test_set(scored, labels),
-        errors=np.array([_errors(one, labels) for one in scored]),
+        test=test,
+        errors=np.array([float(one.errors) for one in counts]),
         curve=_curve(run),
         cost=read_cost(run.path),
         real_time_factor=scores.get("real_time_factor"),
@@ -102,20 +137,6 @@ def _curve(run: Run) -> list[dict[str, str]]:
     return rows
 
 
-def _test_set(scored: Sequence[Scored], labels: bool) -> ScoredSet:
-    """References as the run's own tokenizer writes them."""
-    return ScoredSet(
-        ids=tuple(one.id for one in scored),
-        references=tuple(one.reference for one in scored),
-        speakers=tuple(one.speaker for one in scored),
-        lengths=np.array([1.0 if labels else float(len(one.reference.split())) for one in scored]),
-    )
-
-
-def _errors(one: Scored, labels: bool) -> float:
-    return float(one.reference != one.hypothesis if labels else word_errors(one.reference, one.hypothesis).errors)
-
-
 def check_same_test(results: Sequence[RunResult]) -> None:
     """Paired tests take the same utterances with the same references.
 
@@ -129,5 +150,5 @@ def check_same_test(results: Sequence[RunResult]) -> None:
                 f"{one.run.path} was scored on other utterances or references than {first.run.path}: "
                 "configs of one comparison need the same test set and text normalisation"
             )
-        if is_classification(one.run) != is_classification(first.run):
+        if one.test.criterion != first.test.criterion:
             raise UsageError(f"{one.run.path}: classification and recognition cannot be compared with each other")

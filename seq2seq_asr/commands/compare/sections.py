@@ -86,10 +86,10 @@ def _bounds(interval: Interval, sign: int) -> str:
 def curves_section(ranking: Ranking) -> str:
     """Validation error and loss, over epochs and over minutes."""
     found, names = panels(ranking)
-    column, error = ("val_accuracy", "val accuracy %") if labels(ranking) else ("val_wer", "val WER %")
+    criterion = ranking.test.criterion
     parts = []
     for figure, label, factor in (
-        (column, error, 100.0),
+        (criterion.column, f"val {criterion.name} %", 100.0),
         ("val_loss", "val loss", 1.0),
         ("train_loss", "train loss", 1.0),
     ):
@@ -159,14 +159,15 @@ def attention_section(looks: Sequence[AttentionExample], reference: str) -> str:
 
 
 def length_section(ranking: Ranking) -> str:
-    """Error rate by the number of words said."""
+    """Error rate by the number of words, or characters, said."""
     bins = length_bins(ranking.test.lengths)
     if labels(ranking) or len(bins) < 2:
         return ""
     found, names = panels(ranking)
     points = {one.system.name: by_length(one, bins) for one in ranking.standings}
     x_range, y_range = (float(bins[0][0]), float(bins[-1][1])), (0.0, reach(points)[1])
-    charts = panel_charts(found, points, "WER", "words said", "WER %", x_range=x_range, y_range=y_range)
+    name, unit = measure_name(ranking), ranking.test.unit
+    charts = panel_charts(found, points, name, f"{unit} said", f"{name} %", x_range=x_range, y_range=y_range)
     heads = ["system", *[f"{low}" if low == high else f"{low}–{high}" for low, high in bins]]
     rows: list[tuple[str, list[Cell]]] = [
         (
@@ -176,6 +177,7 @@ def length_section(ranking: Ranking) -> str:
         for one in ranking.standings
     ]
     return (
-        f"<h2>WER by length</h2>{legend(names)}{charts}"
-        f"<details><summary class='quiet'>As a table (WER % by words said)</summary>{table([*heads], rows)}</details>"
+        f"<h2>{name} by length</h2>{legend(names)}{charts}"
+        f"<details><summary class='quiet'>As a table ({name} % by {unit} said)</summary>"
+        f"{table([*heads], rows)}</details>"
     )

@@ -74,19 +74,19 @@ def minutes(run: RunResult) -> list[float]:
 
 
 def length_bins(lengths: Float[np.ndarray, " B"]) -> list[tuple[int, int]]:
-    """Ranges of reference words, ends included: each length alone where they are few, else about equally filled."""
-    words = sorted(int(one) for one in lengths if one > 0)
-    distinct = sorted(set(words))
+    """Ranges of reference lengths, ends included: each length alone where they are few, else about equally filled."""
+    ordered = sorted(int(one) for one in lengths if one > 0)
+    distinct = sorted(set(ordered))
     if len(distinct) <= BINS:
         return [(one, one) for one in distinct]
-    edges = sorted({words[len(words) * part // BINS] for part in range(1, BINS)})
+    edges = sorted({ordered[len(ordered) * part // BINS] for part in range(1, BINS)})
     starts = [distinct[0], *[edge for edge in edges if edge > distinct[0]]]
     ends = [*[start - 1 for start in starts[1:]], distinct[-1]]
     return list(zip(starts, ends, strict=True))
 
 
 def by_length(one: RankedSystem, bins: Sequence[tuple[int, int]]) -> list[Point]:
-    """Word error rate (percent) of each range of reference lengths, mean over seeds."""
+    """Error rate (percent) of each range of reference lengths, mean over seeds."""
     lengths = one.runs[0].test.lengths
     points = []
     for low, high in bins:

@@ -7,7 +7,6 @@ from typing import Any
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
 from seq2seq_asr.commands.compare.results import RunResult
-from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.whole_file import write_csv, writing
 
 
@@ -27,13 +26,13 @@ def write_tables(
 
 
 def system_row(one: RankedSystem, measured: Mapping[str, Measured], flops: Mapping[str, float]) -> dict[str, Any]:
-    """A system's figures; ``error_rate`` is the WER or, in classification, one minus the accuracy."""
+    """A system's figures; ``error_rate`` is the WER, the CER or, in classification, one minus the accuracy."""
     low, high = (one.interval.low, one.interval.high) if one.interval.known else ("", "")
     against, tested = one.difference, None if one.verdict == "unknown" else one.difference
     return {
         "system": one.system.name,
         **one.system.place,
-        "measure": "accuracy" if is_classification(one.runs[0].run) else "wer",
+        "measure": one.runs[0].test.criterion.name.lower(),
         "seeds": len(one.runs),
         "error_rate": _number(one.rate),
         "interval_low": _number(low),
@@ -65,7 +64,7 @@ def run_row(run: RunResult, one: RankedSystem) -> dict[str, Any]:
         "seed": run.run.seed,
         "error_rate": _number(run.rate),
         "errors": int(run.errors.sum()),
-        "words": int(run.test.lengths.sum()),
+        run.test.unit: int(run.test.lengths.sum()),
         "steps": run.steps,
         "epochs": len(run.curve),
         "train_minutes": _number(run.minutes),

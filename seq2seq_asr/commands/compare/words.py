@@ -5,24 +5,24 @@ from collections.abc import Mapping, Sequence
 from seq2seq_asr.commands.compare.budget import Measured
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
-from seq2seq_asr.commands.compare.stages import is_classification
 from seq2seq_asr.commands.compare.tables import mean
 from seq2seq_asr.data.splits import existing_split
 from seq2seq_asr.evaluation.intervals import Interval
+from seq2seq_asr.training.criterion import ACCURACY
 
 
 def labels(ranking: Ranking) -> bool:
     """Whether the systems are classifiers."""
-    return is_classification(ranking.best.runs[0].run)
+    return ranking.test.criterion == ACCURACY
 
 
 def measure_name(ranking: Ranking) -> str:
     """What is compared."""
-    return "accuracy" if labels(ranking) else "WER"
+    return ranking.test.criterion.name
 
 
 def shown_rate(one: RankedSystem, labelled: bool) -> float:
-    """Percent: word error rate, or accuracy."""
+    """Percent: error rate, or accuracy."""
     return 100 * (1 - one.rate if labelled else one.rate)
 
 

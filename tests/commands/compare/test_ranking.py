@@ -26,6 +26,7 @@ from seq2seq_asr.config import FitConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.hierarchy import seeds_difference
 from seq2seq_asr.evaluation.significance import holm, paired_permutation
+from seq2seq_asr.training.criterion import WER
 
 COUNT, WORDS = 60, 4
 
@@ -35,7 +36,7 @@ def scored(speakers: int = 0) -> ScoredSet:
     ids = tuple(f"u{place}" for place in range(COUNT))
     references = tuple(" ".join("w" * (1 + place % WORDS)) for place in range(COUNT))
     lengths = np.array([1.0 + place % WORDS for place in range(COUNT)])
-    return ScoredSet(ids=ids, references=references, speakers=names, lengths=lengths)
+    return ScoredSet(ids=ids, references=references, speakers=names, criterion=WER, lengths=lengths)
 
 
 def results(folder: Path, rates: dict[str, float], seeds: int | dict[str, int] = 3, speakers: int = 0) -> Ranking:
