@@ -98,7 +98,7 @@ def expand(config: CompareConfig) -> list[System]:
     """Every combination of config and axis values, in the order given.
 
     Raises:
-        UsageError: A combination is impossible; the text names it.
+        UsageError: A combination is impossible, or two have the same settings; the text names them.
         CheckpointError: The run whose tokenizer is to be kept cannot be read.
     """
     axes = [parse_axis(text) for text in config.axes]
@@ -119,6 +119,9 @@ def expand(config: CompareConfig) -> list[System]:
         raise UsageError(f"configs: two systems would be called {doubled}")
     if len(systems) < 2:
         raise UsageError("axes: a comparison takes two systems, such as two values or two configs")
+    for one, other in itertools.combinations(systems, 2):
+        if one.config == replace(other.config, name=one.name):
+            raise UsageError(f"systems {one.name} and {other.name}: would be trained with the same settings")
     return systems
 
 

@@ -95,6 +95,22 @@ def test_what_is_impossible_is_refused_by_name(axes: list[str], told: str) -> No
         expand(compare(*axes))
 
 
+def test_two_systems_of_the_same_settings_are_refused(tmp_path: Path) -> None:
+    """The tokenizer that is kept has settings of its own, so that what the axis gives is not used."""
+    (tmp_path / "config.yaml").write_text("tokenizer: {vocabulary_size: 60}\n")
+    for needed in ("tokenizer.model", "last.ckpt"):
+        (tmp_path / needed).touch()
+    axis = "tokenizer.vocabulary_size = 40, 80"
+    kept = (f"init_from = {tmp_path}", "keep_tokenizer = true")
+    assert [one.config.tokenizer.vocabulary_size for one in expand(compare(axis, settings=kept[:1]))] == [40, 80]
+    with pytest.raises(UsageError, match="systems 40 and 80: would be trained with the same settings"):
+        expand(compare(axis, settings=kept))
+    copy = tmp_path / "copy.yaml"
+    copy.write_bytes(SPOKEN.read_bytes())
+    with pytest.raises(UsageError, match="systems spoken_gru and copy_gru"):
+        expand(compare("model.encoder.cell = gru, lstm", configs=(SPOKEN, copy)))
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
