@@ -77,7 +77,7 @@ def _sections(comparison: Comparison) -> list[str]:
         cost_section(ranking, comparison.measured, comparison.flops),
         attention_section(comparison.looks, comparison.reference),
         length_section(ranking),
-        gradients_section(ranking),
+        gradients_section(ranking, config.checkpoint),
         health_section(ranking),
         _method(comparison),
     ]

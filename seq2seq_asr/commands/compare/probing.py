@@ -1,6 +1,5 @@
 """Sections of the report on what probes have found: gradient flow and attention health."""
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -12,8 +11,9 @@ from seq2seq_asr.commands.compare.charts import Point, legend
 from seq2seq_asr.commands.compare.html_table import Cell, table
 from seq2seq_asr.commands.compare.ranking import RankedSystem, Ranking
 from seq2seq_asr.commands.compare.series import curve, epochs, panel_charts, panels, reach
-from seq2seq_asr.commands.compare.stages import PROBED
+from seq2seq_asr.commands.compare.stages import PROBED, read_flow
 from seq2seq_asr.commands.compare.tables import mean
+from seq2seq_asr.training.run_folder import CheckpointChoice
 
 FLOOR: Final = 1e-6
 """Gradient norms below are drawn here: nothing is learnt from them."""
@@ -27,10 +27,12 @@ _HEALTH: Final = {
 _MARGIN: Final = 0.05
 
 
-def gradients_section(ranking: Ranking) -> str:
-    """How far back in time the gradient of every system reaches, where that was probed."""
+def gradients_section(ranking: Ranking, checkpoint: CheckpointChoice) -> str:
+    """How far back in time the gradient of every system reaches, where that was probed with this checkpoint."""
     found = {
-        (one.system.name, weights): [layers for run in one.runs if (layers := _layers(run.run.path, weights))]
+        (one.system.name, weights): [
+            layers for run in one.runs if (layers := read_flow(_probed(run.run.path, weights), checkpoint))
+        ]
         for one in ranking.standings
         for weights in WEIGHTS
     }
@@ -63,12 +65,8 @@ def layer_names(found: Sequence[Sequence[Sequence[dict[str, Any]]]]) -> list[str
     return [name for name in first if name]
 
 
-def _layers(run: Path, weights: str) -> list[dict[str, Any]]:
-    path = (run / PROBED).with_name(f"gradients_{weights}.json")
-    try:
-        return json.loads(path.read_text("utf-8"))["layers"]
-    except (OSError, ValueError, KeyError):
-        return []
+def _probed(run: Path, weights: str) -> Path:
+    return (run / PROBED).with_name(f"gradients_{weights}.json")
 
 
 def _layer(layers: Sequence[dict[str, Any]], name: str) -> dict[str, Any] | None:

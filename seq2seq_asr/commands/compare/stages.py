@@ -22,7 +22,7 @@ from seq2seq_asr.errors import AsrError, UsageError
 from seq2seq_asr.search.beam import BeamConfig
 from seq2seq_asr.strict_yaml import load_yaml, to_mapping, to_yaml
 from seq2seq_asr.training.claim import held
-from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.training.run_folder import CheckpointChoice, RunFolder
 
 COST = "compare.json"
 """In a run folder: what each stage took, added up over resumed ones."""
@@ -52,7 +52,7 @@ def stages_of(run: Run, config: CompareConfig, corpora: Corpora) -> Iterator[Sta
     if not decoded(run, config, corpora):
         yield decoding(run, config)
     if not probed(run, config):
-        yield Stage("probe", "probe_gradients", ["--run", str(run.path)])
+        yield Stage("probe", "probe_gradients", ["--run", str(run.path), "--checkpoint", config.checkpoint])
 
 
 def finished(run: Run, config: CompareConfig, corpora: Corpora) -> bool:
@@ -117,8 +117,17 @@ def decoded(run: Run, config: CompareConfig, corpora: Corpora) -> bool:
 
 
 def probed(run: Run, config: CompareConfig) -> bool:
-    """Whether the gradient flow was measured, where that is asked for."""
-    return config.probe == "none" or (run.path / PROBED).is_file()
+    """Whether the gradient flow of the weights that are decoded was measured, where that is asked for."""
+    return config.probe == "none" or bool(read_flow(run.path / PROBED, config.checkpoint))
+
+
+def read_flow(path: Path, checkpoint: CheckpointChoice) -> list[dict[str, Any]]:
+    """Layers that the gradient probe has measured, of fresh weights or of this checkpoint; none of another's."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return found["layers"] if found["checkpoint"] in (None, f"{checkpoint}.ckpt") else []
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 def decode_flags(run: Run, config: CompareConfig) -> list[str]:

@@ -235,7 +235,7 @@ def test_sections_are_well_formed_and_have_a_panel_a_kind(tmp_path: Path) -> Non
 
 def test_gradients_are_shown_where_they_were_probed(tmp_path: Path) -> None:
     ranking = results(tmp_path, {"elman_none": 0.7, "gru_none": 0.2}, seeds=2)
-    assert gradients_section(ranking) == ""
+    assert gradients_section(ranking, "last") == ""
     for one in ranking.standings:
         for run in one.runs:
             (run.run.path / "gradients").mkdir(parents=True)
@@ -251,11 +251,14 @@ def test_gradients_are_shown_where_they_were_probed(tmp_path: Path) -> None:
                     "spectral_radius": {"update": 0.9, "candidate": 1.1},
                 }
                 path = run.run.path / "gradients" / f"gradients_{weights}.json"
-                path.write_text(json.dumps({"layers": [layer, layer | {"name": "encoder 2"}]}))
-    page = gradients_section(ranking)
+                told = {"checkpoint": None if weights == "init" else "last.ckpt"}
+                path.write_text(json.dumps(told | {"layers": [layer, layer | {"name": "encoder 2"}]}))
+    page = gradients_section(ranking, "last")
     assert len(drawings(page)) == 2 and "encoder 2" not in page
     cells = [cell.text for cell in ElementTree.fromstring(f"<div>{page}</div>").iter("td")]
     assert cells[1:7] == ["0.02", "0.04", "1.1", "1.1", "50", "25"]
+    of_others = gradients_section(ranking, "best")
+    assert "at initialisation" in of_others and "after training" not in of_others
 
 
 def test_scales_and_ticks() -> None:

@@ -1,27 +1,33 @@
 """What a run still has to do: its folder alone decides, and nothing that only one run has may enter a comparison."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from seq2seq_asr.command_line import parse
 from seq2seq_asr.commands.compare.budget import Corpora
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.pool import Pool
 from seq2seq_asr.commands.compare.stages import (
+    PROBED,
     another_setting,
     decode_flags,
     decode_folder,
     decoded,
     finished,
     fitting,
+    probed,
     set_aside,
+    stages_of,
     task_of,
     trained,
 )
 from seq2seq_asr.commands.decode.config import DecodeConfig
 from seq2seq_asr.commands.decode.defaults import parse_for_run
+from seq2seq_asr.commands.probe_gradients.config import ProbeGradientsConfig
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.errors import CheckpointError
 from seq2seq_asr.search.beam import BeamConfig
@@ -29,7 +35,7 @@ from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training import claim
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.claim import held
-from seq2seq_asr.training.run_folder import RunFolder
+from seq2seq_asr.training.run_folder import CheckpointChoice, RunFolder
 
 PLAN = CompareConfig(configs=(Path("a.yaml"),))
 CORPORA = Corpora(lambda *_: None)
@@ -103,6 +109,22 @@ def test_the_last_checkpoint_knows_how_long_was_trained(run: Run) -> None:
     assert trained(run)
     folder.last.write_bytes(b"torn")
     assert not trained(run) and fitting(run).flags[0] == "--resume"
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_the_gradient_flow_is_that_of_the_weights_that_are_decoded(run: Run, checkpoint: CheckpointChoice) -> None:
+    """What was measured of the other checkpoint, as an early version did, is measured again."""
+    config = replace(PLAN, checkpoint=checkpoint, probe="gradients")
+    state = {"seq2seq_asr": {"format": FORMAT}, "state_dict": {}, "Feeding": {"epoch": run.config.trainer.epochs}}
+    write_atomically(state, RunFolder(run.path).last)
+    *_, probe = stages_of(run, config, CORPORA)
+    asked = parse(ProbeGradientsConfig, list(probe.flags), "probe_gradients")
+    assert (asked.run, asked.checkpoint) == (run.path, checkpoint)
+    (run.path / "gradients").mkdir()
+    for measured in ("last", "best"):
+        told = {"checkpoint": f"{measured}.ckpt", "layers": [{"name": "encoder 1"}]}
+        (run.path / PROBED).write_text(json.dumps(told))
+        assert probed(run, config) is (measured == checkpoint) and probed(run, PLAN)
 
 
 def test_to_see_what_is_left_changes_nothing(run: Run) -> None:
