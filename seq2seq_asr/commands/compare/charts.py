@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 COLOURS: Final = 8
 """Colours that the style sheet knows, ``c0`` to ``c7``."""
+DASHES: Final = 3
+"""How it draws lines, ``d0`` to ``d2``: solid, dashed, dotted."""
 WHOLE: Final = ("epochs", "words said", "characters said")
 """Labels of axes that count something."""
 _WIDTH, _HEIGHT = 360.0, 230.0
@@ -30,7 +32,8 @@ class Series:
     """A line of a chart."""
 
     name: str
-    colour: int
+    place: int
+    """Among the names of the legend."""
     points: Sequence[Point]
 
 
@@ -151,7 +154,7 @@ def _frame(across: Scale, up: Scale, x_label: str, y_label: str) -> str:
 
 
 def _line(one: Series, points: Sequence[Point], across: Scale, up: Scale) -> str:
-    colour = f"c{one.colour % COLOURS}"
+    colour = look(one.place)
     path = " ".join(f"{across(point.x)},{up(point.y)}" for point in points)
     edge = [f"{across(p.x)},{up(p.high)}" for p in points] + [f"{across(p.x)},{up(p.low)}" for p in reversed(points)]
     # Points can be pointed at; a line of hundreds would only grow the file.
@@ -208,10 +211,15 @@ def _forest_row(bar: Bar, y: float, left: float, across: Scale, link: str) -> st
     return f"<g><title>{told}</title>{text}{whisker}{seeds}{dot}</g>"
 
 
+def look(place: int) -> str:
+    """Classes of the style sheet for this line: where all colours are taken, they come again, dashed."""
+    return f"c{place % COLOURS} d{place // COLOURS % DASHES}"
+
+
 def legend(names: Sequence[str]) -> str:
-    """Names beside the colours of their lines."""
+    """Names beside the looks of their lines."""
     items = "".join(
-        f'<span><i class="swatch c{place % COLOURS}"></i>{escape(name)}</span>' for place, name in enumerate(names)
+        f'<span><i class="swatch {look(place)}"></i>{escape(name)}</span>' for place, name in enumerate(names)
     )
     return f'<p class="legend">{items}</p>'
 

@@ -19,13 +19,13 @@ class Panel(NamedTuple):
 
     title: str
     members: Sequence[tuple[int, str, RankedSystem]]
-    """Colour, name within the panel, and system."""
+    """Place in the legend, name within the panel, and system."""
 
 
 def panels(ranking: Ranking) -> tuple[list[Panel], list[str]]:
-    """Systems by panel, and the names of the colours.
+    """Systems by panel, and the names of the legend.
 
-    The first axis gives the colour, all others together the panel; a comparison along one axis has one panel.
+    The first axis gives the look of a line, all others together the panel; a comparison along one axis has one panel.
     """
     standings = ranking.standings
     order: list[str] = []
@@ -118,7 +118,7 @@ def panel_charts(
         return ""
     charts = []
     for panel in found:
-        lines = [Series(name=name, colour=c, points=points[one.system.name]) for c, name, one in panel.members]
+        lines = [Series(name=name, place=place, points=points[one.system.name]) for place, name, one in panel.members]
         own = panel.title or title
         charts.append(
             line_chart(own, lines, x_label, y_label, x_range=x_range, y_range=y_range, logarithmic=logarithmic)

@@ -37,11 +37,13 @@ svg { display: block; width: 100%; height: auto; font: 12.5px system-ui, sans-se
 svg.forest { font-size: 13px; margin: .8rem 0; } svg a:hover text { text-decoration: underline; }
 .forest .name { fill: var(--ink); } .name.faded { fill: var(--quiet); }
 .grid { stroke: var(--rule); } .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .band { opacity: .14; }
+.line.d1 { stroke-dasharray: 7 3; } .line.d2 { stroke-dasharray: 2 3; }
 .whisker { stroke: var(--c0); stroke-width: 2; } .mean { fill: var(--c0); } .seed { stroke: var(--c0); opacity: .6; }
 .whisker.faded, .seed.faded { stroke: var(--c7); } .mean.faded { fill: var(--c7); }
 .legend span { margin-right: 1.2rem; white-space: nowrap; }
 .swatch { display: inline-block; width: .85em; height: .85em; border-radius: 50%; margin-right: .4em;
   vertical-align: -.08em; background: currentColor; }
+.swatch.d1, .swatch.d2 { background: none; border: 2px dashed; } .swatch.d2 { border-style: dotted; }
 .looks { display: grid; grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); gap: 1rem 1.2rem; }
 .looks img { width: 100%; height: 8.5rem; image-rendering: pixelated; border-radius: 3px; display: block; }
 .looks .none { height: 8.5rem; display: grid; place-items: center; background: var(--soft); border-radius: 3px;

@@ -1,6 +1,7 @@
 """Rankings out of invented errors, and what the report makes of them."""
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,16 @@ import numpy as np
 import pytest
 
 from seq2seq_asr.commands.compare.budget import Measured
-from seq2seq_asr.commands.compare.charts import Bar, Scale, forest_plot, round_ticks
+from seq2seq_asr.commands.compare.charts import (
+    Bar,
+    Point,
+    Scale,
+    Series,
+    forest_plot,
+    legend,
+    line_chart,
+    round_ticks,
+)
 from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run, System
 from seq2seq_asr.commands.compare.probing import gradients_section, health_section
@@ -20,6 +30,7 @@ from seq2seq_asr.commands.compare.results import RunResult, ScoredSet, check_sam
 from seq2seq_asr.commands.compare.sections import curves_section, length_section, ranking_section
 from seq2seq_asr.commands.compare.series import by_length, epochs, length_bins, minutes
 from seq2seq_asr.commands.compare.series import curve as points_of
+from seq2seq_asr.commands.compare.style import STYLE
 from seq2seq_asr.commands.compare.tables import system_row
 from seq2seq_asr.commands.compare.words import answer, method_words, verdict_words
 from seq2seq_asr.config import FitConfig
@@ -259,6 +270,18 @@ def test_gradients_are_shown_where_they_were_probed(tmp_path: Path) -> None:
     assert cells[1:7] == ["0.02", "0.04", "1.1", "1.1", "50", "25"]
     of_others = gradients_section(ranking, "best")
     assert "at initialisation" in of_others and "after training" not in of_others
+
+
+def test_as_many_lines_as_there_are_attentions_can_be_told_apart() -> None:
+    names = [f"kind {place}" for place in range(24)]
+    looks = re.findall(r'class="swatch (c\d d\d)"', legend(names))
+    assert len(set(looks)) == len(looks) == len(names)
+    points = [Point(0.0, 1.0, 1.0, 1.0), Point(1.0, 2.0, 2.0, 2.0)]
+    lines = [Series(name=name, place=place, points=points) for place, name in enumerate(names)]
+    (drawing,) = ElementTree.fromstring(f"<div>{line_chart('all', lines, 'epochs', 'WER %')}</div>").iter("svg")
+    assert [one.get("class") for one in drawing.iter("polyline")] == [f"line {look}" for look in looks]
+    for rule in {part for look in looks for part in look.split()} - {"d0"}:
+        assert f".line.{rule} {{" in STYLE and f".swatch.{rule}" in STYLE
 
 
 def test_scales_and_ticks() -> None:
