@@ -25,11 +25,13 @@ class FrontEnd(nn.Module):
         bins: Features a frame that are taken as neighbours in frequency; they come first.
         others: Features a frame that have no place in frequency, such as pitch: a linear layer brings those of all the
             frames that become one to the size of its result, and they are added.
+        deltas: Time derivatives of all bins, one order after the other, between bins and others: each order is a map
+            beside that of the bins, so that a filter sees a bin with its own slope (Hori et al. 2017).
     """
 
-    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0) -> None:
+    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0, deltas: int = 0) -> None:
         super().__init__()
-        self.bins, self.factor = bins, 2 ** len(channels)
+        self.bins, self.maps, self.factor = bins, 1 + deltas, 2 ** len(channels)
         self.size = channels[-1] * -(-bins // self.factor)
         self.others = nn.Linear(others * self.factor, self.size, bias=False) if others else None
 
@@ -45,16 +47,18 @@ class FrontEnd(nn.Module):
         Returns:
             Frames of channels × bins, zero past the lengths, which come second.
         """
-        maps, shorter = self.convolve(features[:, :, : self.bins].unsqueeze(1), lengths)
+        size = self.maps * self.bins
+        maps = features[:, :, :size].unflatten(2, (self.maps, self.bins)).transpose(1, 2)
+        maps, shorter = self.convolve(maps, lengths)
         frames = maps.transpose(1, 2).flatten(2)
         if self.others is not None:
-            frames = frames + self.others(join_frames(features[:, :, self.bins :], self.factor))
+            frames = frames + self.others(join_frames(features[:, :, size:], self.factor))
         return frames, shorter
 
     def convolve(
-        self, maps: Float[Tensor, "B 1 T F"], lengths: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B C T2 F2"], Int[Tensor, " B"]]:
-        """One map to many smaller ones."""
+        self, maps: Float[Tensor, "B C T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C2 T2 F2"], Int[Tensor, " B"]]:
+        """The maps of the spectrum and its deltas to more, smaller ones."""
         raise NotImplementedError
 
 
@@ -64,13 +68,13 @@ class ConvolutionalFrontEnd(FrontEnd):
     After the VGG-like front end of Hori et al. 2017, with strides in place of pooling: four times less work.
     """
 
-    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0) -> None:
-        super().__init__(channels, bins, others)
-        self.convolutions = _convolutions((1, *channels[:-1]), channels, stride=2)
+    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0, deltas: int = 0) -> None:
+        super().__init__(channels, bins, others, deltas)
+        self.convolutions = _convolutions((self.maps, *channels[:-1]), channels, stride=2)
 
     def convolve(
-        self, maps: Float[Tensor, "B 1 T F"], lengths: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B C T2 F2"], Int[Tensor, " B"]]:
+        self, maps: Float[Tensor, "B C T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C2 T2 F2"], Int[Tensor, " B"]]:
         """See `FrontEnd.convolve`."""
         for convolution in self.convolutions:
             lengths = ceil_division(lengths, 2)
@@ -86,14 +90,15 @@ class VggFrontEnd(FrontEnd):
     RNN-LM", section 3.2.
     """
 
-    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0) -> None:
-        super().__init__(channels, bins, others)
-        sizes = [size for before, after in zip((1, *channels), channels, strict=False) for size in (before, after)]
+    def __init__(self, channels: tuple[int, ...], bins: int, others: int = 0, deltas: int = 0) -> None:
+        super().__init__(channels, bins, others, deltas)
+        pairs = zip((self.maps, *channels), channels, strict=False)
+        sizes = [size for pair in pairs for size in pair]
         self.convolutions = _convolutions(sizes, [after for after in channels for _ in range(2)], stride=1)
 
     def convolve(
-        self, maps: Float[Tensor, "B 1 T F"], lengths: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B C T2 F2"], Int[Tensor, " B"]]:
+        self, maps: Float[Tensor, "B C T F"], lengths: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C2 T2 F2"], Int[Tensor, " B"]]:
         """See `FrontEnd.convolve`."""
         for place, convolution in enumerate(self.convolutions):
             maps = torch.relu(convolution(maps))
@@ -110,6 +115,8 @@ def _convolutions(before: Sequence[int], after: Sequence[int], stride: int) -> n
     return nn.ModuleList(layer.to(memory_format=torch.channels_last) for layer in layers)  # type: ignore[call-overload]
 
 
-def build_front_end(kind: FrontEndKind, channels: tuple[int, ...], bins: int, others: int = 0) -> FrontEnd:
-    """The front end of this kind."""
-    return (ConvolutionalFrontEnd if kind == "strided" else VggFrontEnd)(channels, bins, others)
+def build_front_end(
+    kind: FrontEndKind, channels: tuple[int, ...], bins: int, others: int = 0, deltas: int = 0
+) -> FrontEnd:
+    """The front end of this kind; see `FrontEnd`."""
+    return (ConvolutionalFrontEnd if kind == "strided" else VggFrontEnd)(channels, bins, others, deltas)

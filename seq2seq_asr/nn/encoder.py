@@ -97,16 +97,17 @@ class Encoder(nn.Module):
         config: The settings.
         bins: Values of a frame that are neighbours in frequency; they come first.
         others: Values of a frame that have no place in frequency: they pass convolutions by.
+        deltas: Orders of time derivatives of all bins, which come between the two.
     """
 
-    def __init__(self, config: EncoderConfig, bins: int, others: int = 0) -> None:
+    def __init__(self, config: EncoderConfig, bins: int, others: int = 0, deltas: int = 0) -> None:
         super().__init__()
         self.config = config
         self.size = config.size
         self.front = None
         if config.convolutions:
-            self.front = build_front_end(config.front_end, config.convolutions, bins, others)
-        sizes = [self.front.size if self.front else bins + others, *config.sizes[:-1]]
+            self.front = build_front_end(config.front_end, config.convolutions, bins, others, deltas)
+        sizes = [self.front.size if self.front else bins * (1 + deltas) + others, *config.sizes[:-1]]
         shorten = [Reduction(config.reduce, factor, n) for n, factor in zip(sizes, config.reductions, strict=True)]
         self.shorten = nn.ModuleList(shorten)
         layer = BidirectionalLayer if config.bidirectional else UnidirectionalLayer

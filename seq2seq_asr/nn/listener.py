@@ -24,7 +24,7 @@ class Listener(nn.Module):
         super().__init__()
         self.features = Features(features)
         self.specaugment = SpecAugment(specaugment, deltas=features.deltas, others=features.others)
-        self.encoder = Encoder(encoder, features.spectrum, len(features.others))
+        self.encoder = Encoder(encoder, features.bins, len(features.others), features.deltas)
 
     @property
     def frame_shift(self) -> float:

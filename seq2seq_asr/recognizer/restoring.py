@@ -169,7 +169,8 @@ def check_shapes(config: ModelConfig, vocabulary: int, contents: dict[str, Any],
 
 def parts_of(config: ModelConfig, targets: int) -> dict[str, nn.Module]:
     """The parts of a model whose size a setting decides, by their names."""
-    encoder = Encoder(config.encoder, config.features.spectrum, len(config.features.others))
+    features = config.features
+    encoder = Encoder(config.encoder, features.bins, len(features.others), features.deltas)
     if config.task == "classify":
         pooling = build_pooling(config.pooling, config.encoder)
         return {"encoder": encoder, "pooling": pooling, "output": nn.Linear(encoder.size, targets)}

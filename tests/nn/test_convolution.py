@@ -75,6 +75,19 @@ def test_vgg_equals_its_written_out_sum_for_each_utterance_in_a_batch():
 
 
 @pytest.mark.parametrize("kind", [ConvolutionalFrontEnd, VggFrontEnd])
+def test_a_filter_sees_a_bin_beside_its_own_deltas_and_no_other_bins(kind):
+    front = kind((4,), 6, deltas=2).double()
+    assert front.size == kind((4,), 6).size, "no wider for them"
+    spectrum = torch.randn(1, 8, 3, 6, dtype=torch.float64, requires_grad=True)
+    maps, _ = front.convolve(spectrum.transpose(1, 2), torch.tensor([8]))
+    frames, _ = front(spectrum.flatten(2), torch.tensor([8]))
+    torch.testing.assert_close(frames, maps.transpose(1, 2).flatten(2))
+    frames.unflatten(2, (4, 3))[..., -1].sum().backward()  # of the highest frequencies
+    reached = spectrum.grad.abs().sum(dim=(0, 1)) > 0
+    assert (reached == reached[0]).all() and not reached[:, 0].any() and reached[:, 4:].all()
+
+
+@pytest.mark.parametrize("kind", [ConvolutionalFrontEnd, VggFrontEnd])
 def test_what_has_no_place_in_frequency_passes_by_and_is_added(kind):
     front, features = kind((2, 3), 5, others=2).double(), torch.randn(3, 11, 7, dtype=torch.float64)
     for row, length in zip(features, LENGTHS.tolist(), strict=True):
