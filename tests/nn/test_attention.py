@@ -93,14 +93,14 @@ def energy(settings, weights, state, frame, last, total, s) -> float:
 
 
 def gaussian_energies(weights: dict[str, Tensor], state: Tensor, means: list[float], size: int) -> list[float]:
-    """Logarithms of the mixture at every frame; moves the means."""
+    """Logarithms of the mixture at every frame, the first of which is 1; moves the means, which begin at 0."""
     given = (weights["query.weight"] @ state + weights["query.bias"]).tolist()
     for k in range(2):
         means[k] += math.log(1 + math.exp(given[4 + k] + math.log(math.e - 1)))
     widths = [math.log(1 + math.exp(given[2 + k])) for k in range(2)]
     return [
-        math.log(sum(math.exp(given[k]) * math.exp(-widths[k] * (means[k] - s) ** 2) for k in range(2)))
-        for s in range(size)
+        math.log(sum(math.exp(given[k]) * math.exp(-widths[k] * (means[k] - u) ** 2) for k in range(2)))
+        for u in range(1, size + 1)
     ]
 
 
@@ -140,7 +140,7 @@ def test_a_gaussian_tells_late_frames_apart_in_bfloat16():
     torch.nn.init.zeros_(attention.get_parameter("query.weight"))  # every mean moves one frame a step
     encoded = torch.zeros(1, 400, 4, dtype=torch.bfloat16)
     found = steps(attention, encoded, torch.tensor([400]), torch.zeros(301, 1, 6, dtype=torch.bfloat16))
-    assert [int(step.alignment.argmax()) for step in found] == list(range(1, 302))
+    assert [int(step.alignment.argmax()) for step in found] == list(range(301))
 
 
 def test_a_fixed_vector_joins_the_last_state_ahead_and_the_first_state_back():

@@ -17,7 +17,8 @@ class GaussianAttention(Attention):
 
     It does not look at the frames. Unlike the published one its weights are divided by their sum, and a mean starts
     by moving one frame a step. The trace is the means, in frames, ``(B, M)``;
-    bfloat16 could not tell frames beyond 256 apart.
+    bfloat16 could not tell frames beyond 256 apart. The first frame is 0, so that the published start, 0 where the
+    first frame is 1, is -1.
     """
 
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
@@ -28,7 +29,7 @@ class GaussianAttention(Attention):
 
     def start(self, memory: Memory) -> Float[Tensor, "B M"]:
         """All means before the first frame."""
-        return at_least_single(memory.encoded.new_zeros(memory.encoded.shape[0], self.config.mixtures))
+        return at_least_single(memory.encoded.new_full((memory.encoded.shape[0], self.config.mixtures), -1.0))
 
     def energies(  # noqa: D102
         self, query: Float[Tensor, "BK M3"], keys: Float[Tensor, "B S E"], trace: Float[Tensor, "BK M"]
