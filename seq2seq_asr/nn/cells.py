@@ -93,13 +93,15 @@ class LightGruCell(UnrolledCell):
     """Light GRU: no reset gate, ReLU candidates (Ravanelli et al. 2018, equations 6 to 8).
 
     The published cell normalises what the input gives by batch statistics; here that is layer normalisation, which
-    does not depend on the other utterances of a batch or on their padding.
+    does not depend on the other utterances of a batch or on their padding. The recurrent matrix of each gate starts
+    orthogonal, as in the authors' code.
     """
 
     def __init__(self, input_size: int, units: int) -> None:
         super().__init__(input_size, units, gates=2)
         self.norms = nn.ModuleList(nn.LayerNorm(units) for _ in range(2))
-        nn.init.orthogonal_(self.recurrent.weight)
+        for gate in self.recurrent.weight.detach().chunk(2):
+            nn.init.orthogonal_(gate)
 
     def project(self, frames: Float[Tensor, "*B I"]) -> Float[Tensor, "*B G"]:
         """The normalised update gate and candidate."""

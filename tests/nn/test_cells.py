@@ -109,3 +109,11 @@ def test_forget_gates_start_open(kind):
     bias = cell.bias_hh if kind == "lstm" else cell.input.bias
     _, forget, *_ = bias.chunk(4)
     assert (forget == 1).all() and bias.requires_grad
+
+
+def test_the_recurrent_matrix_of_each_light_gate_starts_orthogonal():
+    """So that a step loses none of the gradient's norm, whichever of the two it goes through."""
+    weight = build_cell("light_gru", 3, 50, PeepholeConfig()).recurrent.weight
+    assert weight.requires_grad and weight.is_leaf
+    for gate in weight.detach().double().chunk(2):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(50, dtype=torch.float64), atol=1e-5, rtol=0)
