@@ -65,8 +65,8 @@ def written_out(settings: dict[str, Any], weights: dict[str, Tensor], states: li
         if settings["kind"] == "forward":
             powers = [power * (last[s] + (last[s - 1] if s else 0.0)) for s, power in enumerate(powers)]
         if settings.get("window"):
-            peak = last.index(max(last))
-            powers = [power if abs(s - peak) <= settings["window"] else 0.0 for s, power in enumerate(powers)]
+            median = next(s for s in range(size) if sum(last[: s + 1]) >= 0.5)
+            powers = [power if abs(s - median) <= settings["window"] else 0.0 for s, power in enumerate(powers)]
         last = [power / sum(powers) for power in powers]
         total = [before + now for before, now in zip(total, last, strict=True)]
         found.append((sum(weight * frame for weight, frame in zip(last, frames, strict=True)), last))
@@ -132,6 +132,17 @@ def test_heads_attend_on_their_own():
         contexts = [head.context @ value.weight.T for head, value in zip(heads, attention.values, strict=True)]
         torch.testing.assert_close(step.context, torch.cat(contexts, dim=1))
         torch.testing.assert_close(step.alignment, (heads[0].alignment + heads[1].alignment) / 2)
+
+
+@torch.no_grad()
+def test_a_window_stands_around_the_median_of_the_last_alignment():
+    """A peak on one frame, far from where most of the weight lies, does not move it."""
+    attention = build({"kind": "location", "window": 2})
+    trace = torch.zeros(1, 12, dtype=torch.float64)
+    trace[0, [2, 9, 10]] = torch.tensor([0.4, 0.35, 0.25], dtype=torch.float64)
+    memory = attention.memory(torch.randn(1, 12, 4, dtype=torch.float64), torch.tensor([12]))
+    found = attention(torch.randn(1, 6, dtype=torch.float64), memory, trace)
+    assert found.alignment[0].nonzero().flatten().tolist() == [7, 8, 9, 10, 11]
 
 
 @pytest.mark.usefixtures("unchecked")

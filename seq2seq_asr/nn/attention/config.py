@@ -31,7 +31,7 @@ class AttentionConfig:
     cumulative: bool = False
     """Filter the sum of all previous alignments in place of the last one (location-aware only)."""
     window: int = 0
-    """Frames on either side of the last peak that may get weight; 0 is all (location-aware only)."""
+    """Frames on either side of the last alignment's median that may get weight; 0 is all (location-aware only)."""
     smoothing: bool = False
     """Normalise logistic functions of the energies in place of exponentials (Chorowski 2015, section 2.3)."""
     mixtures: int = 5

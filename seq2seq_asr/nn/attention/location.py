@@ -50,10 +50,10 @@ class LocationAttention(AdditiveAttention):
         return super().weigh(energies, valid, trace)
 
     def _near(self, trace: Float[Tensor, "BK S"]) -> Float[Tensor, "BK S"]:
-        """1 around the last peak, which always lies on a valid frame (Chorowski et al. 2015, section 2.3)."""
-        peak = trace.argmax(dim=1, keepdim=True)
+        """1 around the last alignment's median, which always lies on a valid frame (Chorowski et al. 2015)."""
+        median = (trace.cumsum(dim=1) < 0.5).sum(dim=1, keepdim=True)
         frames = torch.arange(trace.shape[1], device=trace.device)
-        return ((frames - peak).abs() <= self.config.window).to(trace.dtype)
+        return ((frames - median).abs() <= self.config.window).to(trace.dtype)
 
     def follow(  # noqa: D102
         self, query: Float[Tensor, "BK A"], alignment: Float[Tensor, "BK S"], trace: Float[Tensor, "BK S"]
