@@ -15,10 +15,10 @@ from seq2seq_asr.nn.precision import at_least_single
 class GaussianAttention(Attention):
     """A mixture of Gaussians over the frames' positions that only moves on (Graves 2013, equations 46 to 51).
 
-    It does not look at the frames. Unlike the published one its weights are divided by their sum, and a mean starts
-    by moving one frame a step. The trace is the means, in frames, ``(B, M)``;
-    bfloat16 could not tell frames beyond 256 apart. The first frame is 0, so that the published start, 0 where the
-    first frame is 1, is -1.
+    It does not look at the frames. Unlike the published one its weights are divided by their sum, and widths and steps
+    are positive by softplus in place of the exponential; a mean starts by moving one frame a step. The trace is the
+    means, in frames, ``(B, M)``; bfloat16 could not tell frames beyond 256 apart. The first frame is 0, so that the
+    published start, 0 where the first frame is 1, is -1.
     """
 
     def __init__(self, config: AttentionConfig, encoder_size: int, decoder_size: int) -> None:
