@@ -1,6 +1,7 @@
 """What a model costs: floating-point operations a second of audio."""
 
 import warnings
+from math import prod
 from typing import Final
 
 import torch
@@ -13,6 +14,8 @@ from seq2seq_asr.vocabulary import SOS
 
 SECONDS: Final = 10
 """Length of the utterance that is counted."""
+_UNKNOWN: Final = {torch.ops.aten.mv: lambda matrix, *_, **__: 2 * prod(matrix)}
+"""Products that PyTorch's counter does not know, by their shapes: of a matrix and a vector, such as MoChA's stops."""
 
 
 @torch.no_grad()
@@ -34,7 +37,7 @@ def flops_a_second(model: Model, tokens_a_second: float) -> float:
         torch.randn(1, frames, config.bins) if config.kind == "precomputed" else torch.randn(1, SECONDS * config.rate)
     )
     tokens = [SOS] * (max(1, round(SECONDS * tokens_a_second)) + 1)
-    with warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
+    with warnings.catch_warnings(), FlopCounterMode(display=False, custom_mapping=_UNKNOWN) as counter:
         warnings.simplefilter("ignore")  # leaving the next line, torch speaks of GPUs that are not there
         with torch.backends.mkldnn.flags(enabled=False), threads(1):
             lengths = torch.tensor([audio.shape[1]])

@@ -46,6 +46,19 @@ def test_operations_are_those_of_the_formula(cell: CellKind) -> None:
     assert model.training, "left as it was"
 
 
+def test_both_energies_of_monotonic_attention_are_counted() -> None:
+    """Of stopping and within a chunk, each with keys, a query and a sum of its own."""
+    size, frames, steps = 8, 100 * SECONDS // 4, 3 * SECONDS + 1
+    encoder, decoder = EncoderConfig(units=6, reductions=(4,)), DecoderConfig(units=7, embedding=4)
+
+    def counted(attention: AttentionConfig) -> float:
+        return flops_a_second(Seq2Seq(ModelConfig(encoder=encoder, attention=attention, decoder=decoder), 11), 3.0)
+
+    one, two = (counted(AttentionConfig(kind=kind, size=size)) for kind in ("additive", "mocha"))
+    more = frames * 12 * size + steps * (7 * size + frames * size)
+    assert two - one == pytest.approx(2 * more / SECONDS)
+
+
 def test_waveforms_are_counted_too_and_longer_transcripts_cost_more() -> None:
     model = Seq2Seq(ModelConfig(encoder=EncoderConfig(units=8), decoder=DecoderConfig(units=8)), 12)
     assert flops_a_second(model, 10.0) > flops_a_second(model, 2.0) > 1e5
