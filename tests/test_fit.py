@@ -107,6 +107,8 @@ def test_resume_of_a_finished_run_says_so_and_more_epochs_train_on(
         (["--name", "none"], 2, "error: --resume: no run to resume, checkpoints/none/config.yaml does not exist"),
         (["--model.decoder.units", "9"], 2, "model.decoder.units cannot change (8 → 9)"),
         (["--tokenizer.kind", "bpe"], 2, "tokenizer.kind cannot change (char → bpe)"),
+        (["--init_from", "checkpoints/toy"], 2, "init_from cannot change (None → checkpoints/toy)"),
+        (["--init_from", "checkpoints/toy", "--keep_tokenizer"], 2, "init_from cannot change"),
         (["--data.train", "missing.jsonl", "--data.dev", "dev.jsonl"], 1, "missing.jsonl"),
     ],
 )
@@ -160,7 +162,18 @@ def test_a_run_that_keeps_a_tokenizer_is_resumed_by_its_own_command_without_its_
     shutil.rmtree(trained / "checkpoints" / "source")
     assert train(*flags, "--resume") == 0
     assert read_checkpoint(trained / "checkpoints/kept/last.ckpt")["Feeding"] == {"epoch": 2, "consumed": 0}
-    assert parse_fit(["--config", "checkpoints/kept/config.yaml"]).tokenizer.kind == "char"
+    kept = parse_fit(["--config", "checkpoints/kept/config.yaml"])
+    assert kept.tokenizer.kind == "char"
+    assert train("--name", "kept", "--resume", "--trainer.epochs", "3") == 0, "what it began from may be left out"
+    again = parse_fit(["--config", "checkpoints/kept/config.yaml"])
+    assert (again.init_from, again.keep_tokenizer) == (kept.init_from, True) and again.tokenizer == kept.tokenizer
+
+
+def test_a_run_with_a_model_of_pieces_is_resumed_by_its_own_command(trained: Path) -> None:
+    flags = ("--name", "pieces", "--tokenizer.model", "checkpoints/toy/tokenizer.model", "--tokenizer.kind", "bpe")
+    assert train(*flags, "--trainer.epochs", "1") == 0
+    assert train(*flags, "--resume") == 0
+    assert fit("--resume", "--name", "pieces", "--trainer.epochs", "3") == 0
 
 
 @pytest.mark.parametrize(

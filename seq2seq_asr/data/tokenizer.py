@@ -35,7 +35,7 @@ class TokenizerConfig:
     byte_fallback: bool = False
     """Spell unseen characters as UTF-8 bytes instead of <unk>."""
     normaliser: NormaliserName = "none"
-    """Text normaliser: none (white space only) or basic (NFKC, lower case, words only)."""
+    """Text normaliser: none (white space only) or basic (NFKC, lower case, words only); a run's model has its own."""
     character_coverage: float = 1.0
     """Share of the running characters that get a piece; the rarest rest becomes <unk> (or bytes)."""
 

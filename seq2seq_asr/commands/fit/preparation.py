@@ -6,8 +6,14 @@ from pathlib import Path
 
 import torch
 
-from seq2seq_asr.commands.fit.resuming import as_recorded, check_corpus, check_resumable, resumed_run
-from seq2seq_asr.commands.fit.targets import learn_targets, load_targets
+from seq2seq_asr.commands.fit.resuming import (
+    as_recorded,
+    check_corpus,
+    check_resumable,
+    resumed_run,
+    with_start_of,
+)
+from seq2seq_asr.commands.fit.targets import learn_targets, load_targets, with_settings_that_hold, with_tokenizer_of
 from seq2seq_asr.commands.progress import ProgressLine
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
@@ -23,7 +29,7 @@ from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
 from seq2seq_asr.nn.model import Seq2Seq
-from seq2seq_asr.strict_yaml import load_yaml, to_yaml
+from seq2seq_asr.strict_yaml import to_yaml
 from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
 from seq2seq_asr.training.claim import claimed_run, held
 from seq2seq_asr.training.devices import find_devices
@@ -62,8 +68,7 @@ def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> 
     find_devices(config.trainer)  # what is not there is told before anything is made
     if config.resume:
         run = resumed_run(config.checkpoints / config.name)
-        if config.keep_tokenizer:
-            config = with_tokenizer_of(run, config)
+        config = with_start_of(run, config)
         return _resumed_session(config, run, _read_corpus(config, progress))
     config = start_of(config)
     with claimed_run(config.checkpoints, config.name) as run:
@@ -74,7 +79,7 @@ def start_of(config: FitConfig) -> FitConfig:
     """A new run's configuration; one that keeps another's tokenizer has its settings too.
 
     Raises:
-        UsageError: What needs a trained run to start from has none.
+        UsageError: What needs a trained run to start from has none, or its tokenizer another normaliser.
         CheckpointError: It cannot be read.
     """
     if config.init_from is None:
@@ -84,11 +89,6 @@ def start_of(config: FitConfig) -> FitConfig:
     elif config.keep_tokenizer:
         return with_tokenizer_of(open_run(config.init_from), config)
     return config
-
-
-def with_tokenizer_of(run: RunFolder, config: FitConfig) -> FitConfig:
-    """The configuration with another run's tokenizer settings."""
-    return replace(config, tokenizer=load_yaml(run.config, FitConfig).tokenizer)
 
 
 def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
@@ -108,6 +108,7 @@ def _read_corpus(config: FitConfig, progress: ProgressLine | None) -> Corpus:
 def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     with held(run):  # found out before the folder is touched; training takes it again
         tokenizer = load_targets(run)
+    config = with_settings_that_hold(config, tokenizer)
     path, checkpoint = check_resumable(config, run, tokenizer)
     model = build_model(config, tokenizer)  # its weights and statistics come out of the checkpoint
     require_state(checkpoint, model, config.optimizer, path)
@@ -122,6 +123,7 @@ def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Sessi
 
 def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     tokenizer = learn_targets(config, corpus.train, run) if is_main_process() else load_targets(run)
+    config = with_settings_that_hold(config, tokenizer)
     model = build_model(config, tokenizer)
     if config.init_from is not None:
         same = initialise(model, tokenizer, config.init_from)

@@ -5,17 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seq2seq_asr.commands.fit.targets import with_tokenizer_of
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.console import say
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import CheckpointError, UsageError
-from seq2seq_asr.strict_yaml import to_mapping
+from seq2seq_asr.strict_yaml import load_yaml, to_mapping
 from seq2seq_asr.training.processes import is_main_process
 from seq2seq_asr.training.recovery import newest_complete
 from seq2seq_asr.training.run_folder import RunFolder
 
-FIXED = ("model.", "tokenizer.")
-"""Settings that the weights depend on."""
+FIXED = ("model.", "tokenizer.", "init_from", "keep_tokenizer")
+"""Settings that the weights depend on, or have come from."""
 PLANNED = ("data.batching.", "seed")
 """Settings that an epoch is planned from."""
 FREE = ("name", "checkpoints", "trainer.progress", "logging.", "data.workers", "data.memory_mb", "model.kernels")
@@ -40,6 +41,21 @@ def resumed_run(path: Path) -> RunFolder:
             "delete the folder and train again without --resume"
         )
     return run
+
+
+def with_start_of(run: RunFolder, config: FitConfig) -> FitConfig:
+    """The configuration with what the run has begun from, where nothing else is asked for; with its tokenizer too.
+
+    Raises:
+        UsageError: A normaliser is asked for that the tokenizer it has kept has not.
+    """
+    begun = load_yaml(run.config, FitConfig)
+    config = replace(
+        config,
+        init_from=config.init_from or begun.init_from,
+        keep_tokenizer=config.keep_tokenizer or begun.keep_tokenizer,
+    )
+    return with_tokenizer_of(run, config) if config.keep_tokenizer else config
 
 
 def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tuple[Path, dict[str, Any]]:

@@ -170,12 +170,15 @@ def test_a_tokenizer_can_be_kept(tmp_path: Path, arrays: list[np.ndarray], capsy
     text = (tmp_path / "train.jsonl").read_text()
     (tmp_path / "train.jsonl").write_text(re.sub(r'"text": "\w+"', '"text": "cab"', text))
     other = replace(config(tmp_path, "kept", path), tokenizer=TokenizerConfig(kind="bpe", vocabulary_size=9))
-    session = prepare_session(replace(other, keep_tokenizer=True))
+    other = replace(other, keep_tokenizer=True)
+    session = prepare_session(other)
     assert session.tokenizer.hash == source.tokenizer.hash == Tokenizer.load(session.run.tokenizer).hash
     assert load_yaml(session.run.config, FitConfig).tokenizer == config(tmp_path).tokenizer
     for name, value in source.model.state_dict().items():
         assert torch.equal(session.model.state_dict()[name], value), name
     assert "; new: " not in capsys.readouterr().err
+    with pytest.raises(UsageError, match=rf"normaliser: basic, but {source.run.tokenizer} was made with none"):
+        prepare_session(replace(other, tokenizer=TokenizerConfig(normaliser="basic")))
 
 
 def test_a_model_of_sentencepiece_can_be_used(tmp_path: Path, arrays: list[np.ndarray]) -> None:
@@ -192,8 +195,18 @@ def test_a_model_of_sentencepiece_can_be_used(tmp_path: Path, arrays: list[np.nd
     session = prepare_session(replace(config(tmp_path), tokenizer=asked))
     assert session.tokenizer.unknown_rate(["Xyz!"]) == 0
     assert session.tokenizer.hash == Tokenizer(own.read_bytes(), "basic").hash
-    again = replace(config(tmp_path, "again"), tokenizer=TokenizerConfig(model=session.run.tokenizer))
-    assert prepare_session(again).tokenizer.hash == session.tokenizer.hash
+    asked_again = TokenizerConfig(model=session.run.tokenizer, kind="unigram", vocabulary_size=200)
+    again = prepare_session(replace(config(tmp_path, "again"), tokenizer=asked_again))
+    assert again.tokenizer.hash == session.tokenizer.hash
+    told = load_yaml(again.run.config, FitConfig).tokenizer
+    assert told == replace(asked, model=session.run.tokenizer, vocabulary_size=len(again.tokenizer))
+    kept = prepare_session(replace(config(tmp_path, "kept", save(again)), keep_tokenizer=True))
+    assert kept.tokenizer.hash == session.tokenizer.hash
+    assert load_yaml(kept.run.config, FitConfig).tokenizer == replace(told, model=None)
+    plain = save(prepare_session(replace(config(tmp_path, "plain"), tokenizer=TokenizerConfig())))
+    other = replace(asked, model=plain / "tokenizer.model")
+    with pytest.raises(UsageError, match=r"normaliser: basic, but .*plain/tokenizer\.model was made with none"):
+        prepare_session(replace(config(tmp_path, "other"), tokenizer=other))
     own.write_bytes(own.read_bytes()[:-9])
     with pytest.raises(TokenizerError, match=r"own\.model: "):
         prepare_session(replace(config(tmp_path, "broken"), tokenizer=asked))
