@@ -1,6 +1,7 @@
 """The whole recogniser: features, encoder, attention decoder and CTC head."""
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
@@ -147,15 +148,20 @@ class Seq2Seq(Listener):
             token_lengths: Targets of each utterance.
             sampling: Scheduled-sampling probability.
         """
-        return self.losses(self.encode(inputs, lengths), tokens, token_lengths, sampling)
+        encoded = self.encode(inputs, lengths)
+        with self.noisy_decoder():
+            return self.losses(encoded, tokens, token_lengths, sampling)
+
+    def noisy_decoder(self) -> AbstractContextManager[None]:
+        """A block in which the decoder's weights have one draw of their noise, while it trains."""
+        return noisy(self.decoder, self.config.decoder.regularisation.weight_noise)
 
     def losses(
         self, encoded: Encoded, tokens: Int[Tensor, "B U"], token_lengths: Int[Tensor, " B"], sampling: float = 0.0
     ) -> Losses:
-        """Teacher-forced losses of a batch that is encoded already; see ``forward``."""
+        """Teacher-forced losses of a batch that is encoded already; see ``forward``, which adds `noisy_decoder`."""
         read, say = shift_targets(tokens, token_lengths)
-        with noisy(self.decoder, self.config.decoder.regularisation.weight_noise):
-            logits, alignments = self.decoder(read, self.memory(encoded), sampling)
+        logits, alignments = self.decoder(read, self.memory(encoded), sampling)
         attention = cross_entropy(logits, say, token_lengths + 1, self.config.label_smoothing)
         weight = self.config.ctc_weight
         ctc = torch.zeros_like(attention)

@@ -128,7 +128,7 @@ class Recognition(pl.LightningModule):
         """What training lowers, of each utterance."""
         if self.mwer.nbest > 0:
             assert isinstance(self.model, Seq2Seq)
-            return mwer_losses(self.model, self.tokenizer, batch, self.mwer, sampling)
+            return mwer_losses(self.model, self.tokenizer, batch, self.mwer, self.validation.criterion, sampling)
         return self.model(batch.inputs, batch.lengths, batch.tokens, batch.token_lengths, sampling)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -1,7 +1,7 @@
-"""Training towards few word errors, in place of high probability of every token.
+"""Training towards few word errors (characters, where the run is judged by these), in place of probable tokens.
 
 Prabhavalkar et al. 2018, "Minimum word error rate training for attention-based sequence-to-sequence models", with
-n-best lists: each step searches its batch with the present weights, and lowers the word errors expected over the lists.
+n-best lists: each step searches its batch with the present weights, and lowers the errors expected over the lists.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from seq2seq_asr.data.dataset import Batch
 from seq2seq_asr.data.targets import Targets
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.evaluation.wer import word_errors
+from seq2seq_asr.evaluation.wer import character_errors, word_errors
 from seq2seq_asr.nn.losses import cross_entropy, expected_errors, shift_targets
 from seq2seq_asr.nn.model import Encoded, Losses, Seq2Seq
 from seq2seq_asr.nn.precision import at_least_single
@@ -26,6 +26,7 @@ from seq2seq_asr.search.attention import AttentionScorer
 from seq2seq_asr.search.beam import BeamConfig, beam_search
 from seq2seq_asr.search.hypothesis import Hypothesis
 from seq2seq_asr.search.scorer import joint_scorers
+from seq2seq_asr.training.criterion import CER, Criterion
 from seq2seq_asr.vocabulary import BLANK
 
 
@@ -34,7 +35,7 @@ class MwerConfig:
     """Minimum word error rate training (Prabhavalkar et al. 2018); it needs a trained start, from `init_from`."""
 
     nbest: int = 0
-    """Transcripts an utterance, from a beam as wide, whose expected word errors are lowered; 0 is off, 4 is usual."""
+    """Transcripts an utterance, from a beam as wide, whose expected errors are lowered; 0 is off, 4 is usual."""
     cross_entropy: float = 0.01
     """Weight of the usual loss, which is added so that the model does not drift."""
 
@@ -51,29 +52,35 @@ class NBest(NamedTuple):
     tokens: Int[Tensor, "BN U"]
     lengths: Int[Tensor, " BN"]
     errors: Float[Tensor, "B N"]
-    """Word errors of each."""
+    """Words, or characters, that each has wrong."""
     found: Bool[Tensor, "B N"]
     """False where an utterance has fewer."""
 
 
-def mwer_losses(model: Seq2Seq, tokenizer: Targets, batch: Batch, config: MwerConfig, sampling: float) -> Losses:
-    """Losses of a batch whose ``total`` is the expected word errors and a little of the usual total.
+def mwer_losses(
+    model: Seq2Seq, tokenizer: Targets, batch: Batch, config: MwerConfig, criterion: Criterion, sampling: float
+) -> Losses:
+    """Losses of a batch whose ``total`` is the expected errors and a little of the usual total.
 
     Search and losses see the same encoded frames, masked and with dropout as any step of training; the search's decoder
-    is without dropout.
+    is without dropout and noise.
 
     Args:
         model: The model.
-        tokenizer: Turns what is found into words.
+        tokenizer: Turns what is found into text.
         batch: Utterances with their texts.
         config: What is added up.
+        criterion: Of word errors, or of character errors: whole sentences may be written as one word.
         sampling: Scheduled-sampling probability of the usual loss.
     """
     encoded = model.encode(batch.inputs, batch.lengths)
-    usual = model.losses(encoded, batch.tokens, batch.token_lengths, sampling)
-    lists = score_lists(search_lists(model, encoded, config.nbest), batch.texts, tokenizer, config.nbest)
+    hypotheses = search_lists(model, encoded, config.nbest)
+    lists = score_lists(hypotheses, batch.texts, tokenizer, config.nbest, criterion)
     lists = NBest(*(part.to(encoded.states.device) for part in lists))
-    errors = expected_errors(list_log_probs(model, encoded, lists), lists.errors, lists.found)
+    with model.noisy_decoder():
+        usual = model.losses(encoded, batch.tokens, batch.token_lengths, sampling)
+        log_probs = list_log_probs(model, encoded, lists)
+    errors = expected_errors(log_probs, lists.errors, lists.found)
     return usual._replace(total=errors + config.cross_entropy * usual.total)
 
 
@@ -89,15 +96,20 @@ def search_lists(model: Seq2Seq, encoded: Encoded, nbest: int) -> list[list[Hypo
 
 
 def score_lists(
-    hypotheses: Sequence[Sequence[Hypothesis]], texts: Sequence[str], tokenizer: Targets, nbest: int
+    hypotheses: Sequence[Sequence[Hypothesis]],
+    texts: Sequence[str],
+    tokenizer: Targets,
+    nbest: int,
+    criterion: Criterion,
 ) -> NBest:
-    """Tensors of n-best lists, with the word errors of each transcript; what did not end is left out."""
+    """Tensors of n-best lists, with the errors of each transcript; what did not end is left out."""
+    count = character_errors if criterion == CER else word_errors
     tokens, errors = [], []
     for found, text in zip(hypotheses, texts, strict=True):
         ended = [one.tokens for one in found if one.ended]
         places = [*ended, *[()] * (nbest - len(ended))]
         tokens += [torch.tensor(one, dtype=torch.long) for one in places]
-        counts = [float(word_errors(text, tokenizer.decode(one)).errors) for one in ended]
+        counts = [float(count(text, tokenizer.decode(one)).errors) for one in ended]
         errors.append([*counts, *[-1.0] * (nbest - len(ended))])
     counted = torch.tensor(errors)
     lengths = torch.tensor([len(one) for one in tokens])
