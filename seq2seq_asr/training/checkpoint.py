@@ -118,9 +118,7 @@ def load_matching(model: nn.Module, checkpoint: Mapping[str, Any], skip: tuple[s
     Returns:
         How many tensors were taken, and the model's names that were not.
     """
-    own = model.state_dict()
-    names = {_of_a_layer(name): name for name in own}
-    found = {names.get(_of_a_layer(name), name): value for name, value in model_weights(checkpoint).items()}
+    own, found = model.state_dict(), named_as_in(model, model_weights(checkpoint))
     agreeing = {
         name: value
         for name, value in found.items()
@@ -128,6 +126,12 @@ def load_matching(model: nn.Module, checkpoint: Mapping[str, Any], skip: tuple[s
     }
     model.load_state_dict({**own, **agreeing})
     return len(agreeing), sorted(own.keys() - agreeing.keys())
+
+
+def named_as_in(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights under the names of this model, which may have cells where they have the library's own layers."""
+    names = {_of_a_layer(name): name for name in model.state_dict()}
+    return {names.get(_of_a_layer(name), name): value for name, value in weights.items()}
 
 
 def _of_a_layer(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -28,9 +29,10 @@ from seq2seq_asr.data.utterance import Utterance, corpus_digest
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn import classifier
 from seq2seq_asr.nn.classifier import Model
+from seq2seq_asr.nn.fbank import FRAME_SHIFT
 from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.strict_yaml import to_yaml
-from seq2seq_asr.training.checkpoint import load_matching, model_weights, read_checkpoint
+from seq2seq_asr.training.checkpoint import load_matching, model_weights, named_as_in, read_checkpoint
 from seq2seq_asr.training.claim import claimed_run, held
 from seq2seq_asr.training.devices import find_devices
 from seq2seq_asr.training.processes import is_main_process
@@ -44,6 +46,8 @@ STATISTICS_UTTERANCES = 1000
 """Training utterances from which global mean and variance are measured."""
 TOKEN_LAYERS = ("decoder.embedding.", "decoder.output.", "ctc.", "output.")
 """Weights that mean nothing under another tokenizer or other labels."""
+SEARCHED = ("encoder.", "decoder.")
+"""Weights that an attention search needs trained."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +130,12 @@ def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     config = with_settings_that_hold(config, tokenizer)
     model = build_model(config, tokenizer)
     if config.init_from is not None:
-        same = initialise(model, tokenizer, config.init_from)
-        if config.mwer.nbest > 0 and not same:
-            raise UsageError(f"mwer.nbest: {config.init_from} spells with another tokenizer: --keep_tokenizer takes it")
+        anew = initialise(model, tokenizer, config.init_from)
+        if config.mwer.nbest > 0 and (untrained := [name for name in anew if name.startswith(SEARCHED)]):
+            raise UsageError(
+                f"mwer.nbest: needs the whole model that {config.init_from} has trained, with its tokenizer "
+                f"(--keep_tokenizer); begun anew would be {told(untrained)}"
+            )
     if not model.features.normalise.fitted:
         measure_features(model, corpus.train, tokenizer)
     elif config.model.features.normalisation == "global" and is_main_process():
@@ -180,11 +187,13 @@ def measure_features(model: Model, train: Sequence[Utterance], tokenizer: Target
     model.features.fit_global((batch.inputs, batch.lengths) for batch in batches)
 
 
-def initialise(model: Model, tokenizer: Targets, source: Path) -> bool:
+def initialise(model: Model, tokenizer: Targets, source: Path) -> list[str]:
     """Take over another run's weights where names and shapes agree; the others are named.
 
+    Layers of tokens are begun anew where that run has another tokenizer, or other labels.
+
     Returns:
-        Whether that run has the same tokenizer, or labels; layers of tokens are begun anew otherwise.
+        Names of what is begun anew.
 
     Raises:
         CheckpointError: No weight agrees.
@@ -198,17 +207,24 @@ def initialise(model: Model, tokenizer: Targets, source: Path) -> bool:
         raise CheckpointError(f"{path}: no weight agrees with this model in name and shape")
     if is_main_process():
         say(f"initialised {taken} tensors from {path}" + (f"; new: {', '.join(own)}" if own else ""))
-        found = model_weights(checkpoint)
+        found = named_as_in(model, model_weights(checkpoint))
         if other := misfits({name: found[name] for name in own if name in found}, model.state_dict()):
             say(f"warning: of another shape in {path}, and begun anew: {told(other)}")
-    return same
+    return own
 
 
 def warn_of_short_audio(model: Model, train: Sequence[Utterance], tokenizer: Targets) -> None:
-    """Name utterances with more tokens than encoded frames, which CTC cannot align."""
-    short = [one.id for one in train if len(tokenizer.encode(one.text)) > one.duration / model.frame_shift]
+    """Name utterances with fewer encoded frames than CTC needs: one a token, and a blank between two equal ones."""
+    if not isinstance(model, Seq2Seq) or model.ctc is None:
+        return
+    rate = 1 / FRAME_SHIFT if model.features.fbank is None else model.features.config.rate
+    frames = [model.features.frame_count(round(one.duration * rate)) for one in train]
+    encoded = model.encoder.encoded_lengths(torch.tensor(frames, dtype=torch.long)).tolist()
+    targets = (tokenizer.encode(one.text) for one in train)
+    needed = (len(tokens) + sum(a == b for a, b in pairwise(tokens)) for tokens in targets)
+    short = [one.id for one, there, least in zip(train, encoded, needed, strict=True) if there < least]
     if short:
-        say(f"warning: {len(short)} utterances have more tokens than encoded frames, such as {', '.join(short[:3])}")
+        say(f"warning: {len(short)} utterances have too few encoded frames for CTC, such as {', '.join(short[:3])}")
 
 
 def describe(session: Session) -> None:

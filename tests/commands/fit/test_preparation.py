@@ -14,7 +14,7 @@ import pytest
 import torch
 from sentencepiece import SentencePieceTrainer
 
-from seq2seq_asr.commands.fit.preparation import initialise, prepare_session, warn_of_short_audio
+from seq2seq_asr.commands.fit.preparation import initialise, prepare_session
 from seq2seq_asr.commands.fit.resuming import changed_settings, flat
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
@@ -220,15 +220,31 @@ def test_what_needs_a_trained_run_is_refused_without_one(tmp_path: Path, arrays:
     path = save(prepare_session(plain))
     (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text().replace('"text": "a', '"text": "xyz'))
     other = replace(config(tmp_path, "other", path), mwer=MwerConfig(nbest=2))
-    with pytest.raises(UsageError, match="spells with another tokenizer: --keep_tokenizer takes it"):
+    needs = r"mwer.nbest: needs the whole model that .*/toy has trained, with its tokenizer \(--keep_tokenizer\); "
+    with pytest.raises(UsageError, match=needs + r"begun anew would be decoder\.embedding\.weight, "):
         prepare_session(other)
-    assert prepare_session(replace(other, keep_tokenizer=True)).mwer.nbest == 2
+    kept = replace(other, keep_tokenizer=True)
+    assert prepare_session(kept).mwer.nbest == 2
+    model = kept.model
+    for part in (
+        replace(model, decoder=replace(model.decoder, units=6)),
+        replace(model, attention=replace(model.attention, kind="none")),
+        replace(model, encoder=replace(model.encoder, units=6)),
+    ):
+        with pytest.raises(UsageError, match=needs):
+            prepare_session(replace(kept, model=part))
+    assert prepare_session(replace(kept, model=replace(model, ctc_weight=0.0))).mwer.nbest == 2
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
 @pytest.mark.parametrize(("before", "after"), [({}, {"zoneout": 0.2}), ({"recurrent_dropout": 0.2}, {})])
 def test_a_regularised_encoder_takes_the_weights_of_a_plain_one(
-    cell: str, before: dict, after: dict, tmp_path: Path, arrays: list[np.ndarray]
+    cell: str,
+    before: dict,
+    after: dict,
+    tmp_path: Path,
+    arrays: list[np.ndarray],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     encoder = {"units": 4, "reductions": [2], "cell": cell}
     source = prepare_session(config(tmp_path, encoder=encoder | {"regularisation": before}))
@@ -239,6 +255,11 @@ def test_a_regularised_encoder_takes_the_weights_of_a_plain_one(
     session = prepare_session(config(tmp_path, "other", path, encoder=encoder | {"regularisation": after}))
     pairs = zip(source.model.state_dict().values(), session.model.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+    capsys.readouterr()
+    features = {"kind": "precomputed", "bins": 3, "deltas": 1}
+    changed = {"features": features, "encoder": encoder | {"regularisation": after}}
+    prepare_session(config(tmp_path, "deltas", path, **changed))
+    assert "warning: of another shape in " in capsys.readouterr().err
 
 
 def test_a_run_with_nothing_in_common_is_refused(tmp_path: Path, arrays: list[np.ndarray]) -> None:
@@ -248,15 +269,31 @@ def test_a_run_with_nothing_in_common_is_refused(tmp_path: Path, arrays: list[np
         initialise(session.model, session.tokenizer, session.run.path)
 
 
-def test_more_tokens_than_frames_are_warned_of(
-    tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("reductions", [[2, 1], [8], [3, 2]])
+def test_utterances_that_ctc_cannot_align_are_warned_of(
+    reductions: list[int], tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    session = prepare_session(config(tmp_path, encoder={"units": 4, "reductions": [8]}))
-    told = capsys.readouterr().err
-    short = [one.id for one in session.train if len(session.tokenizer.encode(one.text)) > one.duration / 0.08]
-    assert short and f"warning: {len(short)} utterances have more tokens than encoded frames" in told
-    warn_of_short_audio(session.model, [], session.tokenizer)
-    assert capsys.readouterr().err == ""
+    """Those of which PyTorch's CTC says so itself: its loss is infinite."""
+    lines = (tmp_path / "train.jsonl").read_text().splitlines()
+    texts = ["ab", "abc", "abca", "aab", "aaa", "b", "aabbc", "abcabc", "aaaa", "abcabcab"]
+    entries = [json.loads(line) | {"text": text, "id": text} for line, text in zip(lines, texts, strict=True)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    encoder = {"units": 4, "reductions": reductions}
+    session = prepare_session(config(tmp_path, encoder=encoder))
+    model, told = session.model, capsys.readouterr().err
+    assert isinstance(model, Seq2Seq)
+    impossible = []
+    for one, array in zip(session.train, arrays, strict=True):
+        encoded = model.encode(torch.tensor(array)[None], torch.tensor([len(array)]))
+        log_probs, tokens = model.ctc_log_probs(encoded)[0], torch.tensor(session.tokenizer.encode(one.text))
+        if torch.nn.functional.ctc_loss(log_probs, tokens, encoded.lengths[0], torch.tensor(len(tokens))).isinf():
+            impossible.append(one.id)
+    assert (len(impossible) > 0) == (reductions != [2, 1])
+    count, some = len(impossible), ", ".join(impossible[:3])
+    warning = f"warning: {count} utterances have too few encoded frames for CTC, such as {some}\n"
+    assert warning in told if impossible else "warning" not in told
+    prepare_session(config(tmp_path, encoder=encoder, ctc_weight=0.0))
+    assert "too few" not in capsys.readouterr().err
 
 
 def test_a_failed_preparation_leaves_the_name_free(tmp_path: Path, arrays: list[np.ndarray]) -> None:
