@@ -181,7 +181,10 @@ def test_a_run_with_a_model_of_pieces_is_resumed_by_its_own_command(trained: Pat
     [
         (["--data.train", "missing.jsonl", "--data.dev", "dev.jsonl"], "missing.jsonl"),
         (["--data.max_seconds", "0.001", "--data.min_seconds", "0"], "no training utterance"),
-        (["--data.noise.folders", "nowhere"], "nowhere: no folder with"),
+        (
+            ["--model.features.kind", "fbank", "--data.noise.probability", "1", "--data.noise.folders", "nowhere"],
+            "nowhere: no folder with",
+        ),
         (["--init_from", "nowhere"], "nowhere: no such run folder"),
     ],
 )

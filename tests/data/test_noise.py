@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -124,7 +126,13 @@ def test_silent_noise_changes_nothing():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"probability": 1.5}, {"snr_min": 9.0, "snr_max": 3.0}, {"snr_min": float("-inf")}, {"snr_max": float("inf")}],
+    [
+        {"probability": 1.5},
+        {"snr_min": 9.0, "snr_max": 3.0},
+        {"snr_min": float("-inf")},
+        {"snr_max": float("inf")},
+        {"folders": (Path("n"),)},
+    ],
 )
 def test_impossible_settings_are_named(settings):
     with pytest.raises(UsageError, match="noise."):

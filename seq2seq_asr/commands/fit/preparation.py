@@ -237,6 +237,9 @@ def describe(session: Session) -> None:
     say(f"run {session.run.path}: {size}, {session.trainer.epochs} epochs on {where}")
     dev = f"dev {len(session.dev)} utterances, judged by {session.criterion.name}"
     say(f"train {len(session.train)} utterances, {hours:.2f} h; {dev}")
+    speed = session.data.speed
+    if speed.probability == 0 and speed.factors != type(speed).factors:
+        say("warning: no speed of data.speed.factors is drawn, data.speed.probability is 0")
     unknown = session.tokenizer.unknown_rate(utterance.text for utterance in session.dev)
     if unknown > 0:
         say(f"warning: {100 * unknown:.2f} % of the pieces of dev are unknown to the tokenizer")

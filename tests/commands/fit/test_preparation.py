@@ -269,6 +269,16 @@ def test_a_run_with_nothing_in_common_is_refused(tmp_path: Path, arrays: list[np
         initialise(session.model, session.tokenizer, session.run.path)
 
 
+@pytest.mark.parametrize(("probability", "warnings"), [(0.0, 1), (0.5, 0)])
+def test_speeds_that_are_never_drawn_are_warned_of(
+    probability: float, warnings: int, tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = config(tmp_path)
+    speed = replace(plain.data.speed, factors=(0.8, 1.2), probability=probability)
+    prepare_session(replace(plain, data=replace(plain.data, speed=speed)))
+    assert capsys.readouterr().err.count("warning: no speed of data.speed.factors is drawn") == warnings
+
+
 @pytest.mark.parametrize("reductions", [[2, 1], [8], [3, 2]])
 def test_utterances_that_ctc_cannot_align_are_warned_of(
     reductions: list[int], tmp_path: Path, arrays: list[np.ndarray], capsys: pytest.CaptureFixture[str]
