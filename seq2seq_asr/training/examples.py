@@ -33,11 +33,13 @@ class Example(NamedTuple):
     hypothesis: str
     pieces: list[str]
     alignment: np.ndarray
-    """Attention weights, tokens × encoded frames, the end token included."""
+    """Attention weights, tokens × encoded frames; the end token is one of them, where the transcript did end."""
 
 
 class LogExamples(Callback):
     """After each validation: attention plots in the run folder and, with transcripts and audio, in W&B.
+
+    A vector of fixed length has no attention to plot.
 
     Args:
         folder: Where the plots go; those of the validation before are replaced.
@@ -59,8 +61,9 @@ class LogExamples(Callback):
                 rate, batch = trainer.datamodule.reader.rate, self.batch  # type: ignore[attr-defined]
                 self.wandb.send(trainer.global_step, lambda: audio_media(batch, rate))
         examples = transcribe_with_attention(pl_module.model, pl_module.tokenizer, self.batch)
+        plotted = examples if pl_module.model.decoder.aligns else []
         try:
-            paths = [plot_example(example, self.folder, pl_module.model.frame_shift) for example in examples]
+            paths = [plot_example(example, self.folder, pl_module.model.frame_shift) for example in plotted]
         except OSError as error:
             say(f"warning: attention is not drawn ({error})")
             return
@@ -85,14 +88,15 @@ def transcribe_with_attention(model: Seq2Seq, tokenizer: Tokenizer, batch: Batch
     for row, hypothesis in enumerate(hypotheses):
         tokens = torch.tensor([[SOS, *hypothesis.tokens]], device=device)
         _, alignments = model.decoder(tokens, memory.select(torch.tensor([row], device=device)))
+        pieces = [*tokenizer.pieces(hypothesis.tokens), *["</s>"] * hypothesis.ended]
         frames = int(encoded.lengths[row])
         examples.append(
             Example(
                 id=batch.ids[row],
                 reference=batch.texts[row],
                 hypothesis=tokenizer.decode(hypothesis.tokens),
-                pieces=[*tokenizer.pieces(hypothesis.tokens), "</s>"],
-                alignment=alignments[0, :, :frames].float().cpu().numpy(),
+                pieces=pieces,
+                alignment=alignments[0, : len(pieces), :frames].float().cpu().numpy(),
             )
         )
     return examples
@@ -139,7 +143,7 @@ def audio_media(batch: Batch, rate: int) -> dict[str, Any]:
 
 
 def example_media(examples: list[Example], paths: list[Path]) -> dict[str, Any]:
-    """Transcripts and attention plots for W&B."""
+    """Transcripts and attention plots for W&B; ``paths`` is empty where nothing is plotted."""
     import wandb
 
     rows = [
@@ -148,6 +152,6 @@ def example_media(examples: list[Example], paths: list[Path]) -> dict[str, Any]:
     ]
     images = {
         f"attention/{example.id}": wandb.Image(str(path), caption=example.hypothesis)
-        for example, path in zip(examples, paths, strict=True)
+        for example, path in zip(examples, paths, strict=bool(paths))
     }
     return {"examples/transcripts": wandb.Table(columns=["id", "reference", "hypothesis", "WER"], data=rows), **images}

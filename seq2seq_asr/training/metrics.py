@@ -184,7 +184,7 @@ def epoch_figures(trainer: pl.Trainer, module: Any, clock: EpochClock) -> dict[s
         "epoch": float(trainer.current_epoch),
         "step": float(trainer.global_step),
         "train_loss": module.train_loss,
-        "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        "lr": module.step_rate,
         "gradient_norm": sums["norm"] / sums["steps"] if sums["steps"] else float("nan"),
         "clipped_share": sums["clipped"] / sums["steps"] if sums["steps"] else float("nan"),
         "skipped_steps": sums["skipped"],

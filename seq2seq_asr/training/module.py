@@ -74,7 +74,8 @@ class Recognition(pl.LightningModule):
         self.step: Step | None = None
         self.batch_ids: tuple[str, ...] = ()
         """Utterances in hand, for an error to name."""
-        self.step_loss = self.step_norm = float("nan")
+        self.step_loss = self.step_norm = self.step_rate = float("nan")
+        """Of the last step: loss a token, norm of the gradient, learning rate."""
         self.validated: dict[str, float] = {}
         """Validation figures of the present epoch; empty before its validation, or when it has none."""
 
@@ -140,7 +141,7 @@ class Recognition(pl.LightningModule):
         assert self.step is not None
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer.clip_norm))
         loss, tokens = self.step.totals.tolist()
-        self.step_loss, self.step_norm = loss / tokens, norm
+        self.step_loss, self.step_norm, self.step_rate = loss / tokens, norm, optimizer.param_groups[0]["lr"]
         if math.isfinite(loss) and math.isfinite(norm):
             self.skipped = 0
             clipped = float(norm > self.optimizer.clip_norm)

@@ -86,12 +86,12 @@ class WandbLog(Callback):
             self._unless_it_fails(lambda: self.run.log({"step": step, **(values() if callable(values) else values)}))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """Loss and gradient norm of every so many steps."""
+        """Loss, gradient norm and learning rate of every so many steps."""
         if self.settings.every > 0 and trainer.global_step % self.settings.every == 0:
             norm = pl_module.step_norm
             clipped = float(norm > pl_module.optimizer.clip_norm)
             figures = {"train/loss": pl_module.step_loss, "train/gradient_norm": norm, "train/clipped": clipped}
-            self.send(trainer.global_step, figures | {"train/lr": trainer.optimizers[0].param_groups[0]["lr"]})
+            self.send(trainer.global_step, figures | {"train/lr": pl_module.step_rate})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The figures of ``metrics.csv``."""

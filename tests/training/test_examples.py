@@ -13,13 +13,24 @@ import torch
 
 from seq2seq_asr.data.batching import Item
 from seq2seq_asr.data.dataset import SpeechDataset, collate
+from seq2seq_asr.data.tokenizer import Tokenizer
+from seq2seq_asr.nn.attention import AttentionConfig
+from seq2seq_asr.nn.model import Seq2Seq
 from seq2seq_asr.training.datamodule import Feeding
-from seq2seq_asr.training.examples import file_name, first_examples, heading, plot_example, transcribe_with_attention
+from seq2seq_asr.training.examples import (
+    example_media,
+    file_name,
+    first_examples,
+    heading,
+    plot_example,
+    transcribe_with_attention,
+)
 from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.plots import attention_figure
 from seq2seq_asr.training.reading import input_reader
 from seq2seq_asr.training.session import Session, build_parts, train
 from seq2seq_asr.training.settings import LoggingConfig
+from seq2seq_asr.vocabulary import EOS
 
 Build = Callable[..., Session]
 
@@ -44,6 +55,28 @@ def test_examples_are_the_first_of_dev_and_their_attention_sums_to_one(parts) ->
         assert example.alignment.shape[0] == len(example.pieces)
         assert example.alignment.sum(axis=1) == pytest.approx(np.ones(len(example.pieces)), abs=1e-5)
         assert session.tokenizer.decode(session.tokenizer.encode(example.reference)) == example.reference
+
+
+def test_only_a_transcript_that_ended_has_an_end_in_its_plot(parts) -> None:
+    session, module, feeding = parts
+    batch = first_examples(feeding, 2)
+    for bias, ends in ((20.0, True), (-20.0, False)):
+        module.model.decoder.output.bias.data[EOS] = bias
+        for example in transcribe_with_attention(module.model, session.tokenizer, batch):
+            assert ("</s>" in example.pieces) is ends and example.alignment.shape[0] == len(example.pieces) > 0
+
+
+def test_without_attention_there_are_transcripts_and_no_plots(toy_session: Build) -> None:
+    session = with_logs(toy_session(epochs=1), "off")
+    assert isinstance(session.model, Seq2Seq)
+    config = replace(session.model.config, attention=AttentionConfig(kind="none"))
+    session = replace(session, model=Seq2Seq(config, len(session.tokenizer)))
+    train(session)
+    assert not list(session.run.plots.glob("attention_*.png"))
+    module, feeding = build_parts(session)
+    assert isinstance(module.model, Seq2Seq) and isinstance(session.tokenizer, Tokenizer)
+    examples = transcribe_with_attention(module.model, session.tokenizer, first_examples(feeding, 2))
+    assert example_media(examples, []).keys() == {"examples/transcripts"}
 
 
 def test_an_example_is_the_same_alone_and_in_company(parts) -> None:

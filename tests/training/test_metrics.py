@@ -18,6 +18,8 @@ from seq2seq_asr.training.checkpoint import read_checkpoint, write_atomically
 from seq2seq_asr.training.criterion import ACCURACY, CER, WER, Criterion, find_criterion
 from seq2seq_asr.training.metrics import COLUMNS, EpochClock, LearningCurves, epoch_line, read_rows, write_rows
 from seq2seq_asr.training.session import Session, train
+from seq2seq_asr.training.settings import LoggingConfig
+from seq2seq_asr.training.wandb_log import WandbLog
 
 pytestmark = pytest.mark.usefixtures("draw_no_curves")
 
@@ -134,6 +136,29 @@ def test_an_epoch_that_is_resumed_took_both_parts(older: bool, toy_session: Buil
     train(toy_session(epochs=2), resume=True)
     first, second = [float(row["seconds"]) for row in read_rows(session.run.metrics)]
     assert (first > 900) is not older and second < 900
+
+
+def test_the_learning_rate_that_is_told_is_that_of_the_step_told_of(toy_session: Build) -> None:
+    used: list[float] = []
+    sent: dict[int, float] = {}
+
+    class Used(Callback):
+        def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+            used.append(optimizer.param_groups[0]["lr"])
+
+    class Sent(WandbLog):
+        def on_fit_start(self, *_: Any) -> None:
+            """Without W&B."""
+
+        def send(self, step: int, values: Any) -> None:
+            sent[step] = values.get("train/lr", sent.get(step))
+
+    session = toy_session(epochs=2)
+    log = Sent(session.run, LoggingConfig(every=1), {}, EpochClock())
+    train(session, extra_callbacks=[Used(), log])
+    assert len(set(used)) > 3 and list(sent.values()) == used
+    rows = read_rows(session.run.metrics)
+    assert [row["lr"] for row in rows] == [f"{used[int(row['step']) - 1]:.6g}" for row in rows]
 
 
 def test_a_late_batch_is_hinted_at_once(toy_session: Build, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
