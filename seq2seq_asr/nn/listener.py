@@ -23,7 +23,8 @@ class Listener(nn.Module):
     def __init__(self, features: FeaturesConfig, specaugment: SpecAugmentConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.features = Features(features)
-        self.specaugment = SpecAugment(specaugment, deltas=features.deltas, others=features.others)
+        slopes = features.normalisation != "utterance"
+        self.specaugment = SpecAugment(specaugment, deltas=features.deltas, others=features.others, slopes=slopes)
         self.encoder = Encoder(encoder, features.bins, len(features.others), features.deltas)
 
     @property

@@ -13,6 +13,8 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.pitch import Curve
 
+MOST: Final = 1_000_000
+"""Masks, bins or frames: more of them fit no 64-bit arithmetic at some point, and no utterance before."""
 _LIBRISPEECH: Final = {"frequency_width": 27, "time_width": 100, "time_ratio": 1.0, "time_warp": 80}
 POLICIES: Final[dict[str, dict[str, Any]]] = {
     "LB": {"frequency_masks": 1, "time_masks": 1, **_LIBRISPEECH},
@@ -59,8 +61,8 @@ class SpecAugmentConfig:
         if not 1.0 <= self.tone_range <= 10.0:
             raise UsageError(f"tone_range must be from 1 to 10, got {self.tone_range}")
         for name in ("frequency_masks", "frequency_width", "time_masks", "time_width", "time_warp"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= MOST:
+                raise UsageError(f"{name} must be from 0 to {MOST:,}, got {getattr(self, name)}")
         for name in ("time_ratio", "time_masks_per_frame", "pitch_hidden"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -82,12 +84,15 @@ class SpecAugment(nn.Module):
         config: The settings.
         deltas: Order of the deltas that follow the bins: a frequency mask hides them with their bin.
         others: The values at the end of a frame that are no bins, which no frequency mask hides.
+        slopes: Whether deltas change with the tempo; where each utterance is normalised, that undoes any factor.
     """
 
-    def __init__(self, config: SpecAugmentConfig, *, deltas: int = 0, others: tuple[Curve, ...] = ()) -> None:
+    def __init__(
+        self, config: SpecAugmentConfig, *, deltas: int = 0, others: tuple[Curve, ...] = (), slopes: bool = False
+    ) -> None:
         super().__init__()
         self.config = config.applied
-        self.streams, self.others = 1 + deltas, others
+        self.streams, self.others, self.slopes = 1 + deltas, others, slopes
 
     @torch.no_grad()
     def forward(
@@ -107,8 +112,9 @@ class SpecAugment(nn.Module):
         if self.config.slowest < self.config.fastest:
             tempos = _draw_factors(len(features), self.config.slowest, self.config.fastest).to(features.device)
             features, lengths = change_tempo(features, lengths, tempos)
-            # Slopes change with the tempo; deltas of bins stay, since normalising an utterance undoes any factor.
-            features = self._scale(features, tempos, [curve.order for curve in self.others])
+            orders = [order for order in range(1, self.streams) for _ in range(self._bins(features))]
+            powers = [*(orders if self.slopes else ()), *(curve.order for curve in self.others)]
+            features = self._scale(features, tempos, powers)
         if self.others and self.config.tone_range > 1:
             ranges = _draw_factors(len(features), 1 / self.config.tone_range, self.config.tone_range)
             features = self._scale(features, ranges.to(features.device), [int(curve.tone) for curve in self.others])
@@ -123,7 +129,7 @@ class SpecAugment(nn.Module):
     def _scale(
         self, features: Float[Tensor, "B T F"], factors: Float[Tensor, " B"], powers: list[int]
     ) -> Float[Tensor, "B T F"]:
-        """The values that are no bins, each times a power of its utterance's factor."""
+        """The last values of a frame, each times a power of its utterance's factor; those before them stay."""
         if not powers:
             return features
         bins, others = features.split([features.shape[2] - len(powers), len(powers)], dim=2)
@@ -132,11 +138,14 @@ class SpecAugment(nn.Module):
         return torch.cat((bins, others * scales), dim=2)
 
     def _frequency_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
-        bins = (features.shape[2] - len(self.others)) // self.streams
+        bins = self._bins(features)
         sizes = torch.full((len(features), 1), bins, device=features.device)
         limits = sizes.clamp(max=self.config.frequency_width).expand(-1, self.config.frequency_masks)
         hidden = random_blocks(limits, sizes, bins).repeat(1, self.streams)
         return F.pad(hidden, (0, len(self.others)))[:, None, :]
+
+    def _bins(self, features: Float[Tensor, "B T F"]) -> int:
+        return (features.shape[2] - len(self.others)) // self.streams
 
     def _pitch_mask(self, features: Float[Tensor, "B T F"]) -> Bool[Tensor, "B 1 F"]:
         hidden = (torch.rand(len(features)) < self.config.pitch_hidden).to(features.device)

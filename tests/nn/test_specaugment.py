@@ -4,6 +4,10 @@ import pytest
 import torch
 
 from seq2seq_asr.errors import UsageError
+from seq2seq_asr.nn.deltas import add_deltas
+from seq2seq_asr.nn.encoder import EncoderConfig
+from seq2seq_asr.nn.features import FeaturesConfig
+from seq2seq_asr.nn.listener import Listener
 from seq2seq_asr.nn.pitch import Pitch
 from seq2seq_asr.nn.specaugment import SpecAugment, SpecAugmentConfig, change_tempo, random_blocks, warp_time
 
@@ -194,6 +198,24 @@ def test_a_tempo_scales_slopes_so_that_they_fit_what_they_are_slopes_of():
     assert (changed != lengths).any()
 
 
+@pytest.mark.parametrize("normalisation", ["none", "global", "utterance"])
+def test_a_tempo_scales_deltas_unless_each_utterance_is_normalised(normalisation):
+    """Those of parabolas, read in the middle: the deltas of the faster frames are the faster deltas."""
+    config = FeaturesConfig(kind="precomputed", bins=2, deltas=2, normalisation=normalisation)
+    tempo = SpecAugmentConfig(frequency_masks=0, time_masks=0, slowest=0.5, fastest=2.0)
+    augment = Listener(config, tempo, EncoderConfig(units=1)).specaugment
+    lengths, times = torch.tensor([200, 120]), torch.arange(200.0)[:, None] / 50
+    curves = torch.tensor([0.5, -1.0]) + torch.tensor([1.0, 2.0]) * times + torch.tensor([0.3, -0.7]) * times**2
+    features = add_deltas(curves.expand(2, -1, -1), lengths, 2)
+    changed = lengths
+    while ((lengths / changed).log().abs() < 0.1).any():  # tempos of 1 would show nothing
+        found, changed = augment(features, lengths)
+    wanted = add_deltas(found[:, :, :2], changed, 2)
+    middle = slice(8, int(changed.min()) - 8)
+    fits = torch.allclose(found[:, middle], wanted[:, middle], rtol=0.02, atol=3e-5)
+    assert fits == (normalisation != "utterance")
+
+
 def test_tones_are_widened_and_narrowed_alike_and_voicing_is_not():
     config = SpecAugmentConfig(frequency_masks=0, time_masks=0, tone_range=2.0)
     features, lengths = torch.randn(4000, 5, 4 + 3), torch.full((4000,), 5)
@@ -223,6 +245,8 @@ def test_policies_are_those_of_the_paper():
     "field, value",
     [
         ("frequency_masks", -1),
+        ("time_width", 10**22),
+        ("frequency_masks", 10**7),
         ("time_ratio", 1.5),
         ("time_masks_per_frame", -0.1),
         ("slowest", 1.5),
