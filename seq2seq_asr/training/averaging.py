@@ -16,12 +16,12 @@ class AverageWeights(WeightAveraging):
     the average, which all read; training goes on from ``current_model_state``. It comes before what saves.
 
     Args:
-        decay: Share of the average that a step keeps, below 1; see `decay_after`.
+        decay: Share of the average that a step keeps, below 1; see `decay_at`.
     """
 
     def __init__(self, decay: float) -> None:
         def average(averages: Sequence[Tensor], weights: Sequence[Tensor], steps: Tensor) -> None:
-            get_ema_multi_avg_fn(decay_after(int(steps), decay))(averages, weights, steps)
+            get_ema_multi_avg_fn(decay_at(int(steps) + 1, decay))(averages, weights, steps)
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
         self.swapped = False
@@ -48,6 +48,6 @@ class AverageWeights(WeightAveraging):
             checkpoint |= {"state_dict": average, "current_model_state": weights}
 
 
-def decay_after(steps: int, decay: float) -> float:
-    """The share that the average keeps after ``steps`` steps: it rises to ``decay``, so that the start is forgotten."""
-    return min(decay, (1 + steps) / (10 + steps))
+def decay_at(step: int, decay: float) -> float:
+    """The share that the average keeps at a step, from 1: it rises to ``decay``, so that the start is forgotten."""
+    return min(decay, (1 + step) / (10 + step))

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.training.averaging import decay_after
+from seq2seq_asr.training.averaging import decay_at
 from seq2seq_asr.training.checkpoint import model_weights, read_checkpoint
 from seq2seq_asr.training.session import Session, train
 from seq2seq_asr.training.state import AVERAGED, require_state
@@ -49,7 +49,7 @@ class Follow(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         self.weights.append(now := weights(pl_module.model))
-        decay = decay_after(len(self.averages), DECAY)
+        decay = decay_at(len(self.weights), DECAY)
         before = self.averages[-1] if self.averages else now
         self.averages.append({name: decay * before[name] + (1 - decay) * value for name, value in now.items()})
 
@@ -117,7 +117,7 @@ def test_a_state_without_all_of_its_average_is_refused(toy_session: Build) -> No
 
 
 def test_the_decay_rises_to_what_is_asked_for() -> None:
-    decays = [decay_after(step, 0.99) for step in range(2000)]
+    decays = [decay_at(step, 0.99) for step in range(1, 2000)]
     assert decays == sorted(decays)
-    assert decays[0] == pytest.approx(0.1)
+    assert decays[0] == pytest.approx(2 / 11)
     assert decays[-1] == 0.99
