@@ -174,6 +174,11 @@ def test_a_run_with_a_model_of_pieces_is_resumed_by_its_own_command(trained: Pat
     assert train(*flags, "--trainer.epochs", "1") == 0
     assert train(*flags, "--resume") == 0
     assert fit("--resume", "--name", "pieces", "--trainer.epochs", "3") == 0
+    last = trained / "checkpoints/pieces/last.ckpt"
+    older = read_checkpoint(last)
+    older["seq2seq_asr"]["config"]["tokenizer"] |= {"kind": "unigram", "vocabulary_size": 999, "normaliser": "basic"}
+    write_atomically(older, last)
+    assert fit("--resume", "--name", "pieces", "--trainer.epochs", "4") == 0, "it told what was asked for, in vain"
 
 
 @pytest.mark.parametrize(

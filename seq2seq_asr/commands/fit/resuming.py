@@ -69,7 +69,10 @@ def check_resumable(config: FitConfig, run: RunFolder, tokenizer: Targets) -> tu
     record = checkpoint["seq2seq_asr"]
     if record.get("tokenizer") != tokenizer.hash:
         raise CheckpointError(f"{run.targets}: not the {run.targets.stem} that {path.name} was trained with")
-    changes = changed_settings(record.get("config", {}), as_recorded(config))
+    before, after = record.get("config", {}), as_recorded(config)
+    if before.get("tokenizer", {}).get("model") == after["tokenizer"]["model"] is not None:
+        before = before | {"tokenizer": after["tokenizer"]}  # older runs tell what was asked for beside it
+    changes = changed_settings(before, after)
     for name, change in changes.items():
         other = f"train under another --name, perhaps with --init_from {run.path}"
         if name.startswith(FIXED):
