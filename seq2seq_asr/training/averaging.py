@@ -27,6 +27,11 @@ class AverageWeights(WeightAveraging):
         self.swapped = False
         """Whether the model has the average now, and the average the model's weights."""
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Keep the average on the device of training, to which the weights are moved only later."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate the average."""
         super().on_validation_epoch_start(trainer, pl_module)

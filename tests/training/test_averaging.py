@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import pytorch_lightning as pl
@@ -10,9 +11,9 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from seq2seq_asr.errors import CheckpointError
-from seq2seq_asr.training.averaging import decay_at
+from seq2seq_asr.training.averaging import AverageWeights, decay_at
 from seq2seq_asr.training.checkpoint import model_weights, read_checkpoint
-from seq2seq_asr.training.session import Session, train
+from seq2seq_asr.training.session import Session, build_parts, train
 from seq2seq_asr.training.state import AVERAGED, require_state
 
 pytestmark = pytest.mark.usefixtures("draw_no_curves")
@@ -114,6 +115,16 @@ def test_a_state_without_all_of_its_average_is_refused(toy_session: Build) -> No
     del checkpoint["current_model_state"]["model.decoder.output.bias"]
     with pytest.raises(CheckpointError, match=r"decoder\.output\.bias is missing"):
         require_state(checkpoint, session.model, session.optimizer, session.run.last)
+
+
+def test_the_average_lies_where_training_runs(toy_session: Build) -> None:
+    """Lightning sets callbacks up before it moves the weights, which are still on the CPU then."""
+    module, _ = build_parts(averaged(toy_session()))
+    trainer = cast(pl.Trainer, SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta"))))
+    (averaging := AverageWeights(DECAY)).setup(trainer, module, "fit")
+    assert averaging._average_model is not None
+    assert {value.device.type for value in averaging._average_model.parameters()} == {"meta"}
+    assert {value.device.type for value in module.parameters()} == {"cpu"}
 
 
 def test_the_decay_rises_to_what_is_asked_for() -> None:
