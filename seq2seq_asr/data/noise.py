@@ -39,8 +39,6 @@ class NoiseConfig:
         if not -math.inf < self.snr_min <= self.snr_max < math.inf:
             found = f"{self.snr_min}, {self.snr_max}"
             raise UsageError(f"noise.snr_min, snr_max: expected finite numbers, min <= max, found {found}")
-        if self.folders and self.probability == 0:
-            raise UsageError("noise.folders: none of it is added with noise.probability 0")
 
 
 class NoiseAdder:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.cells import Cell, CellKind, PeepholeConfig, build_cell, refuse_idle_settings
+from seq2seq_asr.nn.cells import Cell, CellKind, PeepholeConfig, build_cell, has_memory
 from seq2seq_asr.nn.dropout import Dropout, shared_mask
 from seq2seq_asr.nn.fused import Kernels, recurrent_states
 from seq2seq_asr.nn.recurrent import run_steps
@@ -55,7 +55,8 @@ class DecoderConfig:
             raise UsageError("decoder.dropout: must lie in [0, 1)")
         if self.residual and self.layers == 1:
             raise UsageError("decoder.residual: needs decoder.layers 2 or more")
-        refuse_idle_settings("decoder", self.cell, self.peephole, self.dropout, self.regularisation)
+        if self.regularisation.zoneout_memory > 0 and not has_memory(self.cell):
+            raise UsageError(f"decoder.regularisation.zoneout_memory: the cell {self.cell} has no memory")
 
 
 class Masks(NamedTuple):

@@ -13,13 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.library_cells import Cell, ElmanCell, GruCell, LstmCell, open_forget_gate
-from seq2seq_asr.nn.regularisation import RegularisationConfig
 
 __all__ = [
     "Cell", "CellKind", "ElmanCell", "GruCell", "LightGruCell", "LstmCell", "PeepholeConfig", "PeepholeLstmCell",
-    "UnrolledCell", "build_cell", "has_memory", "open_forget_gate", "refuse_idle_settings", "state_size",
+    "UnrolledCell", "build_cell", "has_memory", "open_forget_gate", "state_size",
 ]  # fmt: skip
 
 CellKind = Literal["lstm", "gru", "elman", "elman_relu", "peephole_lstm", "light_gru"]
@@ -136,27 +134,6 @@ def build_cell(kind: CellKind, input_size: int, units: int, peephole: PeepholeCo
 def has_memory(kind: CellKind) -> bool:
     """Whether a cell carries a memory behind its output."""
     return kind in ("lstm", "peephole_lstm")
-
-
-def refuse_idle_settings(
-    part: str, cell: CellKind, peephole: PeepholeConfig, dropout: float, regularisation: RegularisationConfig
-) -> None:
-    """Refuse what a recurrence has no use for.
-
-    Raises:
-        UsageError: Named after `part`, encoder or decoder.
-    """
-    idle = {
-        "peephole": (peephole != PeepholeConfig() and cell != "peephole_lstm", f"the cell {cell} has none"),
-        "regularisation.zoneout_memory": (
-            regularisation.zoneout_memory > 0 and not has_memory(cell),
-            f"the cell {cell} has no memory",
-        ),
-        "regularisation.variational": (regularisation.variational and dropout == 0, f"{part}.dropout is 0"),
-    }
-    for name, (found, why) in idle.items():
-        if found:
-            raise UsageError(f"{part}.{name}: {why}")
 
 
 def state_size(kind: CellKind, units: int) -> int:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, refuse_idle_settings
+from seq2seq_asr.nn.cells import CellKind, PeepholeConfig, has_memory
 from seq2seq_asr.nn.convolution import FrontEndKind, build_front_end
 from seq2seq_asr.nn.dropout import Dropout, VariationalDropout
 from seq2seq_asr.nn.masks import ceil_division, valid_mask
@@ -70,7 +70,8 @@ class EncoderConfig:
             raise UsageError("encoder.residual: needs two layers or more in encoder.reductions")
         if self.residual and self.reduce == "concatenate" and max(self.reductions[1:]) > 1:
             raise UsageError("encoder.residual: joined frames are wider than a layer's output; choose another reduce")
-        refuse_idle_settings("encoder", self.cell, self.peephole, self.dropout, self.regularisation)
+        if self.regularisation.zoneout_memory > 0 and not has_memory(self.cell):
+            raise UsageError(f"encoder.regularisation.zoneout_memory: the cell {self.cell} has no memory")
 
     @property
     def reduction(self) -> int:

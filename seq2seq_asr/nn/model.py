@@ -78,10 +78,6 @@ class ModelConfig:
             )
         if decoder.context == "parallel" and looks_back(attention):
             raise UsageError(f"decoder.context: parallel, but attention.kind {attention.kind} needs the step before")
-        augment = self.specaugment
-        for name, idle in (("pitch_hidden", augment.pitch_hidden == 0), ("tone_range", augment.tone_range == 1)):
-            if not idle and not self.features.pitch:
-                raise UsageError(f"specaugment.{name}: there is no pitch without features.pitch")
         if attention.kind == "none" and self.guided_weight > 0:
             raise UsageError("model.guided_weight: attention.kind none has nothing to guide")
         if attention.kind == "none" and encoder.projection and encoder.bidirectional:

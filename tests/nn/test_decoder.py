@@ -8,7 +8,7 @@ from seq2seq_asr.errors import UsageError
 from seq2seq_asr.nn.attention import AttentionConfig, Memory
 from seq2seq_asr.nn.attention.config import AttentionKind
 from seq2seq_asr.nn.cell_stack import Masks
-from seq2seq_asr.nn.cells import CellKind, PeepholeConfig
+from seq2seq_asr.nn.cells import CellKind
 from seq2seq_asr.nn.decoder import Decoder, DecoderConfig, DecoderState
 from seq2seq_asr.nn.regularisation import RegularisationConfig, noisy
 from seq2seq_asr.vocabulary import SOS
@@ -321,8 +321,6 @@ def test_dropout_works_while_training_alone():
         {"projection": -1},
         {"residual": True},
         {"regularisation": RegularisationConfig(zoneout_memory=0.1)},
-        {"regularisation": RegularisationConfig(variational=True), "dropout": 0.0},
-        {"peephole": PeepholeConfig(output_sees="old")},
     ],
 )
 def test_impossible_settings_are_named(settings):

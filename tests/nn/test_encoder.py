@@ -6,7 +6,6 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq_asr.errors import UsageError
-from seq2seq_asr.nn.cells import PeepholeConfig
 from seq2seq_asr.nn.encoder import Encoder, EncoderConfig
 from seq2seq_asr.nn.regularisation import RegularisationConfig
 
@@ -166,8 +165,6 @@ def test_dropout_works_while_training_alone():
         ("residual", {"residual": True}),
         ("residual", {"residual": True, "reductions": (2,), "reduce": "max"}),
         ("regularisation.zoneout_memory", {"cell": "gru", "regularisation": RegularisationConfig(zoneout_memory=0.1)}),
-        ("regularisation.variational", {"dropout": 0.0, "regularisation": RegularisationConfig(variational=True)}),
-        ("peephole", {"cell": "lstm", "peephole": PeepholeConfig(full=True)}),
     ],
 )
 def test_impossible_settings_are_named(field, settings):

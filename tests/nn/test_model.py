@@ -12,7 +12,6 @@ from seq2seq_asr.nn.encoder import EncoderConfig
 from seq2seq_asr.nn.features import FeaturesConfig
 from seq2seq_asr.nn.losses import guided_attention
 from seq2seq_asr.nn.model import Losses, ModelConfig, Seq2Seq
-from seq2seq_asr.nn.specaugment import SpecAugmentConfig
 from seq2seq_asr.vocabulary import BLANK, EOS, SOS
 
 RATE = 8000
@@ -197,8 +196,6 @@ NONE, DOT = AttentionConfig(kind="none"), AttentionConfig(kind="dot")
             for kind in ("coverage", "forward", "gaussian")
         ),
         ("encoder.projection", {"encoder": EncoderConfig(projection=64), "attention": NONE}),
-        ("specaugment.pitch_hidden", {"specaugment": SpecAugmentConfig(pitch_hidden=0.1)}),
-        ("specaugment.tone_range", {"specaugment": SpecAugmentConfig(tone_range=2.0)}),
     ],
 )
 def test_impossible_combinations_are_named(named, settings):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from seq2seq_asr.commands.fit.idle import refuse_idle_settings
 from seq2seq_asr.commands.fit.resuming import (
     as_recorded,
     check_corpus,
@@ -83,9 +84,11 @@ def start_of(config: FitConfig) -> FitConfig:
     """A new run's configuration; one that keeps another's tokenizer has its settings too.
 
     Raises:
-        UsageError: What needs a trained run to start from has none, or its tokenizer another normaliser.
+        UsageError: What needs a trained run to start from has none, or its tokenizer another normaliser; or a setting
+            would do nothing.
         CheckpointError: It cannot be read.
     """
+    refuse_idle_settings(config)
     if config.init_from is None:
         for name, asked in (("keep_tokenizer", config.keep_tokenizer), ("mwer.nbest", config.mwer.nbest > 0)):
             if asked:

@@ -15,12 +15,13 @@ import torch
 from sentencepiece import SentencePieceTrainer
 
 from seq2seq_asr.commands.fit.preparation import initialise, prepare_session
-from seq2seq_asr.commands.fit.resuming import changed_settings, flat
+from seq2seq_asr.commands.fit.resuming import as_recorded, changed_settings, flat, with_start_of
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.errors import CheckpointError, ManifestError, TokenizerError, UsageError
 from seq2seq_asr.nn.model import Seq2Seq
-from seq2seq_asr.strict_yaml import from_mapping, load_yaml
+from seq2seq_asr.recognizer.restoring import restore
+from seq2seq_asr.strict_yaml import from_mapping, load_yaml, override, to_yaml
 from seq2seq_asr.training.checkpoint import FORMAT, write_atomically
 from seq2seq_asr.training.claim import claimed_run, wait_for
 from seq2seq_asr.training.devices import find_precision
@@ -234,6 +235,34 @@ def test_what_needs_a_trained_run_is_refused_without_one(tmp_path: Path, arrays:
         with pytest.raises(UsageError, match=needs):
             prepare_session(replace(kept, model=part))
     assert prepare_session(replace(kept, model=replace(model, ctc_weight=0.0))).mwer.nbest == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("data.noise.folders", "[noise]"),
+        ("model.specaugment.pitch_hidden", "0.1"),
+        ("model.specaugment.tone_range", "2.0"),
+        ("model.encoder.peephole.full", "true"),
+        ("model.decoder.peephole.output_sees", "old"),
+        ("model.encoder.regularisation.variational", "true"),
+        ("model.decoder.regularisation.variational", "true"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_of_new_runs_and_read_of_older_ones(
+    name: str, setting: str, tmp_path: Path, arrays: list[np.ndarray]
+) -> None:
+    plain = override(config(tmp_path), {"model.encoder.dropout": "0", "model.decoder.dropout": "0"})
+    session = prepare_session(plain)
+    idle = override(plain, {name: setting})
+    with pytest.raises(UsageError, match=f"^{name.removesuffix('.full').removesuffix('.output_sees')}: would do no"):
+        prepare_session(replace(idle, name="idle"))
+    assert [one.name for one in session.run.path.parent.iterdir()] == ["toy"]
+    path = save(replace(session, record={**session.record, "config": as_recorded(idle)}))
+    write_whole(session.run.config, to_yaml(idle))
+    model, _ = restore(path, "last")
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in session.model.state_dict().items())
+    assert with_start_of(session.run, load_yaml(session.run.config, FitConfig)) == idle
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
