@@ -100,6 +100,7 @@ def expand(config: CompareConfig) -> list[System]:
     Raises:
         UsageError: A combination is impossible, or two have the same settings; the text names them.
         CheckpointError: The run whose tokenizer is to be kept cannot be read.
+        TokenizerError: The tokenizer to use cannot be read.
     """
     axes = [parse_axis(text) for text in config.axes]
     varied = [name for axis in axes for name in axis.settings]

@@ -26,6 +26,7 @@ from seq2seq_asr.data.loading import read_split, within_limits
 from seq2seq_asr.data.noise import find_audio
 from seq2seq_asr.data.splits import resolve_split
 from seq2seq_asr.data.targets import Targets
+from seq2seq_asr.data.tokenizer import Tokenizer
 from seq2seq_asr.data.utterance import Utterance, corpus_digest
 from seq2seq_asr.errors import CheckpointError, UsageError
 from seq2seq_asr.nn import classifier
@@ -81,14 +82,17 @@ def prepare_session(config: FitConfig, progress: ProgressLine | None = None) -> 
 
 
 def start_of(config: FitConfig) -> FitConfig:
-    """A new run's configuration; one that keeps another's tokenizer has its settings too.
+    """A new run's configuration; one that takes a tokenizer that there is has its settings too.
 
     Raises:
         UsageError: What needs a trained run to start from has none, or its tokenizer another normaliser; or a setting
             would do nothing.
         CheckpointError: It cannot be read.
+        TokenizerError: The tokenizer to use cannot be read.
     """
     refuse_idle_settings(config)
+    if config.tokenizer.model is not None:
+        config = with_settings_that_hold(config, Tokenizer.load(config.tokenizer.model, config.tokenizer.normaliser))
     if config.init_from is None:
         for name, asked in (("keep_tokenizer", config.keep_tokenizer), ("mwer.nbest", config.mwer.nbest > 0)):
             if asked:
@@ -130,7 +134,6 @@ def _resumed_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Sessi
 
 def _new_session(config: FitConfig, run: RunFolder, corpus: Corpus) -> Session:
     tokenizer = learn_targets(config, corpus.train, run) if is_main_process() else load_targets(run)
-    config = with_settings_that_hold(config, tokenizer)
     model = build_model(config, tokenizer)
     if config.init_from is not None:
         anew = initialise(model, tokenizer, config.init_from)

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from seq2seq_asr.commands.compare.config import CompareConfig
-from seq2seq_asr.commands.compare.grid import expand, parse_axis, runs_of
+from seq2seq_asr.commands.compare.grid import Run, expand, parse_axis, runs_of
+from seq2seq_asr.commands.fit.targets import with_settings_that_hold
 from seq2seq_asr.compare import check_folders_differ, leading_files, main, parse_compare
+from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.strict_yaml import override
 
@@ -109,6 +111,18 @@ def test_two_systems_of_the_same_settings_are_refused(tmp_path: Path) -> None:
     copy.write_bytes(SPOKEN.read_bytes())
     with pytest.raises(UsageError, match="systems spoken_gru and copy_gru"):
         expand(compare("model.encoder.cell = gru, lstm", configs=(SPOKEN, copy)))
+
+
+def test_a_plan_tells_of_a_tokenizer_what_its_runs_will_tell(tmp_path: Path) -> None:
+    """Otherwise each run, once trained, would count as one of other settings."""
+    Tokenizer.train(["a b", "b c"], TokenizerConfig(kind="char", normaliser="basic")).save(tmp_path / "own.model")
+    given = (f"tokenizer.model = {tmp_path / 'own.model'}",)
+    for one in expand(compare(CELLS, settings=given)):
+        run = Run(system=one.name, seed=1, config=one.config)
+        told = with_settings_that_hold(run.config, Tokenizer.load(tmp_path / "own.model"))
+        assert run.config == told and (told.tokenizer.normaliser, told.tokenizer.vocabulary_size) == ("basic", 8)
+    with pytest.raises(UsageError, match="would be trained with the same settings"):
+        expand(compare("tokenizer.vocabulary_size = 40, 80", settings=given))
 
 
 @pytest.mark.parametrize(

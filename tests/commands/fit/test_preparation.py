@@ -14,7 +14,7 @@ import pytest
 import torch
 from sentencepiece import SentencePieceTrainer
 
-from seq2seq_asr.commands.fit.preparation import initialise, prepare_session
+from seq2seq_asr.commands.fit.preparation import initialise, prepare_session, start_of
 from seq2seq_asr.commands.fit.resuming import as_recorded, changed_settings, flat, with_start_of
 from seq2seq_asr.config import FitConfig
 from seq2seq_asr.data.tokenizer import Tokenizer, TokenizerConfig
@@ -201,6 +201,7 @@ def test_a_model_of_sentencepiece_can_be_used(tmp_path: Path, arrays: list[np.nd
     assert again.tokenizer.hash == session.tokenizer.hash
     told = load_yaml(again.run.config, FitConfig).tokenizer
     assert told == replace(asked, model=session.run.tokenizer, vocabulary_size=len(again.tokenizer))
+    assert told == start_of(replace(config(tmp_path), tokenizer=asked_again)).tokenizer, "as compare plans it"
     kept = prepare_session(replace(config(tmp_path, "kept", save(again)), keep_tokenizer=True))
     assert kept.tokenizer.hash == session.tokenizer.hash
     assert load_yaml(kept.run.config, FitConfig).tokenizer == replace(told, model=None)
