@@ -23,8 +23,10 @@ _NO_CHUNK = re.compile(
 )
 """What the log of a wav or aiff says of bytes that are no chunk, as behind samples more than the header tells."""
 _UNPADDED_CHUNK = re.compile(rb"[A-Za-z_][A-Za-z0-9_ ]{3}")
+_TAG = b"ID3"
+"""Begins a tag of an mp3 (ID3v2), of any length, which some programs put behind the chunks of a wav."""
 _LONGEST_RUBBISH = 1024
-"""Bytes behind the last chunk that are no samples, such as the tag of an mp3; zeros may be more."""
+"""Bytes behind the last chunk that are no samples, such as an mp3's older tag (ID3v1); zeros may be more."""
 _LONGEST_OGG_PAGE = 65307
 _OGG_END_OF_STREAM = 4
 _OGG_DAMAGED = re.compile(r"Ogg : Skipped (\d+) bytes looking for the next page")
@@ -166,7 +168,7 @@ def _behind_all_chunks(file: soundfile.SoundFile, path: Path) -> int:
         start = int(found["place"], 0)
         raw.seek(start - 1)
         # A chunk of odd size should have a byte more than it tells, and libsndfile reads on behind that.
-        if _UNPADDED_CHUNK.match(raw.read(4)):
+        if _UNPADDED_CHUNK.match(head := raw.read(4)) or _TAG in head:
             return 0
         raw.seek(start)
         return 0 if not raw.read(1 << 20).strip(b"\0") else raw.seek(0, os.SEEK_END) - start

@@ -250,10 +250,13 @@ def test_a_header_that_tells_less_than_there_is_is_no_length(
 
 
 LIST = b"LIST" + struct.pack("<I", 5004) + b"INFO" + bytes(5000)
+ID3 = b"ID3\4\0\0" + b"\7" * 5000
 
 
 @pytest.mark.parametrize(
-    "behind", [LIST, b"\0" + LIST, b"TAG" + bytes(125), b"\0" * 9000, b"rubbish" * 9], ids=range(5)
+    "behind",
+    [LIST, b"\0" + LIST, b"TAG" + bytes(125), ID3, b"\0" + ID3, b"\0" * 9000, b"rubbish" * 9],
+    ids=range(7),
 )
 def test_what_comes_behind_the_samples_may_be_chunks_tags_zeros(behind: bytes, tmp_path: Path) -> None:
     """The second chunk stands where it should, the first where those put it who forget to pad an odd size."""
