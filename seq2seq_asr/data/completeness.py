@@ -65,7 +65,8 @@ def require_whole_file(file: soundfile.SoundFile, path: Path) -> int:
     if (rest := _behind_all_chunks(file, path)) > _LONGEST_RUBBISH:
         raise AudioError(
             f"{path}: its header does not tell its length: {file.frames / file.samplerate:.3f} s would be read, "
-            f"{rest} bytes that are no chunk come behind: write the file again"
+            f"{rest} bytes that are no chunk come behind: write it anew, such as with "
+            "`ffmpeg -ignore_length 1 -i in.wav out.wav`"
         )
     if file.format == "OGG" and not _ogg_ends(path):
         raise AudioError(f"{path}: cut short: the stream does not end, {file.frames / file.samplerate:.3f} s are there")
@@ -126,11 +127,10 @@ def cut_short(file: soundfile.SoundFile, path: Path, start: int, wanted: int, fo
     """
     rate, length = file.samplerate, told_length(file, path)
     added = file.format == "MP3" and length < start + wanted < length + _MOST_ADDED * rate
+    remedy = f"; a duration must leave out what the encoder added: the file has {length / rate:.3f} s" if added else ""
     return AudioError(
         f"{path}: cut short: expected {wanted} samples ({wanted / rate:.3f} s) from {start / rate:.3f} s on, "
-        f"found {found} ({found / rate:.3f} s)"
-        + f"; a duration must leave out what the encoder added: the file has {length / rate:.3f} s"
-        * added
+        f"found {found} ({found / rate:.3f} s){remedy}"
     )
 
 

@@ -14,7 +14,7 @@ from seq2seq_asr.nn.masks import valid_mask
 from seq2seq_asr.nn.pitch import Curve
 
 MOST: Final = 1_000_000
-"""Masks, bins or frames: more of them fit no 64-bit arithmetic at some point, and no utterance before."""
+"""Masks, bins or frames, at most: no utterance has more, and 64-bit integers hold their products."""
 _LIBRISPEECH: Final = {"frequency_width": 27, "time_width": 100, "time_ratio": 1.0, "time_warp": 80}
 POLICIES: Final[dict[str, dict[str, Any]]] = {
     "LB": {"frequency_masks": 1, "time_masks": 1, **_LIBRISPEECH},

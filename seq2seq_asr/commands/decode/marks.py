@@ -53,8 +53,8 @@ def of_these(mark: str, sources: Sequence[Source], folder: Path) -> bool:
 
 def alike(found: str, mark: str) -> bool:
     """Whether two fingerprints are of the same weights, files and utterances, wherever these lie."""
-    files = [one.partition("utterances ")[0] for one in (found, mark)]
-    return files[0] == files[1] and any(one in found for one in mark.split(", ")[-2:])
+    files, _, digests = mark.partition("utterances ")
+    return found.partition("utterances ")[0] == files and any(one in found for one in digests.split(", "))
 
 
 def free_folder(folder: Path, sources: Sequence[Source]) -> Path:

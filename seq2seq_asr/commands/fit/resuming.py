@@ -115,8 +115,9 @@ def as_recorded(config: FitConfig) -> dict[str, Any]:
 
 
 def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
-    """Settings that differ and matter, by dotted name, as ``old → new``."""
-    old, new = flat(before), flat(after)
+    """Settings that differ and matter, by dotted name, as ``old → new``; one that a record lacks has its default."""
+    defaults = flat(to_mapping(FitConfig()))
+    old, new = defaults | flat(before), defaults | flat(after)
     return {
         name: f"{old.get(name)} → {new.get(name)}"
         for name in sorted(old.keys() | new.keys())

@@ -394,3 +394,11 @@ def test_changed_settings_leave_out_what_trains_nothing() -> None:
     assert changed_settings(before, after) == {"seed": "1 → 2", "data.speed.probability": "1.0 → 0.5"}
     assert flat(before)["data.speed.probability"] == 1.0
     assert changed_settings(before, before) == {}
+
+
+def test_a_setting_that_an_older_record_lacks_has_its_default() -> None:
+    before, after = ({"optimizer": {"lr": 0.1} | newer} for newer in ({}, {"ema_decay": 0.0}))
+    assert changed_settings(before, after) == {}
+    assert changed_settings(before, {"optimizer": {"lr": 0.1, "ema_decay": 0.5}}) == {
+        "optimizer.ema_decay": "0.0 → 0.5"
+    }
