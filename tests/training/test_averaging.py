@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -117,10 +116,11 @@ def test_a_state_without_all_of_its_average_is_refused(toy_session: Build) -> No
         require_state(checkpoint, session.model, session.optimizer, session.run.last)
 
 
-def test_the_average_lies_where_training_runs(toy_session: Build) -> None:
+def test_the_average_lies_where_training_runs(toy_session: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning sets callbacks up before it moves the weights, which are still on the CPU then."""
     module, _ = build_parts(averaged(toy_session()))
-    trainer = cast(pl.Trainer, SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta"))))
+    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    monkeypatch.setattr(type(trainer.strategy), "root_device", torch.device("meta"))
     (averaging := AverageWeights(DECAY)).setup(trainer, module, "fit")
     assert averaging._average_model is not None
     assert {value.device.type for value in averaging._average_model.parameters()} == {"meta"}
