@@ -102,6 +102,11 @@ def character_errors(reference: str, hypothesis: str) -> ErrorCounts:
     return _count(ref_characters, hyp_characters, len(ref_characters))
 
 
+def utterance_errors(reference: str, hypothesis: str) -> ErrorCounts:
+    """One error where the texts differ at all: such as a wrong label."""
+    return ErrorCounts(substitutions=int(reference.split() != hypothesis.split()), reference_length=1)
+
+
 def characters(text: str) -> str:
     """The characters that a character error rate counts.
 

@@ -12,9 +12,8 @@ from seq2seq_asr.commands.compare.config import CompareConfig
 from seq2seq_asr.commands.compare.grid import Run
 from seq2seq_asr.commands.compare.stages import decode_folder, is_classification, read_cost
 from seq2seq_asr.commands.significance.reading import SCORES, read_decoding
-from seq2seq_asr.commands.significance.systems import utterance_errors
 from seq2seq_asr.errors import CheckpointError, UsageError
-from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
+from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, utterance_errors, word_errors
 from seq2seq_asr.training.criterion import ACCURACY, CER, WER, Choice, Criterion, find_criterion
 from seq2seq_asr.training.metrics import read_rows
 from seq2seq_asr.training.run_folder import RunFolder

@@ -13,16 +13,11 @@ from seq2seq_asr.commands.significance.reading import Decoding, names_of
 from seq2seq_asr.errors import UsageError
 from seq2seq_asr.evaluation.intervals import Interval, bootstrap_interval
 from seq2seq_asr.evaluation.report import Scored
-from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, word_errors
+from seq2seq_asr.evaluation.wer import ErrorCounts, character_errors, utterance_errors, word_errors
 from seq2seq_asr.training.criterion import CER, find_criterion
 
 Unit = Literal["words", "characters", "utterances"]
 """What errors are counted in."""
-
-
-def utterance_errors(reference: str, hypothesis: str) -> ErrorCounts:
-    """One error where the texts differ at all: such as a wrong label."""
-    return ErrorCounts(substitutions=int(reference.split() != hypothesis.split()), reference_length=1)
 
 
 _COUNT: Final[dict[Unit, Callable[[str, str], ErrorCounts]]] = {
